@@ -1,0 +1,352 @@
+"""The body of a create, read and written. Pure.
+
+Whoever reads accepts both spellings of a field where they cannot be confused; whoever writes
+keeps to its dialect. A spec's API blocks are read by the same function, with no dialect.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Generic
+
+from reconciler.api.dialects import Dialect
+from reconciler.api.types import (
+    BasicAuth,
+    DeploymentRequest,
+    EnvironmentVariable,
+    GitAuth,
+    GitSource,
+    Operation,
+    S,
+    Secret,
+    SshAuth,
+)
+from reconciler.api.wire import Fault, Pointer, Reader
+
+__all__ = ["SecretReader", "request_from_json", "request_to_json", "wire_secret"]
+
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
+
+# Reads what stands where a secret belongs; a `Fault` where it cannot be one.
+SecretReader = Callable[[object, Pointer], "S | Fault"]
+
+
+def wire_secret(value: object, pointer: Pointer) -> Secret | Fault:
+    """Read a secret as requests carry it: its value, as a string."""
+    if isinstance(value, str) and "\0" not in value:
+        return Secret(value)
+    return Fault(pointer, "is no secret's value; a string belongs here")
+
+
+def request_from_json(
+    body: object, read_secret: SecretReader[S], dialect: Dialect | None
+) -> DeploymentRequest[S] | tuple[Fault, ...]:
+    """Read a create's body (or a spec's API blocks, with no dialect); all faults at once.
+
+    Unknown keys are ignored, as the API does; a spec's are refused by its schema.
+    """
+    reader = _RequestReader(read_secret)
+    request = reader.request(body, dialect)
+    return tuple(reader.faults) or request
+
+
+class _RequestReader(Reader, Generic[S]):
+    def __init__(self, read_secret: SecretReader[S]) -> None:
+        super().__init__()
+        self.read_secret = read_secret
+
+    def request(self, body: object, dialect: Dialect | None) -> DeploymentRequest[S]:
+        root = self.mapping(body, ())
+        if not isinstance(body, dict):
+            self.fault((), "a JSON object belongs here")
+        context = self.mapping(root.get("operationContext"), ("operationContext",))
+        executor = self.mapping(root.get("executorContext"), ("executorContext",))
+        options_at: Pointer = ("operationContext", "options")
+        options = self.mapping(context.get("options"), options_at)
+        image, credentials = self.image(executor.get("executorImage"))
+        oidc = self.mapping(context.get("oidc"), ("operationContext", "oidc"))
+        return DeploymentRequest(
+            operation=self.operation(root, context, dialect),
+            source=self.source(root),
+            executor_image=image,
+            image_credentials=credentials,
+            pre_run_commands=self.texts(
+                context.get("preRunCommands"), ("operationContext", "preRunCommands")
+            ),
+            environment=self.environment(context.get("environmentVariables")),
+            skip_install_dependencies=self.flag(
+                options.get("skipInstallDependencies"),
+                (*options_at, "skipInstallDependencies"),
+                default=False,
+            ),
+            oidc=json.dumps(oidc, sort_keys=True) if oidc else "",
+            inherit_settings=self.flag(
+                root.get("inheritSettings"),
+                ("inheritSettings",),
+                default=dialect is Dialect.TODAY,
+            ),
+        )
+
+    def operation(
+        self, root: Mapping[str, object], context: Mapping[str, object], dialect: Dialect | None
+    ) -> Operation:
+        inner_at: Pointer = ("operationContext", "operation")
+        outer = self.text(root.get("operation"), ("operation",))
+        inner = self.text(context.get("operation"), inner_at)
+        if outer and inner:
+            self.fault(inner_at, "'operation' is set twice; it belongs at the top level only")
+        if dialect is Dialect.TODAY and inner and not outer:
+            self.fault(inner_at, "'operation' belongs at the top level of the request")
+        if dialect is Dialect.PREVIEW and outer and not inner:
+            self.fault(("operation",), "in the preview API it belongs in operationContext")
+        pointer = ("operation",) if outer or dialect is Dialect.TODAY else inner_at
+        text = outer or inner
+        if not text:
+            if dialect is not None:
+                self.fault(pointer, "is required: update, preview, refresh or destroy")
+            return Operation.UPDATE
+        try:
+            return Operation(text)
+        except ValueError:
+            self.fault(pointer, f"{text!r} is none of update, preview, refresh and destroy")
+            return Operation.UPDATE
+
+    def source(self, root: Mapping[str, object]) -> GitSource[S]:
+        at: Pointer = ("sourceContext", "git")
+        context = self.mapping(root.get("sourceContext"), ("sourceContext",))
+        if context and context.get("git") is None:
+            self.fault(at, "is required: git is the only source")
+        git = self.mapping(context.get("git"), at)
+        url_key = "repoURL" if "repoURL" in git else "repoUrl"
+        url = self.text(git.get(url_key), (*at, url_key))
+        if not url:
+            self.fault((*at, url_key), "is required: the URL of a git repository")
+        source: GitSource[S] = GitSource(
+            repo_url=url,
+            branch=self.text(git.get("branch"), (*at, "branch")),
+            commit=self.text(git.get("commit"), (*at, "commit")),
+            tag=self.text(git.get("tag"), (*at, "tag")),
+            repo_dir=self.text(git.get("repoDir"), (*at, "repoDir")),
+            auth=self.git_auth(git.get("gitAuth"), (*at, "gitAuth")),
+        )
+        self.check_revision(source, at)
+        return source
+
+    def check_revision(self, source: GitSource[S], at: Pointer) -> None:
+        named = [n for n in ("branch", "commit", "tag") if getattr(source, n)]
+        if len(named) > 1:
+            both = " and ".join(f"'{name}'" for name in named)
+            self.fault((*at, named[1]), f"{both} exclude one another; keep one of them")
+        if not named and not source.repo_url.startswith(("./", "../")):
+            self.fault(at, "needs one of 'branch' and 'commit'")
+        if source.commit and not _COMMIT.match(source.commit):
+            self.fault((*at, "commit"), "is not a commit's hash: 7 to 64 hexadecimal digits")
+        for name in ("branch", "tag"):
+            value = getattr(source, name)
+            if value and not _is_ref(value):
+                self.fault((*at, name), f"{value[:80]!r} cannot be the name of a {name}")
+        if _climbs_out(source.repo_dir):
+            self.fault(
+                (*at, "repoDir"),
+                "leaves the repository; give a directory below its root, such as 'infra/web'",
+            )
+
+    def git_auth(self, value: object, at: Pointer) -> GitAuth[S] | None:
+        auth = self.mapping(value, at)
+        kinds = [k for k in ("accessToken", "sshAuth", "basicAuth") if auth.get(k) is not None]
+        if not kinds:
+            if auth:
+                self.fault(at, "needs one of accessToken, sshAuth and basicAuth")
+            return None
+        if len(kinds) > 1:
+            self.fault(at, f"only one of them at a time: {' and '.join(kinds)} are both set")
+        ssh_at, basic_at = (*at, "sshAuth"), (*at, "basicAuth")
+        ssh = self.mapping(auth.get("sshAuth"), ssh_at)
+        key = "sshPrivateKey" if "sshPrivateKey" in ssh else "privateKey"
+        password = ssh.get("password")
+        return GitAuth(
+            access_token=self.secret(auth.get("accessToken"), (*at, "accessToken"))
+            if "accessToken" in kinds
+            else None,
+            ssh=SshAuth(
+                private_key=self.secret(ssh.get(key), (*ssh_at, key)),
+                password=None if password is None else self.secret(password, (*ssh_at, "password")),
+            )
+            if "sshAuth" in kinds
+            else None,
+            basic=self.basic_auth(auth.get("basicAuth"), basic_at, "userName")
+            if "basicAuth" in kinds
+            else None,
+        )
+
+    def basic_auth(self, value: object, at: Pointer, user_key: str) -> BasicAuth[S]:
+        auth = self.mapping(value, at)
+        user = auth.get(user_key)
+        if user is None:
+            self.fault((*at, user_key), "is required")
+        return BasicAuth(
+            user_name=self.text(user, (*at, user_key))
+            if not isinstance(user, dict)
+            else self.secret(user, (*at, user_key)),
+            password=self.secret(auth.get("password"), (*at, "password")),
+        )
+
+    def image(self, value: object) -> tuple[str, BasicAuth[S] | None]:
+        at: Pointer = ("executorContext", "executorImage")
+        if not isinstance(value, dict):
+            return self.text(value, at), None
+        credentials = value.get("credentials")
+        return (
+            self.text(value.get("reference"), (*at, "reference")),
+            None
+            if credentials is None
+            else self.basic_auth(credentials, (*at, "credentials"), "username"),
+        )
+
+    def environment(self, value: object) -> tuple[EnvironmentVariable[S], ...]:
+        at: Pointer = ("operationContext", "environmentVariables")
+        found: list[EnvironmentVariable[S]] = []
+        for name, given in self.mapping(value, at).items():
+            here = (*at, name)
+            if not _VARIABLE_NAME.match(name):
+                self.fault(here, "is no variable's name: letters, digits and '_', no digit first")
+                continue
+            plain = isinstance(given, str) or given is None
+            found.append(
+                EnvironmentVariable(
+                    name=name,
+                    value=self.text(given, here) if plain else self.secret(given, here),
+                )
+            )
+        return tuple(sorted(found, key=lambda v: v.name))
+
+    def secret(self, value: object, at: Pointer) -> S | str:
+        """Read a secret: `{secret: X}`, `{isSecret, value}`, or what stands for X by itself."""
+        inner = value
+        if isinstance(value, dict):
+            if value.get("isSecret") is False and isinstance(value.get("value"), str):
+                return str(value["value"])
+            if "isSecret" in value:
+                inner, at = value.get("value"), (*at, "value")
+            elif "secret" in value:
+                inner, at = value["secret"], (*at, "secret")
+            elif "ciphertext" in value:
+                self.fault(at, "holds a ciphertext of another service; give {secret: …}")
+                return ""
+            else:
+                self.fault(at, "needs a key 'secret'")
+                return ""
+        elif value is None:
+            self.fault(at, "is required")
+            return ""
+        elif not isinstance(value, str):
+            self.fault(at, "needs a string, or an object with a key 'secret'")
+            return ""
+        read = self.read_secret(inner, at)
+        if isinstance(read, Fault):
+            self.faults.append(read)
+            return ""
+        secret: S = read
+        return secret
+
+
+def _is_ref(name: str) -> bool:
+    """Whether git could hold such a ref: `git check-ref-format`'s rules, and no leading dash."""
+    if name.startswith("-") or len(name) > 500:  # noqa: PLR2004 - longer than any real one
+        return False
+    forbidden = re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|\Z)", name)
+    return forbidden is None and not name.startswith(("/", ".")) and not name.endswith(("/", "."))
+
+
+def _climbs_out(repo_dir: str) -> bool:
+    """Whether a path could leave the repository, however it is written."""
+    if len(repo_dir) > 1000 or repo_dir.startswith(("/", "~", "-")):  # noqa: PLR2004 - a path's limit
+        return True
+    plain = repo_dir.replace("\\", "/").replace("\uff0e", ".").replace("\u2024", ".")
+    plain = re.sub("%2e", ".", plain, flags=re.IGNORECASE)
+    plain = re.sub("%2f|%5c", "/", plain, flags=re.IGNORECASE)
+    return ".." in plain.split("/") or ".git" in plain.lower().split("/") or plain.startswith("/")
+
+
+def request_to_json(request: DeploymentRequest[Secret], dialect: Dialect) -> dict[str, object]:
+    """Write a create's body; the only place where secrets leave."""
+    body: dict[str, object] = {
+        "sourceContext": {"git": _source_to_json(request.source, dialect)},
+        "operationContext": _context_to_json(request, dialect),
+    }
+    if request.executor_image:
+        body["executorContext"] = {"executorImage": _image_json(request)}
+    if dialect is Dialect.TODAY:
+        body["operation"] = str(request.operation)
+        body["inheritSettings"] = request.inherit_settings
+    return body
+
+
+def _source_to_json(source: GitSource[Secret], dialect: Dialect) -> dict[str, object]:
+    preview = dialect is Dialect.PREVIEW
+    git: dict[str, object] = {"repoURL" if preview else "repoUrl": source.repo_url}
+    texts = {
+        "branch": source.branch,
+        "commit": source.commit,
+        "tag": source.tag,
+        "repoDir": source.repo_dir,
+    }
+    git |= {key: text for key, text in texts.items() if text}
+    if source.auth is not None:
+        git["gitAuth"] = _auth_to_json(source.auth, dialect)
+    return git
+
+
+def _context_to_json(request: DeploymentRequest[Secret], dialect: Dialect) -> dict[str, object]:
+    context: dict[str, object] = {}
+    if dialect is Dialect.PREVIEW:
+        context["operation"] = str(request.operation)
+    if request.pre_run_commands:
+        context["preRunCommands"] = list(request.pre_run_commands)
+    if request.environment:
+        context["environmentVariables"] = {
+            v.name: _secret_json(v.value) for v in request.environment
+        }
+    if request.skip_install_dependencies:
+        context["options"] = {"skipInstallDependencies": True}
+    if request.oidc:
+        context["oidc"] = json.loads(request.oidc)
+    return context
+
+
+def _secret_json(value: Secret | str) -> object:
+    return value if isinstance(value, str) else {"secret": value.value}
+
+
+def _image_json(request: DeploymentRequest[Secret]) -> object:
+    credentials = request.image_credentials
+    if credentials is None:
+        return request.executor_image
+    return {
+        "reference": request.executor_image,
+        "credentials": {
+            "username": _secret_json(credentials.user_name),
+            "password": _secret_json(credentials.password),
+        },
+    }
+
+
+def _auth_to_json(auth: GitAuth[Secret], dialect: Dialect) -> dict[str, object]:
+    if auth.ssh is not None:
+        key = "privateKey" if dialect is Dialect.PREVIEW else "sshPrivateKey"
+        ssh: dict[str, object] = {key: _secret_json(auth.ssh.private_key)}
+        if auth.ssh.password is not None:
+            ssh["password"] = _secret_json(auth.ssh.password)
+        return {"sshAuth": ssh}
+    if auth.basic is not None:
+        return {
+            "basicAuth": {
+                "userName": _secret_json(auth.basic.user_name),
+                "password": _secret_json(auth.basic.password),
+            }
+        }
+    token = auth.access_token
+    return {} if token is None else {"accessToken": _secret_json(token)}

@@ -1,0 +1,1 @@
+"""What is decided, by pure functions over values: nothing here touches the world."""
