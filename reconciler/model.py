@@ -12,15 +12,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from reconciler.api.types import Deployment, DeploymentRequest, JobStatus, Operation, StackRef
 
 __all__ = [
+    "Abandon",
     "Action",
     "Adopt",
     "Attempt",
+    "Broken",
     "Cancel",
     "CancelRecord",
+    "Catalog",
     "Cause",
     "CauseKind",
     "Conclude",
@@ -146,6 +150,27 @@ class Spec:
         return Problem(path=self.path, line=line, column=column, pointer=pointer, message=message)
 
 
+class Broken(NamedTuple):
+    """A file that is no valid spec; the stack it names, where that could be read, stays its."""
+
+    problem: Problem
+    stack: StackRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """What a directory says: specs sorted by name, all problems, and the broken by name.
+
+    Where `complete` is False something could not be looked at, so what is not in here is not
+    known to be gone.
+    """
+
+    specs: tuple[Spec, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    broken: Mapping[str, Broken] = field(default_factory=lambda: MappingProxyType({}))
+    complete: bool = True
+
+
 # ---------------------------------------------------------------- why
 
 
@@ -181,6 +206,7 @@ class ReasonCode(StrEnum):
     SECRET_UNAVAILABLE = "SecretUnavailable"  # noqa: S105 - the name of a reason
     API_UNAVAILABLE = "ApiUnavailable"
     ACCESS_DENIED = "AccessDenied"
+    NOT_DURABLE = "NotDurable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +367,7 @@ class ScheduleStatus:
     name: str
     definition: str
     last: datetime
+    next: datetime | None = None
     outcome: str = ""
     version: int = 0
 
@@ -372,7 +399,8 @@ class Status:
     `generation` grows by one with each write, so of two copies the newer one is known.
     `attempt` is what the last desired run was for, `last` how it ended, `run` what is in
     flight. `failures` counts failed runs since wanted last changed. `stalled` says why
-    nothing more is tried by itself. `last_version` is the stack's highest known version.
+    nothing more is tried by itself, `hold` why nothing is before `next_attempt`.
+    `last_version` is the stack's highest known version.
     `handled` are the last requests by hand that have been dealt with.
     """
 
@@ -390,6 +418,7 @@ class Status:
     failures: int = 0
     next_attempt: datetime | None = None
     stalled: Reason | None = None
+    hold: Reason | None = None
     last_version: int = 0
     schedules: tuple[ScheduleStatus, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
@@ -467,6 +496,13 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon:
+    """The intent in hand was not carried out, and is no longer wanted."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt:
     """The intent in hand was carried out: this deployment is it."""
 
@@ -515,7 +551,7 @@ class SkipSlots:
     note: str
 
 
-Action = Submit | Adopt | Follow | Conclude | Cancel | DropRequest | SkipSlots
+Action = Submit | Abandon | Adopt | Follow | Conclude | Cancel | DropRequest | SkipSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,13 +25,18 @@ from reconciler.api.types import (
 )
 from reconciler.api.wire import Fault, Pointer, Reader
 
-__all__ = ["SecretReader", "request_from_json", "request_to_json", "wire_secret"]
+__all__ = ["SecretReader", "is_relative_url", "request_from_json", "request_to_json", "wire_secret"]
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 
 # Reads what stands where a secret belongs; a `Fault` where it cannot be one.
 SecretReader = Callable[[object, Pointer], "S | Fault"]
+
+
+def is_relative_url(repo_url: str) -> bool:
+    """Whether a URL is a path from the spec that names it: `.`, `..`, `./x` or `../x`."""
+    return repo_url in {".", ".."} or repo_url.startswith(("./", "../"))
 
 
 def wire_secret(value: object, pointer: Pointer) -> Secret | Fault:
@@ -140,7 +145,7 @@ class _RequestReader(Reader, Generic[S]):
         if len(named) > 1:
             both = " and ".join(f"'{name}'" for name in named)
             self.fault((*at, named[1]), f"{both} exclude one another; keep one of them")
-        if not named and not source.repo_url.startswith(("./", "../")):
+        if not named and not is_relative_url(source.repo_url):
             self.fault(at, "needs one of 'branch' and 'commit'")
         if source.commit and not _COMMIT.match(source.commit):
             self.fault((*at, "commit"), "is not a commit's hash: 7 to 64 hexadecimal digits")

@@ -1,0 +1,254 @@
+"""The schema of a spec: what it makes of scalars, and what does not fit it, in our words.
+
+jsonschema finds what does not fit; its messages repeat the values they are about, so only its
+findings are used. Beside what JSON Schema knows, ours says `x-asWritten` (a number is read as
+the text that was written), `x-secret` (a secret belongs there), `x-notYet` and `x-right`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from reconciler.adapters.yaml_reader import Shape
+from reconciler.api.wire import Fault, Pointer
+
+__all__ = ["IN_THE_CLEAR", "did_you_mean", "faults", "is_secret_place", "spec_shape"]
+
+IN_THE_CLEAR: Final = (
+    "is a secret in the clear; name where it comes from instead: "
+    "{secret: {fromEnv: RECONCILER_SECRET_…}} or {secret: {fromFile: …}}"
+)
+_INNER_IN_THE_CLEAR: Final = (
+    "is a secret in the clear; name where it comes from instead: "
+    "{fromEnv: RECONCILER_SECRET_…} or {fromFile: …}"
+)
+
+# Values below these keys may be secrets, whatever the schema thinks of them: never shown.
+_PRIVATE: Final = frozenset(
+    {"environmentVariables", "secret", "gitAuth", "credentials", "preRunCommands", "oidc"}
+)
+# More known keys than these in a message help nobody.
+_KEYS_SHOWN: Final = 12
+
+_KINDS: Final = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a text",
+}
+
+
+def spec_shape() -> Shape:
+    """Return what scalars are read as, at each place of a spec."""
+    return _shape_of_schema()
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    text = resources.files("reconciler").joinpath("schemas/deployment.schema.json").read_text()
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@cache
+def _shape_of_schema() -> Shape:
+    return _shape(_schema())
+
+
+def _shape(schema: Mapping[str, Any]) -> Shape:
+    if "$ref" in schema:
+        return _shape(_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")])
+    if "anyOf" in schema:
+        return _union([_shape(choice) for choice in schema["anyOf"]])
+    types = schema.get("type", [])
+    others = schema.get("additionalProperties")
+    return Shape(
+        types=frozenset({"string"})
+        if schema.get("x-asWritten")
+        else frozenset([types] if isinstance(types, str) else types),
+        keys={key: _shape(below) for key, below in schema.get("properties", {}).items()},
+        other=_shape(others) if isinstance(others, dict) else None,
+        items=_shape(schema["items"]) if "items" in schema else None,
+    )
+
+
+def _union(shapes: list[Shape]) -> Shape:
+    return Shape(
+        types=frozenset().union(*(shape.types for shape in shapes)),
+        keys={key: below for shape in shapes for key, below in shape.keys.items()},
+        other=next((shape.other for shape in shapes if shape.other), None),
+        items=next((shape.items for shape in shapes if shape.items), None),
+    )
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema  # noqa: PLC0415 - takes 100 ms, which commands that read no spec save
+
+    return jsonschema.Draft202012Validator(_schema())
+
+
+def faults(tree: object) -> tuple[Fault, ...]:
+    """Return what in a spec does not fit the schema, at most one fault a place."""
+    found: dict[Pointer, Fault] = {}
+    for error in _validator().iter_errors(tree):
+        for fault in _explain(error):
+            found.setdefault(fault.pointer, fault)
+    return tuple(found.values())
+
+
+def is_secret_place(pointer: Pointer) -> bool:
+    """Whether what stands at a place may be a secret and is not to be shown."""
+    return any(part in _PRIVATE for part in pointer)
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known one, or an empty text."""
+    lower = {name.lower(): name for name in known}
+    near = get_close_matches(text.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean '{lower[near[0]]}'?" if near else ""
+
+
+def _explain(error: Any) -> Iterator[Fault]:
+    at: Pointer = tuple(error.absolute_path)
+    schema: Mapping[str, Any] = error.schema
+    match error.validator:
+        case "additionalProperties":
+            known = schema.get("properties", {})
+            for key in sorted(error.instance.keys() - known.keys()):
+                yield _unknown_key(at, key, known)
+        case "required":
+            for key in sorted(set(error.validator_value) - error.instance.keys()):
+                yield Fault((*at, key), "is required" + _describe(schema, key))
+        case "anyOf":
+            yield from _explain_choice(error, at)
+        case _ if schema.get("x-notYet"):
+            yield Fault(at, _not_yet(schema))
+        case "type":
+            yield Fault(at, _wrong_type(error, at))
+        case "enum":
+            yield Fault(at, _none_of(error, at))
+        case validator:
+            yield Fault(at, _limit(validator, error.validator_value, schema))
+
+
+def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any]) -> Fault:
+    names = [name for name in known if not known[name].get("x-notYet")]
+    if "secret" in at:  # what stands here may be a secret itself
+        return Fault(at, f"has a key that is none of {_list(names)}")
+    right = did_you_mean(key, names)
+    if not right and names:
+        shown = names if len(names) <= _KEYS_SHOWN else [*names[:_KEYS_SHOWN], "…"]
+        right = f"; known here: {', '.join(shown)}"
+    return Fault((*at, key), "is no key of a spec" + right)
+
+
+def _describe(schema: Mapping[str, Any], key: str) -> str:
+    below = schema.get("properties", {}).get(key, {})
+    if "$ref" in below:
+        below = {**_schema()["$defs"][below["$ref"].removeprefix("#/$defs/")], **below}
+    text = str(below.get("description", "")).rstrip(".")
+    return f": {text}" if text else ""
+
+
+def _explain_choice(error: Any, at: Pointer) -> Iterator[Fault]:
+    """Explain by the one choice of an `anyOf` that is of the right type."""
+    choices: dict[int, list[Any]] = {}
+    for inner in error.context:
+        choices.setdefault(inner.schema_path[0], []).append(inner)
+    for inners in choices.values():
+        if not any(e.validator == "type" and not e.path for e in inners):
+            for inner in inners:
+                yield from (Fault((*at, *_tail(f, at)), f.message) for f in _explain(inner))
+            return
+    kinds = [kind for i in choices.values() for e in i if not e.path for kind in _types(e.schema)]
+    yield Fault(at, f"is {_kind(error.instance)}; {_either(kinds)} belongs here")
+
+
+def _tail(fault: Fault, at: Pointer) -> Pointer:
+    return fault.pointer[len(at) :]
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    if schema.get("x-asWritten"):
+        return ["string"]
+    types = schema.get("type", [])
+    return [types] if isinstance(types, str) else list(types)
+
+
+def _wrong_type(error: Any, at: Pointer) -> str:
+    if error.schema.get("x-secret") and not isinstance(error.instance, (dict, list)):
+        return _INNER_IN_THE_CLEAR if at and at[-1] == "secret" else IN_THE_CLEAR
+    right = f"{_either(_types(error.schema))} belongs here"
+    instance = error.instance
+    if isinstance(instance, str) and "object" in _types(error.schema):
+        right += ": write its keys below, indented"
+    return f"is {_kind(instance)}; {right}"
+
+
+def _not_yet(schema: Mapping[str, Any]) -> str:
+    if "const" not in schema:
+        return "not yet: this key is planned and does nothing so far; leave it out"
+    default = json.dumps(schema["const"]).strip('"')
+    return f"not yet: only {default} (the default) works so far"
+
+
+def _none_of(error: Any, at: Pointer) -> str:
+    values = [v for v in error.validator_value if v is not None]
+    right = f"none of {_list(values)}" if len(values) > 1 else f"not {values[0]}"
+    if is_secret_place(at) or not isinstance(error.instance, str):
+        return f"is {right}"
+    if error.instance == "detect-drift":
+        return "not yet: detect-drift is planned; refresh works"
+    return f"'{error.instance[:80]}' is {right}{did_you_mean(error.instance, values)}"
+
+
+def _limit(validator: str, value: object, schema: Mapping[str, Any]) -> str:
+    """Explain what is neither a type nor a key, without the value itself."""
+    right = schema.get("x-right")
+    if right:
+        return f"does not fit: {right}"
+    known = {
+        "minLength": "is empty; give it a value or leave the key out",
+        "minimum": f"is below {value}",
+        "maximum": f"is above {value}",
+        "maxItems": f"has more than {value} items",
+        "maxProperties": f"has more than {value} keys",
+        "minProperties": f"has fewer than {value} keys",
+        "uniqueItems": "says the same thing twice; keep one of them",
+    }
+    return known.get(validator, "does not fit the schema")
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return "null"
+
+
+def _either(types: Iterable[str]) -> str:
+    kinds = list(dict.fromkeys(_KINDS[name] for name in types if name != "null"))
+    return _list(kinds, "or") if kinds else "nothing"
+
+
+def _list(words: Iterable[str], last: str = "and") -> str:
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else str(end)

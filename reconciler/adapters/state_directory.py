@@ -1,0 +1,196 @@
+"""The state directory: what must outlive a checkout, and who works on a directory of specs.
+
+owner           who reconciles: an id made once
+hash-key        what secrets are hashed with, so that a change is seen and a value is not
+directories/<hash of a directory's real path>/
+    statuses/   the copies of its status files
+    requests/   what people asked for by hand
+    instance.json  who reconciles it now
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from reconciler.clock import Clock
+from reconciler.errors import AnotherInstanceError, UsageError
+from reconciler.files import make_folder, read_regular, write_durably
+from reconciler.jsonform import time_text
+
+__all__ = ["DirectoryState", "InstanceLock", "StateDirectory", "locate"]
+
+# 36^12 possible ids: two owners that share a stack do not meet by chance.
+_OWNER_LENGTH: Final = 12
+_OWNER_LETTERS: Final = string.ascii_lowercase + string.digits
+# As long as SHA-256's digest: more adds nothing to an HMAC, less takes away.
+_KEY_BYTES: Final = 32
+# What is read here is at most a few hundred bytes.
+_MAX_BYTES: Final = 64 << 10
+
+
+def locate(data: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return where the state directory is: `--data`, $STATE_DIRECTORY, or the user's own.
+
+    Raises UsageError where none of them says.
+    """
+    if data is not None:
+        return data.absolute()
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]  # systemd may name several
+    if given:
+        return Path(given).absolute()
+    base = environ.get("XDG_STATE_HOME", "")
+    if base.startswith("/"):  # the XDG specification has relative ones ignored
+        return Path(base) / "reconciler"
+    home = environ.get("HOME", "")
+    if home:
+        return Path(home).absolute() / ".local" / "state" / "reconciler"
+    raise UsageError("there is no HOME to keep state in; give --data DIR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryState:
+    """What belongs to one directory of specs: its folder, and those for what is kept in it."""
+
+    directory: Path
+    folder: Path
+
+    @property
+    def statuses(self) -> Path:
+        """The copies of its status files."""
+        return self.folder / "statuses"
+
+    @property
+    def requests(self) -> Path:
+        """What people asked for by hand."""
+        return self.folder / "requests"
+
+
+class StateDirectory:
+    """One state directory; it is made, mode 0700, when something is first kept in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def owner(self) -> str:
+        """Return who reconciles, made once: 12 lower-case letters and digits.
+
+        Raises NotDurableError where it cannot be made, UsageError where it is no owner's id.
+        """
+        made = "".join(secrets.choice(_OWNER_LETTERS) for _ in range(_OWNER_LENGTH))
+        owner = self._once("owner", made.encode()).decode("ascii", "replace").strip()
+        if not owner.isascii() or not owner.isalnum():
+            raise UsageError(f"{self.root / 'owner'} holds no owner's id: letters and digits")
+        return owner
+
+    def hash_key(self) -> bytes:
+        """Return the key that secrets are hashed with, made once: 32 bytes, mode 0600.
+
+        Raises NotDurableError where it cannot be made, UsageError where it is of another size.
+        """
+        key = self._once("hash-key", secrets.token_bytes(_KEY_BYTES))
+        if len(key) != _KEY_BYTES:
+            raise UsageError(f"{self.root / 'hash-key'} does not hold {_KEY_BYTES} bytes")
+        return key
+
+    def of_directory(self, directory: Path) -> DirectoryState:
+        """Return what belongs to a directory of specs, however its path is written."""
+        real = os.path.realpath(directory)
+        name = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
+        return DirectoryState(directory=directory, folder=self.root / "directories" / name)
+
+    def lock(self, directory: Path, clock: Clock) -> InstanceLock:
+        """Become the one who reconciles a directory, until `InstanceLock.release`.
+
+        Raises AnotherInstanceError that names the one who does, UsageError where the directory
+        cannot be opened, NotDurableError where the state directory cannot be written.
+        """
+        return InstanceLock(self.of_directory(directory), clock)
+
+    def _once(self, name: str, made: bytes) -> bytes:
+        """Return what is kept under a name; `made` where that is nothing yet."""
+        path = self.root / name
+        if not path.exists():
+            make_folder(self.root)
+            with _locked(self.root):  # two commands may start at once
+                if not path.exists():
+                    write_durably(path, made)
+        try:
+            return read_regular(path, _MAX_BYTES)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+class _locked:  # noqa: N801 - reads as a statement
+    """Holds a lock on a folder for the time of a `with`, waiting for it as long as it takes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+class InstanceLock:
+    """A lock on the directory of specs itself, which also works where it is read-only.
+
+    The system frees it when the process ends, however it ends.
+    """
+
+    def __init__(self, state: DirectoryState, clock: Clock) -> None:
+        self._record = state.folder / "instance.json"
+        try:
+            self._descriptor = os.open(state.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            message = f"{state.directory} cannot be opened: {error.strerror}"
+            raise UsageError(f"{message}; give a directory of specs") from error
+        try:
+            self._take(state, clock)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _take(self, state: DirectoryState, clock: Clock) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            who = _who(self._record)
+            message = f"{state.directory} is already reconciled by {who}"
+            raise AnotherInstanceError(message) from error
+        body = {
+            "pid": os.getpid(),
+            "started": time_text(clock.now()),
+            "directory": os.path.realpath(state.directory),
+        }
+        make_folder(state.folder)
+        write_durably(self._record, json.dumps(body).encode("utf-8", "surrogateescape"))
+
+    def release(self) -> None:
+        """Let others in."""
+        self._record.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _who(record: Path) -> str:
+    try:
+        body = json.loads(read_regular(record, _MAX_BYTES))
+        return f"process {int(body['pid'])}, since {body['started']!s:.40}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process, which keeps its state elsewhere"

@@ -1,0 +1,116 @@
+"""A `Status` as the JSON of its file, and back, exactly. Pure.
+
+The keys are those of `schemas/status.schema.json`. Most are the fields of `model.Status`
+under their own names; `observedDigest`, `observedCommit` and `lastApplied` are its `attempt`,
+`conditions` are in kstatus shape. `deployment` is for people and is not read back, as is
+`checksum`, which tells a file that was edited or torn from one that we wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.jsonform import from_json, time_text, to_json
+from reconciler.model import Run, Status
+
+__all__ = ["parse", "render", "status_from_json", "status_to_json"]
+
+# Another one is a file of a newer release, which an older one must not act on.
+FORM_VERSION: Final = 1
+_CHECKSUM: Final = "checksum"
+
+
+def render(status: Status) -> bytes:
+    """Write the file's content: indented, UTF-8, with its checksum."""
+    body = status_to_json(status)
+    body[_CHECKSUM] = _checksum(body)
+    return (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def parse(content: bytes) -> Status:
+    """Read a file's content; ValueError where it is not one that `render` has written."""
+    body = json.loads(content.decode("utf-8", "surrogatepass"))
+    if not isinstance(body, dict):
+        raise ValueError("an object was expected")  # noqa: TRY004 - a torn file is no error of types
+    checksum = body.pop(_CHECKSUM, "")
+    if checksum != _checksum(body):
+        raise ValueError("the checksum does not fit: the file was edited")
+    return status_from_json(body)
+
+
+def _checksum(body: Mapping[str, object]) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def status_to_json(status: Status) -> dict[str, Any]:
+    """Return the JSON object of a status."""
+    plain: Any = to_json(status)
+    attempt = plain.pop("attempt", None)
+    conditions = plain.pop("conditions", [])
+    body: dict[str, Any] = {"version": FORM_VERSION, "name": plain.pop("name")}
+    for key in ("stack", "generation", "state", "reason"):
+        if key in plain:
+            body[key] = plain.pop(key)
+    if attempt is not None:
+        body["observedDigest"] = attempt["digest"]
+        body["observedCommit"] = attempt["commit"]
+        body["lastApplied"] = attempt.get("fields", {})
+    if conditions:
+        body["conditions"] = [_condition_to_json(condition) for condition in conditions]
+    shown = status.run or status.last
+    if shown is not None:
+        body["deployment"] = _deployment(shown)
+    body |= plain
+    return body
+
+
+def status_from_json(body: Mapping[str, Any]) -> Status:
+    """Read what `status_to_json` wrote; ValueError where it is something else."""
+    plain = dict(body)
+    if plain.pop("version", None) != FORM_VERSION:
+        raise ValueError("it was written by another release")
+    plain.pop("deployment", None)
+    if "observedDigest" in plain:
+        plain["attempt"] = {
+            "digest": plain.pop("observedDigest"),
+            "commit": plain.pop("observedCommit", None),
+            "fields": plain.pop("lastApplied", None),
+        }
+    conditions = plain.pop("conditions", [])
+    if not isinstance(conditions, list):
+        raise ValueError("conditions are no list")  # noqa: TRY004 - a torn file is no error of types
+    plain["conditions"] = [_condition_from_json(condition) for condition in conditions]
+    return from_json(Status, plain)
+
+
+def _condition_to_json(condition: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": condition["type"],
+        "status": "True" if condition["status"] else "False",
+        "reason": condition["reason"],
+        "message": condition["message"],
+        "lastTransitionTime": condition["lastTransition"],
+    }
+
+
+def _condition_from_json(condition: object) -> dict[str, Any]:
+    plain = dict(condition) if isinstance(condition, dict) else {}
+    plain["status"] = {"True": True, "False": False}.get(str(plain.get("status")))
+    plain["lastTransition"] = plain.pop("lastTransitionTime", None)
+    return plain
+
+
+def _deployment(run: Run) -> dict[str, object]:
+    body: dict[str, object] = {
+        "id": run.id,
+        "version": run.version,
+        "operation": str(run.operation),
+        "status": str(run.end or run.status),
+        "url": run.url,
+    }
+    times = {"started": run.started, "finished": run.finished}
+    return body | {key: time_text(moment) for key, moment in times.items() if moment is not None}

@@ -1,0 +1,131 @@
+"""Where statuses are kept: one file beside each spec, and a copy in the state directory.
+
+The status file is the reconciler's whole memory of a stack. It is written before anything is
+started, whole or not at all, first the copy and then the file beside the spec; of the two the
+newer one is believed. A checkout can be wiped and a state directory lost, not both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from reconciler.adapters.status_form import parse, render
+from reconciler.errors import NotDurableError
+from reconciler.files import make_folder, read_regular, write_durably
+from reconciler.model import Status
+
+__all__ = ["ENDING", "StatusFiles"]
+
+ENDING: Final = ".status.json"
+# A status holds a short history and the end of one log; a larger file is none of ours.
+MAX_BYTES: Final = 4 << 20
+# Enough to look at what happened; more would fill the disk when something breaks each write.
+MAX_CORRUPT: Final = 5
+
+
+class StatusFiles:
+    """Reads and writes the statuses of one directory of specs.
+
+    `status_dir` replaces the directory itself as the place of the files, where it is
+    read-only; `copies` is the folder of the copies. One process at a time may write.
+    """
+
+    def __init__(self, directory: Path, status_dir: Path | None, copies: Path) -> None:
+        self._beside = status_dir or directory
+        self._copies = copies
+        self._known: dict[str, Status] = {}
+
+    def path(self, name: str) -> Path:
+        """Return where the status of a spec stands."""
+        return _path(self._beside, name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all statuses, sorted; also of specs that are no longer there."""
+        return tuple(sorted({*_names(self._beside), *_names(self._copies)}))
+
+    def read(self, name: str) -> Status:
+        """Return the newer of the two copies; one without history where there is none.
+
+        A torn, edited or foreign file is set aside as `….corrupt-<n>` and the other one used.
+        """
+        found = [
+            status
+            for folder in (self._copies, self._beside)
+            if (status := self._read_one(folder, name)) is not None
+        ]
+        newest = max(found, key=lambda status: status.generation, default=Status(name=name))
+        self._known[name] = newest
+        return newest
+
+    def write(self, status: Status) -> Status:
+        """Make a status durable and return it with its generation; an unchanged one stays.
+
+        Raises NotDurableError: what depends on it must not happen then.
+        """
+        known = self._known.get(status.name) or self.read(status.name)
+        same = replace(status, generation=known.generation) == known
+        if same and known.generation and os.path.lexists(self.path(status.name)):
+            return known
+        generation = max(status.generation, known.generation) + 1
+        written = replace(status, generation=generation)
+        content = render(written)
+        self._known.pop(status.name, None)  # until both are there, the disk has to be asked
+        for folder in (self._copies, self._beside):
+            path = _path(folder, status.name)
+            make_folder(path.parent)
+            _must_stay_below(path.parent, folder)
+            write_durably(path, content)
+        self._known[status.name] = written
+        return written
+
+    def _read_one(self, folder: Path, name: str) -> Status | None:
+        path = _path(folder, name)
+        if not os.path.lexists(path):
+            return None
+        try:
+            _must_stay_below(path.parent, folder)
+            status = parse(read_regular(path, MAX_BYTES))
+        except (OSError, ValueError, RecursionError, NotDurableError):
+            _set_aside(path)
+            return None
+        if status.name != name:  # a copied file must not tell one stack's story as another's
+            _set_aside(path)
+            return None
+        return status
+
+
+def _path(folder: Path, name: str) -> Path:
+    parts = name.split("/")
+    if not all(parts) or ".." in parts or "." in parts or "\0" in name:
+        raise ValueError(f"{name!r} cannot be the name of a spec")
+    return folder / (name + ENDING)
+
+
+def _must_stay_below(parent: Path, folder: Path) -> None:
+    """Refuse a folder that a link leads out of where statuses belong."""
+    real, root = parent.resolve(), folder.resolve()
+    if real != root and root not in real.parents:
+        raise NotDurableError(f"{parent} leads out of {folder}; remove the link")
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a file that cannot be used, so that a person can look at it; the oldest goes."""
+    targets = [path.with_name(f"{path.name}.corrupt-{n}") for n in range(1, MAX_CORRUPT + 1)]
+    free = next((target for target in targets if not os.path.lexists(target)), targets[-1])
+    try:
+        path.replace(free)
+    except OSError:  # a read-only directory: the next write says so, loudly
+        return
+
+
+def _names(folder: Path) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        relative = Path(parent).relative_to(folder)
+        for file in files:
+            if file.endswith(ENDING) and not file.startswith("."):
+                yield (relative / file.removesuffix(ENDING)).as_posix()

@@ -1,0 +1,316 @@
+"""A client of the Deployments API: typed calls, one way to send, a bound on each call.
+
+A create is never sent twice from here: whoever asked settles an unanswered one by its
+marker. The token is asked for at each call, so a renewed one is used at once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from reconciler.api.create_body import request_to_json
+from reconciler.api.dialects import (
+    Dialect,
+    created_from_json,
+    deployment_from_json,
+    list_from_json,
+    log_lines_from_json,
+)
+from reconciler.api.types import (
+    Created,
+    Deployment,
+    DeploymentRequest,
+    LogLine,
+    Secret,
+    StackRef,
+)
+from reconciler.errors import LostError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+__all__ = ["ApiClient", "LogPage", "StepLogPage", "check_url"]
+
+R = TypeVar("R")
+
+# A call that takes longer has failed for us: the API answers a create within a second or two.
+CALL_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+
+# The largest answer that is read: a page of 100 deployments is about 100 kB.
+LARGEST_ANSWER = 16 * 1024 * 1024
+
+# A server's own words are shown to people, and kept in status files: a sentence or two.
+LONGEST_MESSAGE = 500
+
+ERROR_STATUS = 400
+NOT_FOUND = 404
+SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A page of a deployment's log; an empty token says that nothing more will come."""
+
+    lines: tuple[LogLine, ...]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepLogPage:
+    """A page of a step's log; None as the next offset says that nothing more will come."""
+
+    lines: tuple[LogLine, ...]
+    next_offset: int | None
+
+
+class _TokenAuth(AuthBase):
+    """Sets the header itself, so that no other source of credentials replaces it."""
+
+    def __init__(self, token: Callable[[], Secret]) -> None:
+        self._token = token
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = f"token {self._token().value}"
+        return request
+
+
+class ApiClient:
+    """Calls one API in one dialect.
+
+    Every call raises `RefusedError` on a 4xx answer and `LostError` where there is no
+    usable answer. `session` is given by tests that put another transport in.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], Secret],
+        dialect: Dialect = Dialect.TODAY,
+        session: requests.Session | None = None,
+    ) -> None:
+        check_url(url)
+        self.url = url.rstrip("/")
+        self.dialect = dialect
+        self._session = session if session is not None else requests.Session()
+        self._session.auth = _TokenAuth(token)
+        self._session.headers["Accept"] = "application/json"
+        self._session.headers["User-Agent"] = "reconciler"
+
+    def create(self, stack: StackRef, request: DeploymentRequest[Secret]) -> Created:
+        """Ask for a deployment."""
+        body = request_to_json(request, self.dialect)
+        answer = self._send("POST", self.dialect.stack_path(stack), body=body)
+        return _read(created_from_json, answer)
+
+    def get(self, stack: StackRef, deployment_id: str) -> Deployment | None:
+        """Return a deployment, or None where the API knows of none."""
+        path = f"{self.dialect.stack_path(stack)}/{quote(deployment_id, safe='')}"
+        return self._get_deployment(path, stack)
+
+    def by_version(self, stack: StackRef, version: int) -> Deployment | None:
+        """Return the stack's deployment of that version, or None where there is none."""
+        path = f"{self.dialect.stack_path(stack)}/version/{version}"
+        return self._get_deployment(path, stack)
+
+    def list_organization(
+        self, organization: str, page: int, page_size: int
+    ) -> tuple[Deployment, ...]:
+        """Return a page of all the organization's deployments, newest first. Today's dialect."""
+        answer = self._send(
+            "GET",
+            f"/api/orgs/{organization}/deployments",
+            params={"page": str(page), "pageSize": str(page_size)},
+        )
+        return _read(lambda body: list_from_json(body, organization), answer)
+
+    def latest_version(self, stack: StackRef) -> int:
+        """Return the stack's highest version, 0 where it has no deployments."""
+        params = {"page": "1", "pageSize": "1"}
+        try:
+            answer = self._send("GET", self.dialect.stack_path(stack), params=params)
+        except RefusedError as error:
+            if error.status == NOT_FOUND:
+                return 0
+            raise
+        found = _read(list_from_json, answer)
+        if not found:
+            return 0
+        if self.dialect is Dialect.TODAY:
+            return found[0].version
+        # The preview dialect lists the oldest first; each one tells the latest version.
+        oldest = self.by_version(stack, found[0].version)
+        return max(found[0].version, oldest.latest_version if oldest is not None else 0)
+
+    def cancel(self, stack: StackRef, deployment_id: str) -> bool:
+        """Cancel a deployment; False where there was nothing to cancel."""
+        path = f"{self.dialect.stack_path(stack)}/{quote(deployment_id, safe='')}/cancel"
+        try:
+            self._send("POST", path)
+        except RefusedError as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def logs(self, stack: StackRef, deployment_id: str, token: str = "") -> LogPage:
+        """Return the next page of a deployment's log; the same token means nothing new yet."""
+        key = "continuationToken" if self.dialect is Dialect.TODAY else "nextToken"
+        path = f"{self.dialect.stack_path(stack)}/{quote(deployment_id, safe='')}/logs"
+        answer = self._send("GET", path, params={key: token} if token else {})
+        return _read(
+            lambda body: LogPage(
+                log_lines_from_json(body.get("lines")), str(body.get("nextToken") or "")
+            ),
+            answer,
+        )
+
+    def step_logs(
+        self, stack: StackRef, deployment_id: str, step: int, offset: int, count: int = 499
+    ) -> StepLogPage:
+        """Return a page of the log of one step, which counts from 0."""
+        path = f"{self.dialect.stack_path(stack)}/{quote(deployment_id, safe='')}/logs"
+        number = step if self.dialect is Dialect.TODAY else step + 1
+        params = {"job": "0", "step": str(number), "offset": str(offset), "count": str(count)}
+        answer = self._send("GET", path, params=params)
+
+        def read(body: Mapping[str, object]) -> StepLogPage:
+            following = body.get("nextOffset")
+            return StepLogPage(
+                log_lines_from_json(body.get("lines")),
+                following if isinstance(following, int) else None,
+            )
+
+        return _read(read, answer)
+
+    def _get_deployment(self, path: str, stack: StackRef) -> Deployment | None:
+        try:
+            answer = self._send("GET", path)
+        except RefusedError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+        return _read(lambda body: deployment_from_json(body, stack.organization), answer)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> object:
+        """Send one request, once, and return the JSON of the answer (None: an empty one)."""
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        try:
+            with self._session.request(
+                method,
+                self.url + path,
+                params=params,
+                json=body,
+                timeout=(CONNECT_TIMEOUT_S, CALL_TIMEOUT_S),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = _content(response, deadline)
+        except requests.RequestException as error:
+            raise LostError(f"{self.url} did not answer: {_cause(error)}") from None
+        if response.status_code >= ERROR_STATUS:
+            raise _error(response, content)
+        if not content.strip():
+            return None
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise LostError(f"{self.url} answered {response.status_code} with no JSON") from None
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL over which a secret would travel in the clear; raises UsageError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"{url!r} is no URL of an API; give one such as https://api.pulumi.com")
+    if parts.username or parts.password:
+        raise UsageError("the API's URL holds credentials; give the token by --token-file")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise UsageError(
+            f"secrets are not sent over plain http to {parts.hostname}; use https "
+            "(plain http is for 127.0.0.1, ::1 and localhost)"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _content(response: requests.Response, deadline: float) -> bytes:
+    """Read the answer, bounded in size and time: a read's own time limit is per read."""
+    content = bytearray()
+    for chunk in response.iter_content(64 * 1024):
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise requests.RequestException(f"the answer is larger than {LARGEST_ANSWER} bytes")
+        if time.monotonic() > deadline:
+            raise requests.RequestException(f"the answer took longer than {CALL_TIMEOUT_S:.0f} s")
+    return bytes(content)
+
+
+def _error(response: requests.Response, content: bytes) -> RefusedError | LostError:
+    message = ""
+    try:
+        body = json.loads(content)
+        if isinstance(body, dict):
+            message = str(body.get("message") or "")
+    except ValueError:
+        message = content.decode(errors="replace")
+    message = " ".join(message.split())[:LONGEST_MESSAGE] or response.reason or "no message"
+    wait = _retry_after(response)
+    if response.status_code >= SERVER_ERROR:
+        return LostError(f"the API answered {response.status_code}: {message}", wait)
+    return RefusedError(response.status_code, message, wait)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Return the seconds that Retry-After (seconds or a date) asks for, or None."""
+    text = response.headers.get("Retry-After", "")
+    if text.isdigit():
+        return float(text[:9])
+    try:
+        until: datetime = parsedate_to_datetime(text)
+        since = parsedate_to_datetime(response.headers.get("Date", ""))
+        return max((until - since).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+def _cause(error: requests.RequestException) -> str:
+    """Say what went wrong without the address and the objects in requests' own texts."""
+    inner: BaseException = error
+    while inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    reason = getattr(inner, "reason", None)
+    text = str(reason if reason is not None else inner).rsplit(": ", 1)[-1]
+    return text[:LONGEST_MESSAGE] or type(error).__name__
+
+
+def _read(read: Callable[[Any], R], answer: object) -> R:
+    """Read an answer of the expected shape; another shape is no usable answer."""
+    try:
+        return read(answer)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LostError(f"the API's answer cannot be read: {type(error).__name__}") from error

@@ -1,0 +1,345 @@
+"""The command line: every command, its options, and which module carries it out.
+
+Only this module is imported to show a help text; a command's module is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler import __version__
+from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
+
+if TYPE_CHECKING:
+    # What `add_subparsers` returns has no public name.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    # A group of options adds them as a parser does.
+    Options = argparse._ActionsContainer  # noqa: SLF001
+
+__all__ = ["build", "run"]
+
+EXIT_USAGE = 2
+EXIT_FAILED = 1
+EXIT_ANOTHER_INSTANCE = 75
+EXIT_INTERRUPTED = 130
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors are one line on standard error."""
+    options = build().parse_args(arguments)
+    try:
+        module = importlib.import_module(f"reconciler.cli.{options.module}")
+        command: Callable[[argparse.Namespace], int] = module.run
+        return command(options)
+    except UsageError as error:
+        return _fail(error, EXIT_USAGE)
+    except AnotherInstanceError as error:
+        return _fail(error, EXIT_ANOTHER_INSTANCE)
+    except ReconcilerError as error:
+        return _fail(error, EXIT_FAILED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"reconciler: {error}", file=sys.stderr)
+    return code
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="reconciler",
+        description="GitOps for Pulumi: committed YAML becomes Pulumi deployments.",
+    )
+    parser.add_argument("--version", action="version", version=f"reconciler {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _validate(commands)
+    _plan(commands)
+    _run(commands)
+    _status(commands)
+    _logs(commands)
+    _trigger(commands)
+    _cancel(commands)
+    _engine(commands)
+    return parser
+
+
+def _command(commands: Commands, name: str, module: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    parser.set_defaults(module=module)
+    return parser
+
+
+def _validate(commands: Commands) -> None:
+    parser = _command(commands, "validate", "validate", "check spec files, and say what is wrong")
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="default: deployments.d"
+    )
+    _secrets(parser)
+
+
+def _plan(commands: Commands) -> None:
+    text = "say what the next pass would do, and why"
+    parser = _command(commands, "plan", "plan", text)
+    _directory(parser)
+    _state(parser)
+    _api(parser)
+    _secrets(parser)
+    _limits(parser)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--detailed-exitcode", action="store_true", help="exit 2 where something would be done"
+    )
+
+
+def _run(commands: Commands) -> None:
+    text = "keep the stacks as the specs say; with --once, until nothing is left to do"
+    parser = _command(commands, "run", "run", text)
+    _directory(parser)
+    parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
+    _reconciling(parser)
+
+
+def _status(commands: Commands) -> None:
+    parser = _command(commands, "status", "status", "say how every spec stands")
+    _directory(parser)
+    _state(parser)
+    _secrets(parser)
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--exit-code", action="store_true", help="exit 1 unless all are Ready or Suspended"
+    )
+
+
+def _logs(commands: Commands) -> None:
+    parser = _command(commands, "logs", "logs", "show a deployment's log")
+    _name(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
+    parser.add_argument("--version", type=int, metavar="N", help="default: the latest known")
+    _state(parser)
+    _api(parser)
+    _secrets(parser)
+    _embedded(parser)
+
+
+def _trigger(commands: Commands) -> None:
+    parser = _command(commands, "trigger", "by_hand", "run an operation on one stack now")
+    _name(parser)
+    parser.add_argument(
+        "--operation",
+        choices=("update", "preview", "refresh", "destroy"),
+        help="default: the spec's own",
+    )
+    _reconciling(parser)
+    parser.set_defaults(kind="trigger")
+
+
+def _cancel(commands: Commands) -> None:
+    parser = _command(commands, "cancel", "by_hand", "cancel what runs on one stack")
+    _name(parser)
+    _reconciling(parser)
+    parser.set_defaults(kind="cancel", operation=None)
+
+
+def _engine(commands: Commands) -> None:
+    parser = commands.add_parser("engine", help="the self-hosted server of the Deployments API")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    serve = _command(verbs, "serve", "engine", "serve the Pulumi Deployments API on this host")
+    serve.add_argument(
+        "--listen",
+        default="127.0.0.1:8080",
+        metavar="HOST:PORT",
+        help="default: %(default)s; port 0 takes a free one",
+    )
+    _data(serve)
+    _engine_options(serve)
+    serve.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="deployments at once; default: one per processor, at least 2",
+    )
+    serve.add_argument(
+        "--local-repositories",
+        action="store_true",
+        help="allow file:// sources; they are allowed anyway where it listens on loopback",
+    )
+    serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    serve.set_defaults(verb="serve")
+    token = verbs.add_parser("token", help="make access tokens")
+    token_verbs = token.add_subparsers(metavar="VERB", required=True)
+    create = _command(
+        token_verbs, "create", "engine", "make a token and print it, and nothing else"
+    )
+    create.add_argument("--organization", required=True, metavar="ORG")
+    create.add_argument("--user", default="", metavar="NAME", help="whose it is")
+    create.add_argument("--email", default="", help="that person's address")
+    create.add_argument(
+        "--role", choices=("admin", "deploy", "read"), default="deploy", help="default: %(default)s"
+    )
+    create.add_argument(
+        "--expires", type=_duration, metavar="TIME", help="such as 90d; default: never"
+    )
+    _data(create)
+    create.set_defaults(verb="token")
+
+
+# ---------------------------------------------------------------- options in common
+
+
+def _directory(parser: Options) -> None:
+    parser.add_argument(
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path("deployments.d"),
+        metavar="DIR",
+        help="the directory of specs; default: %(default)s",
+    )
+
+
+def _name(parser: Options) -> None:
+    parser.add_argument("name", metavar="NAME", help="the spec: its path below DIR without .yaml")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path("deployments.d"),
+        metavar="DIR",
+        help="the directory of specs; default: %(default)s",
+    )
+
+
+def _data(parser: Options) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the state directory; default: $STATE_DIRECTORY, or ~/.local/state/reconciler",
+    )
+
+
+def _state(parser: Options) -> None:
+    _data(parser)
+    parser.add_argument(
+        "--status-dir",
+        type=Path,
+        metavar="DIR",
+        help="for status files; default: beside the specs",
+    )
+
+
+def _api(parser: Options) -> None:
+    parser.add_argument(
+        "--api-url",
+        metavar="URL",
+        help="the API to use; default: $RECONCILER_API_URL, or the embedded engine",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="default: $PULUMI_ACCESS_TOKEN"
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=("today", "preview"),
+        default="today",
+        help="which form of the API it speaks; default: %(default)s",
+    )
+    parser.add_argument(
+        "--settle",
+        type=_duration,
+        metavar="TIME",
+        help="how long an unanswered create may still come through; default: 30s, 2s embedded",
+    )
+
+
+def _secrets(parser: Options) -> None:
+    parser.add_argument(
+        "--secrets-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="fromFile secrets may be below it, as below /run/secrets; may be repeated",
+    )
+
+
+def _limits(parser: Options) -> None:
+    parser.add_argument(
+        "--max-concurrent",
+        type=_count,
+        default=50,
+        metavar="N",
+        help="deployments in flight at once; default: %(default)s",
+    )
+
+
+def _engine_options(parser: Options) -> None:
+    parser.add_argument(
+        "--cancel-grace",
+        type=_duration,
+        default=timedelta(minutes=10),
+        metavar="TIME",
+        help="how long a cancelled operation may take to end by itself; default: 10m",
+    )
+    parser.add_argument(
+        "--runner",
+        choices=("bubblewrap", "process"),
+        help="default: bubblewrap where it works, else process (for programs you trust)",
+    )
+    parser.add_argument(
+        "--allow-write",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="deployed programs may write below it; may be repeated",
+    )
+
+
+def _embedded(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the embedded engine, used where no API is named")
+    _engine_options(group)
+
+
+def _reconciling(parser: argparse.ArgumentParser) -> None:
+    _state(parser)
+    _api(parser)
+    _secrets(parser)
+    _limits(parser)
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        default=timedelta(hours=1),
+        metavar="TIME",
+        help="when not running as a daemon: how long to wait for the end; default: 1h",
+    )
+    parser.add_argument(
+        "--owner", metavar="NAME", help="who reconciles: letters and digits; default: made once"
+    )
+    _embedded(parser)
+
+
+def _duration(text: str) -> timedelta:
+    number, unit = text[:-1], text[-1:]
+    if not number.isdigit() or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give one such as 30s, 10m, 2h, 7d")
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 upwards")
+    return int(text)

@@ -1,0 +1,102 @@
+"""What an engine is started with, and where in its data directory everything lies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+__all__ = ["EngineConfig", "Layout"]
+
+# One deployment takes most of a processor while its program starts, and waits for a cloud
+# the rest of the time; two at once also keep one slow stack from stopping all others.
+FEWEST_WORKERS = 2
+
+# As long as the longest single resource that people wait for by hand.
+CANCEL_GRACE = timedelta(minutes=10)
+
+# Long enough for one reconciler to end and the next to start.
+IDLE_EXIT = timedelta(seconds=10)
+
+
+def _workers() -> int:
+    return max(FEWEST_WORKERS, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """The settings of one engine.
+
+    `port` 0 takes a free one. `runner` names one, or None for the best that works here.
+    `cancel_grace` is how long an interrupted operation may take to end by itself.
+    `local_repositories` allows `file://` sources. `allow_write` are directories, besides its
+    own, that deployments may change. An `embedded` engine ends when it has had no user and
+    no work for `idle_exit`.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    runner: str | None = None
+    workers: int = field(default_factory=_workers)
+    cancel_grace: timedelta = CANCEL_GRACE
+    local_repositories: bool = False
+    allow_write: tuple[Path, ...] = ()
+    embedded: bool = False
+    idle_exit: timedelta = IDLE_EXIT
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything is below one data directory, which is an absolute path."""
+
+    data: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite database."""
+        return self.data / "engine.db"
+
+    @property
+    def key(self) -> Path:
+        """The key that the secrets in the database are encrypted with."""
+        return self.data / "engine.key"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the engine that uses this directory; holds its process id."""
+        return self.data / "engine.lock"
+
+    @property
+    def users_lock(self) -> Path:
+        """Held shared by every process that uses an embedded engine."""
+        return self.data / "users.lock"
+
+    @property
+    def address(self) -> Path:
+        """Where an embedded engine answers: `{"url": …, "pid": …}`."""
+        return self.data / "address.json"
+
+    @property
+    def embedded_token(self) -> Path:
+        """The token that an embedded engine's users present."""
+        return self.data / "embedded.token"
+
+    @property
+    def work(self) -> Path:
+        """The workspaces of running deployments."""
+        return self.data / "work"
+
+    @property
+    def logs(self) -> Path:
+        """The logs of all deployments."""
+        return self.data / "logs"
+
+    def backend(self, organization: str) -> Path:
+        """Return the directory of an organization's Pulumi state."""
+        return self.data / "backends" / organization
+
+    def plugins(self, organization: str) -> Path:
+        """Return the directory of the Pulumi plugins an organization has downloaded."""
+        return self.data / "plugins" / organization

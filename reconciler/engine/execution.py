@@ -1,0 +1,413 @@
+"""Walks through the steps of one deployment, writes their logs and records how they ended.
+
+What is to be run, `steps` decides; that a state is durable before the next thing is done, and
+that every end has its reason, is kept here.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from reconciler.api.types import Ending, EndingKind
+from reconciler.engine import project, steps
+from reconciler.engine.logs import StepLog
+from reconciler.engine.model import Event, Record, StepFailed, StepSucceeded
+from reconciler.engine.runners.base import Command, Surroundings
+from reconciler.engine.secrets_box import KeyFileError
+from reconciler.engine.source import checkout_commands
+from reconciler.engine.steps import PlannedStep, Programs, StepKind
+from reconciler.engine.stopping import CommandRun, Patience, StopKind
+from reconciler.engine.tools import Tools
+from reconciler.engine.validation import looks_secret, secret_values
+from reconciler.errors import NotDurableError
+from reconciler.masking import Redactor
+from reconciler.pulumi_cli import PulumiCli
+
+__all__ = ["Execution", "free_lock", "remove_workspace"]
+
+_log = logging.getLogger(__name__)
+
+# What Pulumi needs to say good-bye after a second interrupt, before it is killed.
+SECOND_GRACE_S = 30.0
+
+# How long the end of an engine may be held up by an operation: within systemd's usual 90 s.
+SHUTDOWN = Patience(first_s=45.0, second_s=15.0)
+
+# Freeing a lock is one call of pulumi, 0.1 s.
+FREE_LOCK_LIMIT_S = 60.0
+
+# How often to try again to write down a state that the disk did not take.
+RECORD_AGAIN = timedelta(seconds=1)
+
+# What pulumi itself never ends with: 128 + N is signal N.
+_SIGNALED = range(129, 128 + 65)
+
+
+class StepError(Exception):
+    """A step cannot be done; the message is for its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The directories of one deployment."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        """The clone."""
+        return self.root / "source"
+
+    @property
+    def home(self) -> Path:
+        """HOME, for all steps."""
+        return self.root / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR."""
+        return self.root / "tmp"
+
+    @property
+    def pulumi_home(self) -> Path:
+        """PULUMI_HOME; the plugins in it are the organization's."""
+        return self.root / "pulumi"
+
+    def make(self, plugins: Path) -> None:
+        """Make the directories, anew if need be."""
+        remove_workspace(self.root)
+        for directory in (self.home, self.temporary, self.pulumi_home, plugins):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.pulumi_home / "plugins").symlink_to(plugins)
+
+
+class Execution:
+    """One deployment's run. `run` and `clean` are one thread's; `stop` may be any's."""
+
+    def __init__(self, tools: Tools, record: Record, stopping: threading.Event) -> None:
+        """Prepare; `stopping` is set when the engine is to end."""
+        self.record = record
+        self._tools = tools
+        self._stopping = stopping
+        self._workspace = Workspace(tools.layout.work / record.id)
+        self._backend = tools.backend(record.stack)
+        surroundings = Surroundings(
+            workspace=self._workspace.root,
+            writable=(
+                self._backend.directory,
+                tools.layout.plugins(record.stack.organization),
+                *tools.config.allow_write,
+            ),
+            hidden=(tools.layout.data,),
+        )
+        self._surroundings = surroundings
+        self._commands = CommandRun(tools.runner)
+        self._redactor = Redactor()
+        self._exported: dict[str, str] = {}
+
+    def stop(self, kind: StopKind) -> None:
+        """Ask the run to end; returns at once."""
+        patience = SHUTDOWN
+        if kind is StopKind.CANCEL:
+            grace_s = self._tools.config.cancel_grace.total_seconds()
+            patience = Patience(first_s=grace_s, second_s=SECOND_GRACE_S)
+        self._commands.stop(kind, patience)
+
+    def run(self) -> None:
+        """Walk through the steps, and record the end of the deployment."""
+        try:
+            self._walk_all()
+        except Exception:  # noqa: BLE001 - whatever it was, the deployment must end
+            _log.exception("deployment %s broke off", self.record.id)
+            self._record(StepFailed(self._tools.clock.now()))
+
+    def clean(self) -> None:
+        """Delete the workspace."""
+        remove_workspace(self._workspace.root)
+
+    def _walk_all(self) -> None:
+        try:
+            self._request = self._tools.request(self.record.id)
+        except KeyFileError as error:
+            self._fail_before(str(error))
+            return
+        plan = steps.build(self._request)
+        for position, step in enumerate(plan):
+            last = position + 1 == len(plan)
+            log = self._tools.logs.open(self.record.id, position)
+            try:
+                event = self._walk(step, log, last=last)
+            finally:
+                log.close()
+            self._record(event)
+            if isinstance(event, StepFailed):
+                return
+
+    # ------------------------------------------------------------ one step
+
+    def _walk(self, step: PlannedStep, log: StepLog, *, last: bool) -> Event:
+        """Do one step and return how it ended; its last log line says why it failed."""
+        self._killed_by_signal = False
+        try:
+            succeeded = self._do(step, log)
+        except (StepError, project.ProjectError) as error:
+            succeeded = False
+            log.note(self._redactor.mask_text(str(error)))
+        except Exception:  # noqa: BLE001 - whatever it was, the step has failed
+            succeeded = False
+            _log.exception("deployment %s: step %r broke", self.record.id, step.name)
+            log.note("the engine itself failed in this step; its own log says how")
+        now = self._tools.clock.now()
+        stopped = self._commands.asked is not None and not (succeeded and last)
+        if succeeded and not stopped:
+            return StepSucceeded(now)
+        ending = self._ending(step.kind)
+        if ending is not None:
+            log.note(ending.message)
+        return StepFailed(now, ending)
+
+    def _do(self, step: PlannedStep, log: StepLog) -> bool:
+        """Do what the step's kind says, and return whether it succeeded."""
+        match step.kind:
+            case StepKind.EXECUTOR:
+                return self._prepare(log)
+            case StepKind.SOURCE:
+                return self._get_source(log)
+            case StepKind.DEPENDENCIES:
+                command = steps.install_command(self._programs, self._directory(), self._see())
+                return self._succeeds(command, log)
+            case StepKind.PRE_RUN:
+                return self._pre_run(step.command, log)
+            case StepKind.OPERATION:
+                return self._operate(log)
+
+    def _prepare(self, log: StepLog) -> bool:
+        """Make the workspace and everything the other steps need."""
+        tools, record = self._tools, self.record
+        token = secrets.token_urlsafe(32)
+        self._passphrase = tools.passphrase(record.stack.organization)
+        self._redactor = Redactor((*secret_values(self._request), token, self._passphrase))
+        self._reserved = tools.reserved(record.stack, record.id, record.version).variables()
+        self._reserved["PULUMI_ACCESS_TOKEN"] = token
+        cli = tools.find_pulumi()
+        if not isinstance(cli, PulumiCli):
+            raise StepError(cli)
+        self._programs = Programs(pulumi=str(cli.program), shell=tools.shell)
+        self._workspace.make(tools.layout.plugins(record.stack.organization))
+        self._backend.make()
+        home = steps.Home(
+            home=self._workspace.home,
+            temporary=self._workspace.temporary,
+            pulumi_home=self._workspace.pulumi_home,
+        )
+        self._base = steps.base_environment(
+            tools.environment, home, before=str(cli.directory), after=tools.python_directory
+        )
+        # By its id, whatever is left of a deployment is found after the engine was lost.
+        self._base["PULUMI_CI_BUILD_ID"] = record.id
+        log.note(f"Using pulumi {cli.version} of this host, with the {tools.runner.name} runner")
+        return True
+
+    def _get_source(self, log: StepLog) -> bool:
+        source = self._request.source
+        around = self._with_repository(source.repo_url)
+        for command in checkout_commands(source, self._workspace.source, self._base):
+            if self._run(command, log, around) != 0:
+                return False
+        commit = project.head_commit(self._workspace.source)
+        project.check(self._directory(), self.record.stack.project)
+        if commit:
+            log.note(f"Commit: {commit}")
+        log.note(self._redactor.mask_text(f"Successfully cloned: {source.repo_url}"))
+        return True
+
+    def _pre_run(self, text: str, log: StepLog) -> bool:
+        directory = self._directory()
+        project.empty_pulumi_env(directory)
+        command = steps.pre_run_command(self._programs, text, directory, self._see())
+        if not self._succeeds(command, log):
+            return False
+        # The command may have moved the directory away, or put a link in its place.
+        content = project.read_pulumi_env(self._directory())
+        exported = steps.parse_pulumi_env(content)
+        if isinstance(exported, steps.BadLine):
+            raise StepError(
+                f"PULUMI_ENV, line {exported.number}: is not NAME=value "
+                "(letters, digits and '_' before the first '=')"
+            )
+        for name, value in exported.items():
+            if looks_secret(name, value):
+                self._redactor.add(value)
+        self._exported |= exported
+        return True
+
+    def _operate(self, log: StepLog) -> bool:
+        """Run the Pulumi operation, on a stack that is made first where it is new."""
+        stack, directory, environment = self.record.stack, self._directory(), self._see()
+        known = self._tools.store.stack(stack)
+        there = self._backend.has(stack)
+        if known is not None and known.initialized and not there:
+            raise StepError(
+                f"the state of {stack} is gone from {self._backend.directory}: restore it from "
+                "a backup; it is not made anew, since its resources would be made twice"
+            )
+        if not there:
+            init = steps.stack_init_command(self._programs, stack, directory, environment)
+            if not self._succeeds(init, log):
+                return False
+        if known is None or not known.initialized:
+            self._tools.store.mark_initialized(stack)
+        target = (self.record.operation, stack)
+        command = steps.operation_command(self._programs, target, directory, environment)
+        locked_before = bool(self._backend.locks(stack))
+        code = self._run(command, log, self._surroundings, gentle=True)
+        if code and not locked_before and self._backend.locks(stack):
+            # Whoever held it is gone with the process tree, and this stack runs once at a time.
+            free = steps.cancel_command(self._programs, stack, directory, environment)
+            self._free(free, log)
+        self._killed_by_signal = code in _SIGNALED
+        return code == 0
+
+    # ------------------------------------------------------------ inside
+
+    def _directory(self) -> Path:
+        """Return the program's directory, looked up anew: a command may have changed it."""
+        return project.locate(self._workspace.source, self._request.source.repo_dir)
+
+    def _see(self) -> dict[str, str]:
+        """Return the environment of the next command."""
+        return steps.program_environment(
+            steps.Layers(
+                base=self._base,
+                passphrase=self._passphrase,
+                request=self._request,
+                exported=self._exported,
+                reserved=self._reserved,
+            )
+        )
+
+    def _succeeds(self, command: Command, log: StepLog) -> bool:
+        return self._run(command, log, self._surroundings) == 0
+
+    def _with_repository(self, url: str) -> Surroundings:
+        """Return surroundings in which a local repository is seen, wherever it lies.
+
+        Only git runs in them, and it changes nothing there.
+        """
+        path = Path(url.removeprefix("file://"))
+        if not url.startswith("file://") or not path.is_dir():
+            return self._surroundings
+        return replace(self._surroundings, writable=(*self._surroundings.writable, path))
+
+    def _run(
+        self, command: Command, log: StepLog, around: Surroundings, *, gentle: bool = False
+    ) -> int | None:
+        """Run a command into the log; None where it was not started, as a stop was asked."""
+        redactor = self._redactor
+
+        def on_output(output: bytes) -> None:
+            log.write(redactor.feed(output))
+
+        try:
+            code = self._commands.run(command, around, on_output, gentle=gentle)
+        except OSError as error:
+            name = Path(command.argv[0]).name
+            raise StepError(f"{name} cannot be started: {error.strerror}") from error
+        log.write(redactor.flush())
+        log.end_line()
+        if code and self._commands.asked is None:
+            log.note(_exit_text(Path(command.argv[0]).name, code))
+        return code
+
+    def _free(self, command: Command, log: StepLog) -> None:
+        freed = free_lock(self._tools, self._surroundings, command)
+        log.note("the stack's lock was freed" if freed else "the stack's lock could not be freed")
+
+    def _ending(self, kind: StepKind) -> Ending | None:
+        """Say why the deployment ends here, where that was not by the step's own doing."""
+        asked, operating = self._commands.asked, kind is StepKind.OPERATION
+        pending = (
+            "; pending operations may exist: look at what it was changing, then refresh the stack"
+        )
+        forced = pending if self._commands.killed or self._killed_by_signal else ""
+        if asked is StopKind.CANCEL:
+            return Ending(kind=EndingKind.CANCELED, message=f"the deployment was canceled{forced}")
+        if asked is StopKind.SHUTDOWN and operating:
+            message = f"the engine was stopped while Pulumi ran{forced}"
+            return Ending(kind=EndingKind.INTERRUPTED, message=message)
+        if asked is StopKind.SHUTDOWN:
+            message = "the engine was stopped before Pulumi ran: nothing has happened"
+            return Ending(kind=EndingKind.LOST, message=message)
+        if operating and self._killed_by_signal:
+            message = f"Pulumi was killed while it ran{pending}"
+            return Ending(kind=EndingKind.INTERRUPTED, message=message)
+        return None
+
+    def _fail_before(self, message: str) -> None:
+        """End a deployment whose request cannot be read."""
+        with_log = self._tools.logs.open(self.record.id, 0)
+        with_log.note(message)
+        with_log.close()
+        self._record(StepFailed(self._tools.clock.now()))
+
+    def _record(self, event: Event) -> None:
+        """Make an event durable before anything else is done, however long the disk is full.
+
+        When the engine stops meanwhile, its next start settles the deployment.
+        """
+        while True:
+            try:
+                self._tools.store.apply(self.record.id, event)
+            except NotDurableError as error:
+                _log.error("deployment %s: %s; trying again", self.record.id, error)
+                if self._stopping.is_set():
+                    return
+                moment = self._tools.clock.now() + RECORD_AGAIN
+                self._tools.clock.wait_until(moment, self._stopping)
+            else:
+                return
+
+
+def free_lock(tools: Tools, surroundings: Surroundings, command: Command) -> bool:
+    """Run `pulumi cancel`, and return whether it did it."""
+    try:
+        process = tools.runner.start(command, surroundings, lambda _: None)
+    except OSError:
+        return False
+    code = process.wait(FREE_LOCK_LIMIT_S)
+    if code is None:
+        process.kill()
+        process.wait()
+    return code == 0
+
+
+def remove_workspace(root: Path) -> None:
+    """Delete a workspace, read-only directories in it too; links are not followed."""
+
+    def make_writable(function: Callable[..., Any], path: str, _: object) -> None:
+        try:
+            parent = Path(path).parent
+            for target in (parent, Path(path)):
+                if stat.S_ISDIR(target.lstat().st_mode):
+                    target.chmod(0o700)
+            function(path)
+        except OSError:
+            _log.warning("%s could not be deleted", path)
+
+    if root.exists():
+        shutil.rmtree(root, onerror=make_writable)
+
+
+def _exit_text(program: str, code: int) -> str:
+    if code in _SIGNALED:
+        return f"[{program} was ended by signal {code - 128}]"
+    return f"[{program} ended with exit code {code}]"

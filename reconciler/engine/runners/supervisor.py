@@ -1,0 +1,263 @@
+"""The small program between the engine and a deployment's command: it loses no process.
+
+It runs as a process of its own, one a command, started by `process.py`. As a child subreaper
+it becomes the parent of everything that the command leaves behind, whatever session, process
+group or environment that has made itself, so "all of it" is simply: all its descendants. It
+can wait for every child without taking one from the engine's other threads. And when the
+engine dies, however it dies, the control socket closes and the supervisor ends the rest.
+
+On standard input it has the control socket. It reads one packed order (`pack`), answers
+`+PID` or `-ERRNO` and a line end, then takes single letters: `i` interrupts the program, `k`
+kills everything, as does the end of the socket. It ends with the program's own exit code,
+128 + N for signal N, and only when nothing of the program is left.
+
+Standard library only, and little of it: Python starts it as a script, isolated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+__all__ = ["INTERRUPT", "KILL", "Seen", "code_of", "pack", "processes"]
+
+INTERRUPT = b"i"
+KILL = b"k"
+
+PR_SET_CHILD_SUBREAPER = 36
+
+# The length of an order comes first, in so many bytes.
+LENGTH_BYTES = 4
+
+# How long to wait for killed processes, or for a sandbox's program to begin, before looking
+# again: short beside everything a command does, long beside one look at /proc (1 ms).
+LOOK_AGAIN_S = 0.01
+
+# How often to look for processes that are still being made, before they are killed anyway.
+STOP_ROUNDS = 50
+
+
+class Seen(NamedTuple):
+    """A process, as /proc tells of it. `started` counts the kernel's clock ticks."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    started: int
+
+
+def processes() -> Iterator[Seen]:
+    """Yield every process there is now, the dead that nobody has waited for included."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib would double our time to start
+        if name.isdigit():
+            process = look(int(name))
+            if process is not None:
+                yield process
+
+
+def look(pid: int) -> Seen | None:
+    """Return one process, or None where it is gone."""
+    text = _read_of(pid, "stat")
+    if not text:
+        return None
+    # The second field is the program's name in parentheses, and may hold any character.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Seen(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def code_of(status: int) -> int:
+    """Return the exit code of a wait status: 128 + N for signal N."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def pack(cwd: str, argv: Sequence[str], environment: Mapping[str, str], *, inner: bool) -> bytes:
+    """Return the order to start a program. ValueError where a text holds a NUL.
+
+    With `inner`, `argv` is a sandbox that has its own PID namespace, and the program to
+    interrupt is the first one within it. `argv[0]` is a path.
+    """
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    texts = ["inner" if inner else "", cwd, str(len(argv)), *argv, *variables]
+    if any("\0" in text for text in texts):
+        raise ValueError("an argument or environment variable holds a NUL character")
+    packed = b"\0".join(map(os.fsencode, texts))
+    return len(packed).to_bytes(LENGTH_BYTES, "big") + packed
+
+
+def main() -> int:
+    """Start the program that the control socket asks for, and see it and its children end."""
+    subreaper = ctypes.CDLL(None, use_errno=True).prctl
+    if subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "no child subreaper")
+    # Handlers, since a signal that is ignored here would be ignored in the program as well.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(number, lambda _number, _frame: None)
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    length = int.from_bytes(_read(LENGTH_BYTES), "big")
+    inner, cwd, count, *texts = _read(length).split(b"\0")
+    argv, variables = texts[: int(count)], texts[int(count) :]
+    try:
+        os.chdir(cwd)
+        program = _spawn(argv, dict(variable.split(b"=", 1) for variable in variables))
+    except OSError as error:
+        os.write(0, b"-%d\n" % (error.errno or 0))
+        return 1
+    os.write(0, b"+%d\n" % program)
+    return _Family(program, woken, inner=bool(inner)).supervise()
+
+
+def _read(count: int) -> bytes:
+    """Return so many bytes of the control socket; the engine's death ends us here as well."""
+    data = b""
+    while len(data) < count:
+        more = os.read(0, count - len(data))
+        if not more:
+            sys.exit(1)
+        data += more
+    return data
+
+
+def _spawn(argv: list[bytes], environment: dict[bytes, bytes]) -> int:
+    """Start the program in a session of its own, with nothing of ours but its output."""
+    return os.posix_spawn(
+        argv[0],
+        argv,
+        environment,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
+
+
+class _Family:
+    """The program and all that has come of it."""
+
+    def __init__(self, program: int, woken: int, *, inner: bool) -> None:
+        self.program = program
+        self.woken = woken
+        self.inner = inner
+        self.code: int | None = None
+        self.to_interrupt = 0
+
+    def supervise(self) -> int:
+        """Wait for the program's end, or an order to end it; return its exit code."""
+        while self._reap() and self.code is None:
+            ready = self._wait([0, self.woken], LOOK_AGAIN_S if self.to_interrupt else None)
+            if 0 in ready:
+                orders = os.read(0, 64)
+                if not orders or KILL in orders:
+                    break
+                self.to_interrupt += orders.count(INTERRUPT)
+            if self.to_interrupt and self._interrupt():
+                self.to_interrupt -= 1
+        self._end_all()
+        return 128 + signal.SIGKILL if self.code is None else self.code
+
+    def _wait(self, files: list[int], limit_s: float | None) -> list[int]:
+        """Wait for one of the files; `woken` is emptied."""
+        ready = select.select(files, [], [], limit_s)[0]
+        if self.woken in ready:
+            os.read(self.woken, 512)
+        return ready
+
+    def _reap(self) -> bool:
+        """Take leave of every child that has ended; return whether there are others."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.program:
+                self.code = code_of(status)
+
+    def _interrupt(self) -> bool:
+        """Send SIGINT to the program and its process group, as a terminal does.
+
+        A shell would not pass it on to what it waits for. Pulumi's plugins are in groups of
+        their own and hear nothing; a sandbox's own first process, which is in the group, is
+        kept from it by the kernel. Returns False where the program has not begun yet.
+        """
+        target = _first_inside(self.descendants()) if self.inner else self.program
+        if target is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(os.getpgid(target), signal.SIGINT)
+        return True
+
+    def _end_all(self) -> None:
+        """Kill every descendant, and return when the last one is gone.
+
+        They are stopped first, so that none can go on making others meanwhile.
+        """
+        if not self._reap():
+            return
+        stopped: set[int] = set()
+        for _ in range(STOP_ROUNDS):
+            running = self.descendants() - stopped
+            if not running:
+                break
+            for pid in running:
+                _send(pid, signal.SIGSTOP)
+            stopped |= running
+        while self._reap():
+            for pid in self.descendants():
+                _send(pid, signal.SIGKILL)
+            self._wait([self.woken], LOOK_AGAIN_S)
+
+    def descendants(self) -> set[int]:
+        """Return our children, their children and so on.
+
+        The dead are among them: one whose first thread has ended may still have others.
+        """
+        children: dict[int, list[int]] = {}
+        for process in processes():
+            children.setdefault(process.parent, []).append(process.pid)
+        found: set[int] = set()
+        parents = [os.getpid()]
+        while parents:
+            new = children.get(parents.pop(), [])
+            found.update(new)
+            parents += new
+        return found
+
+
+def _first_inside(pids: set[int]) -> int | None:
+    """Return the one that is number 2 in a PID namespace below ours: 1 is the sandbox itself."""
+    for pid in pids:
+        # NSpid: our number of it, then its number in each namespace further in.
+        numbers = _read_of(pid, "status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+        if numbers[1:2] == [b"2"]:
+            return pid
+    return None
+
+
+def _read_of(pid: int, name: str) -> bytes:
+    """Return a file of /proc, or nothing where the process is gone."""
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123 - as above
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        os.kill(pid, number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

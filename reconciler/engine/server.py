@@ -1,0 +1,235 @@
+"""Puts an engine together, serves it, and ends it in order.
+
+Start: the lock, the database, the socket; then what a lost engine left is settled; only then
+are deployments dispatched and calls answered. End: nothing new starts, what runs is ended,
+then the socket closes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from reconciler.clock import SystemClock
+from reconciler.engine import embedded, recovery
+from reconciler.engine.app import build_app
+from reconciler.engine.config import EngineConfig, Layout
+from reconciler.engine.logs import LogStore
+from reconciler.engine.queue import Queue
+from reconciler.engine.runners.choose import choose, end_strays
+from reconciler.engine.secrets_box import SecretBox, open_box
+from reconciler.engine.service import Service
+from reconciler.engine.store import Store
+from reconciler.engine.tokens import Tokens
+from reconciler.engine.tools import Tools
+from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
+from reconciler.pulumi_cli import PulumiCli, find
+
+__all__ = ["Engine", "running", "serve"]
+
+_log = logging.getLogger(__name__)
+
+# Starting to answer takes milliseconds once the socket is open.
+START_LIMIT_S = 30.0
+
+# How long open connections may hold up the end of an engine whose deployments have ended.
+CLOSE_LIMIT_S = 3
+
+EXIT_OTHER_INSTANCE = 75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """An engine that answers at `url`."""
+
+    url: str
+    queue: Queue
+    tokens: Tokens
+    layout: Layout
+
+
+def serve(config: EngineConfig) -> int:
+    """Run an engine until a signal, or until an embedded one is not needed; the exit code.
+
+    Prints `listening on URL` when it answers. 75: another engine uses the data directory.
+    """
+    os.umask(0o077)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with running(config) as engine:
+            sys.stdout.write(f"listening on {engine.url}\n")
+            sys.stdout.flush()
+            if config.embedded:
+                embedded.wait(engine.layout, engine.queue.busy, config.idle_exit, stop)
+            else:
+                stop.wait()
+    except AnotherInstanceError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_OTHER_INSTANCE
+    except ReconcilerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+@contextmanager
+def running(config: EngineConfig) -> Iterator[Engine]:
+    """Give a running engine, and end it afterwards.
+
+    AnotherInstanceError, UsageError, or another ReconcilerError where it cannot start.
+    """
+    layout = Layout(config.data.absolute())
+    _make_directories(layout)
+    with embedded.only_engine(layout), _listen(config) as listener:
+        store = Store(layout.database)
+        try:
+            host, port = config.host, listener.getsockname()[1]
+            shown_host = f"[{host}]" if ":" in host else host
+            tools = _tools(config, store, f"http://{shown_host}:{port}")
+            recovery.settle(tools, end_strays)
+            queue = Queue(tools)
+            tokens = Tokens(store, tools.clock)
+            app = build_app(Service(tools, queue, tokens))
+            engine = Engine(url=tools.base_url, queue=queue, tokens=tokens, layout=layout)
+            with _dispatching(queue), _answering(app, listener):
+                if config.embedded:
+                    embedded.announce(layout, engine.url, tokens)
+                yield engine
+        finally:
+            store.close()
+
+
+def _make_directories(layout: Layout) -> None:
+    try:
+        for directory in (layout.data, layout.work, layout.logs):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{layout.data} cannot be used: {error.strerror}") from error
+
+
+def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
+    layout = Layout(config.data.absolute())
+    find_pulumi = _FoundOnce()
+    cli = find_pulumi()
+    if not isinstance(cli, PulumiCli):
+        _log.warning("deployments will fail: %s", cli)
+    return Tools(
+        config=config,
+        layout=layout,
+        store=store,
+        logs=LogStore(layout.logs, time.time_ns),
+        box=_open_box(layout.key, store),
+        clock=SystemClock(),
+        runner=choose(config.runner),
+        environment=dict(os.environ),
+        shell=shutil.which("bash") or shutil.which("sh") or "/bin/sh",
+        python_directory=str(Path(sys.executable).parent),
+        base_url=base_url,
+        find_pulumi=find_pulumi,
+    )
+
+
+def _open_box(path: Path, store: Store) -> SecretBox:
+    """Open the key file; it may be made only for a database that holds no secrets yet."""
+    name = "key check"
+    check = store.fact(name)
+    box = open_box(path, create=check is None)
+    known = store.fact_once(name, lambda: box.encrypt(secrets.token_bytes(16), name))
+    box.decrypt(known, name)
+    return box
+
+
+class _FoundOnce:
+    """Looks for pulumi until there is one; asking one for its version takes 0.2 s."""
+
+    def __init__(self) -> None:
+        self._found: PulumiCli | None = None
+
+    def __call__(self) -> PulumiCli | str:
+        if self._found is not None and self._found.program.exists():
+            return self._found
+        found = find()
+        self._found = found if isinstance(found, PulumiCli) else None
+        return found
+
+
+# ---------------------------------------------------------------- lifecycle
+
+
+@contextmanager
+def _listen(config: EngineConfig) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        message = f"cannot listen on {config.host}:{config.port}: {error.strerror}"
+        raise UsageError(message) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _dispatching(queue: Queue) -> Iterator[None]:
+    queue.start()
+    try:
+        yield
+    finally:
+        queue.stop()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it answers, and leaves the process's signals alone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _answering(app: Starlette, listener: socket.socket) -> Iterator[None]:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_LIMIT_S,
+    )
+    server = _Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), name="http")
+    thread.start()
+    try:
+        if not server.answers.wait(START_LIMIT_S):
+            raise ReconcilerError("the engine's HTTP server did not start")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

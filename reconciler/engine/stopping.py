@@ -1,0 +1,110 @@
+"""Starts a deployment's commands one after another, and ends the one that runs when asked to.
+
+A command that may be cut off anywhere is killed at once. Pulumi in its operation is not: it is
+interrupted, so that the resource in hand is finished and the state written, and killed only
+when that takes too long.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.engine.runners.base import Command, OnOutput, Process, Runner, Surroundings
+
+__all__ = ["CommandRun", "Patience", "StopKind"]
+
+
+class StopKind(StrEnum):
+    """Why a deployment is to end."""
+
+    CANCEL = "cancel"  # someone wants it to
+    SHUTDOWN = "shutdown"  # the engine stops
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait after the first interrupt, and after the second."""
+
+    first_s: float
+    second_s: float
+
+
+class CommandRun:
+    """Runs commands for one thread, while any other may ask to stop. Once asked, none starts."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._asked: StopKind | None = None
+        self._process: Process | None = None
+        self._gentle = False
+        self._ended = threading.Event()
+        self._killed = False
+
+    @property
+    def asked(self) -> StopKind | None:
+        """Why it is to stop; None while nobody has asked. The first to ask counts."""
+        return self._asked
+
+    @property
+    def killed(self) -> bool:
+        """Whether a gentle command had to be killed."""
+        return self._killed
+
+    def run(
+        self,
+        command: Command,
+        surroundings: Surroundings,
+        on_output: OnOutput,
+        *,
+        gentle: bool = False,
+    ) -> int | None:
+        """Run a command to its end and return its exit code; None where it was not started.
+
+        OSError where it cannot be started.
+        """
+        with self._lock:
+            if self._asked is not None:
+                return None
+            self._ended.clear()
+            self._process = self._runner.start(command, surroundings, on_output)
+            self._gentle = gentle
+        code = None
+        while code is None:
+            code = self._process.wait()
+        with self._lock:
+            self._process = None
+            self._ended.set()
+        return code
+
+    def stop(self, kind: StopKind, patience: Patience) -> None:
+        """Ask to stop, and see to it; returns at once. Asking the same again changes nothing."""
+        with self._lock:
+            first, again = self._asked is None, self._asked is kind
+            self._asked = self._asked or kind
+            process, gentle = self._process, self._gentle
+        if process is None or again:
+            return
+        if not gentle:
+            process.kill()
+            return
+        threading.Thread(
+            target=self._press,
+            args=(process, patience, first),
+            name=f"stop-{kind}",
+            daemon=True,
+        ).start()
+
+    def _press(self, process: Process, patience: Patience, first: bool) -> None:  # noqa: FBT001
+        # Pulumi takes a second interrupt as "at once", so whoever asks next does not repeat it.
+        if first:
+            process.interrupt()
+        if self._ended.wait(patience.first_s):
+            return
+        process.interrupt()
+        if self._ended.wait(patience.second_s):
+            return
+        self._killed = True
+        process.kill()

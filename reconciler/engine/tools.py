@@ -1,0 +1,86 @@
+"""What the parts of one engine share, made once when it starts."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.api.create_body import request_from_json, request_to_json, wire_secret
+from reconciler.api.dialects import Dialect
+from reconciler.api.types import DeploymentRequest, Secret, StackRef
+from reconciler.clock import Clock
+from reconciler.engine.backend import Backend
+from reconciler.engine.config import EngineConfig, Layout
+from reconciler.engine.logs import LogStore
+from reconciler.engine.runners.base import Runner
+from reconciler.engine.secrets_box import KeyFileError, SecretBox
+from reconciler.engine.store import Store
+from reconciler.engine.validation import Reserved
+from reconciler.pulumi_cli import PulumiCli
+
+__all__ = ["Tools"]
+
+# As strong as the key that the state's secrets are encrypted with.
+PASSPHRASE_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The engine's parts and surroundings.
+
+    `environment` is the engine's own; `shell` the path of bash, or of sh where there is none;
+    `python_directory` the directory of the engine's Python; `base_url` where it answers.
+    `find_pulumi` returns the pulumi to use, or what to do where there is none.
+    """
+
+    config: EngineConfig
+    layout: Layout
+    store: Store
+    logs: LogStore
+    box: SecretBox
+    clock: Clock
+    runner: Runner
+    environment: Mapping[str, str] = field(repr=False)
+    shell: str
+    python_directory: str
+    base_url: str
+    find_pulumi: Callable[[], PulumiCli | str]
+
+    def backend(self, stack: StackRef) -> Backend:
+        """Return where the stack's state is kept."""
+        return Backend(self.layout.backend(stack.organization))
+
+    def reserved(self, stack: StackRef, deployment_id: str, version: int) -> Reserved:
+        """Return what the engine's own variables say about a deployment."""
+        return Reserved(
+            id=deployment_id,
+            version=version,
+            build_url=f"{self.base_url}/{stack}/deployments/{version}",
+            backend_url=self.backend(stack).url,
+        )
+
+    def passphrase(self, organization: str) -> str:
+        """Return the passphrase of an organization's state, made at its first use."""
+        name = f"passphrase/{organization}"
+
+        def make() -> bytes:
+            return self.box.encrypt(secrets.token_urlsafe(PASSPHRASE_BYTES).encode(), name)
+
+        sealed = self.store.fact(name) or self.store.fact_once(name, make)
+        return self.box.decrypt(sealed, name).decode()
+
+    def seal(self, request: DeploymentRequest[Secret], deployment_id: str) -> bytes:
+        """Encrypt a request for its place in the database."""
+        text = json.dumps(request_to_json(request, Dialect.TODAY))
+        return self.box.encrypt(text.encode(), f"request/{deployment_id}")
+
+    def request(self, deployment_id: str) -> DeploymentRequest[Secret]:
+        """Return a deployment's request; KeyFileError where it cannot be decrypted."""
+        sealed = self.store.request(deployment_id)
+        body = json.loads(self.box.decrypt(sealed, f"request/{deployment_id}"))
+        request = request_from_json(body, wire_secret, Dialect.TODAY)
+        if isinstance(request, tuple):
+            raise KeyFileError(f"the stored request of {deployment_id} cannot be read")
+        return request

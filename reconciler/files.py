@@ -1,0 +1,130 @@
+"""Reading and writing files that other people's hands may have touched.
+
+A read takes regular files only and never follows a link out of the folder it was told; a
+write is whole or not there, also after a power cut. Whoever reads a spec, a secret or a
+status, or writes a status, does it through here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from reconciler.errors import NotDurableError
+
+__all__ = ["make_folder", "read_below", "read_regular", "write_durably"]
+
+# O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes; a link is refused, not followed.
+
+    Raises OSError, its `strerror` a sentence's end for a person ("is a link", …).
+    """
+    with os.fdopen(_open(path), "rb") as file:
+        return _read(file.fileno(), path, limit)
+
+
+def read_below(path: Path, folder: Path, limit: int) -> bytes:
+    """Read a regular file below `folder`; links are followed as long as they stay below it.
+
+    Raises OSError as `read_regular` does. What was opened is checked again, so a link that
+    is swapped between the look and the opening leads nowhere either.
+    """
+    root = os.path.realpath(folder)
+    real = os.path.realpath(path)
+    _must_be_below(real, root, path)
+    with os.fdopen(_open(Path(real)), "rb") as file:
+        try:
+            opened = str(Path(f"/proc/self/fd/{file.fileno()}").readlink())
+        except FileNotFoundError:  # no /proc here: the first check has to do
+            opened = real
+        _must_be_below(opened.removesuffix(" (deleted)"), root, path)
+        return _read(file.fileno(), path, limit)
+
+
+def _must_be_below(real: str, root: str, path: Path) -> None:
+    if not real.startswith(root.rstrip("/") + "/"):
+        raise OSError(0, f"leads out of {root}", str(path))
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, _READ_FLAGS)
+    except OSError as error:
+        if path.is_symlink():
+            raise OSError(0, "is a link, which is not followed", str(path)) from error
+        raise
+
+
+def _read(descriptor: int, path: Path, limit: int) -> bytes:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(0, "is no regular file", str(path))
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := os.read(descriptor, min(limit + 1, 1 << 20)):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise OSError(0, f"is larger than {limit} bytes", str(path))
+    return b"".join(chunks)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each mode 0700, so that they outlive a power cut.
+
+    Raises NotDurableError with the path and the reason.
+    """
+    try:
+        _make_folder(folder)
+    except OSError as error:
+        raise NotDurableError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    _sync_folder(folder.parent)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, mode 0600, all or nothing; a link there is replaced.
+
+    Raises NotDurableError with the path and the reason; what was there before then stays,
+    or the new content stands there without a promise that it outlives a power cut.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp"
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise NotDurableError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

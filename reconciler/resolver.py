@@ -1,0 +1,70 @@
+"""From what a file says to what should be true now: commit, secrets, digest.
+
+Secrets are looked up here, hashed for the digest, and again when a request is sent; they
+are kept nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.adapters.credentials import SecretReader
+from reconciler.adapters.gitrefs import GitRefs, Revision, resolve_url
+from reconciler.api.types import (
+    DeploymentRequest,
+    EnvironmentVariable,
+    Operation,
+    Secret,
+    map_secrets,
+)
+from reconciler.errors import SecretUnavailableError
+from reconciler.model import Desired, Reason, ReasonCode, SecretReference, Spec
+from reconciler.planning.digest import digest, fields
+
+__all__ = ["Resolver"]
+
+
+class Resolver:
+    """Looks up what a spec leaves open."""
+
+    def __init__(self, git: GitRefs, secrets: SecretReader, hash_key: bytes) -> None:
+        self._git = git
+        self._secrets = secrets
+        self._hash_key = hash_key
+
+    def desired(self, spec: Spec) -> Desired:
+        """Return what the spec wants now; `blocked` says what could not be looked up."""
+        try:
+            request = map_secrets(spec.request, self._secrets.read)
+            canonical = fields(spec.request, self._hash)
+        except SecretUnavailableError as error:
+            again_at = self._secrets.again_at()
+            reason = Reason(ReasonCode.SECRET_UNAVAILABLE, str(error))
+            return Desired(spec=spec, blocked=reason, source_again_at=again_at)
+        desired = Desired(spec=spec, fields=canonical, digest=digest(canonical))
+        head = self._git.head(request.source, spec.base)
+        if isinstance(head, Revision):
+            return replace(desired, commit=head.commit, source_again_at=head.again_at)
+        reason = Reason(ReasonCode.SOURCE_UNAVAILABLE, head.message)
+        return replace(desired, blocked=reason, source_again_at=head.again_at)
+
+    def request(
+        self, spec: Spec, operation: Operation, commit: str, marker: str
+    ) -> DeploymentRequest[Secret]:
+        """Return what to send: the resolved commit, the marker, and the secrets' values.
+
+        Raises SecretUnavailableError.
+        """
+        request = map_secrets(spec.request, self._secrets.read)
+        source = replace(
+            request.source,
+            repo_url=resolve_url(request.source.repo_url, spec.base),
+            branch="",
+            tag="",
+            commit=commit,
+        )
+        environment = (*request.environment, EnvironmentVariable[Secret](name=marker, value="1"))
+        return replace(request, operation=operation, source=source, environment=environment)
+
+    def _hash(self, reference: SecretReference) -> str:
+        return self._secrets.keyed_hash(reference, self._hash_key)

@@ -1,0 +1,314 @@
+"""A model of the Deployments API in memory, put under the real client as a transport.
+
+It queues, runs one deployment at a time per stack, and answers as the real one does; the
+contract suite holds it to the real engine. On top it can lose answers before or after the
+effect, answer 5xx and 429, and let its lists lag, as `faults` says for each call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+
+from reconciler.api.create_body import request_from_json, wire_secret
+from reconciler.api.dialects import (
+    Dialect,
+    deployment_to_json,
+    list_to_json,
+    log_lines_to_json,
+)
+from reconciler.api.types import (
+    MARKER_PREFIX,
+    Deployment,
+    DeploymentRequest,
+    Ending,
+    EndingKind,
+    Job,
+    JobStatus,
+    LogLine,
+    Secret,
+    ShownVariable,
+    StackRef,
+    Step,
+    StepStatus,
+    User,
+)
+
+__all__ = ["FakeApi", "Fault", "Outcome"]
+
+TOKEN = "the-token"
+
+
+class Fault(StrEnum):
+    """What may go wrong with one call."""
+
+    NONE = "none"
+    LOST_BEFORE = "lost before the effect"
+    LOST_AFTER = "lost after the effect"
+    SERVER_ERROR = "503"
+    TOO_MANY = "429"
+
+
+class Outcome(StrEnum):
+    """How a deployment will end."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    INTERRUPT = "interrupt"
+
+
+@dataclass(slots=True)
+class Record:
+    """One deployment as the model keeps it."""
+
+    shown: Deployment
+    request: DeploymentRequest[Secret]
+    visible_at: datetime
+    ends_at: datetime | None = None
+    outcome: Outcome = Outcome.SUCCEED
+    canceled: bool = False
+
+
+def _succeed(_: Record) -> Outcome:
+    return Outcome.SUCCEED
+
+
+def _no_fault(_: str, __: str) -> Fault:
+    return Fault.NONE
+
+
+@dataclass
+class FakeApi(BaseAdapter):
+    """The model; mount it on a `requests.Session`. `now` is the clock it lives by."""
+
+    now: Callable[[], datetime]
+    duration: timedelta = timedelta(seconds=20)
+    lag: timedelta = timedelta(0)
+    knows_markers: bool = True
+    outcome: Callable[[Record], Outcome] = _succeed
+    faults: Callable[[str, str], Fault] = _no_fault
+    records: dict[StackRef, list[Record]] = field(default_factory=dict)
+    creates: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    # ------------------------------------------------------------ transport
+
+    def send(
+        self, request: requests.PreparedRequest, *_: object, **__: object
+    ) -> requests.Response:
+        method, url = request.method or "", request.url or ""
+        fault = self.faults(method, urlsplit(url).path)
+        if fault is Fault.LOST_BEFORE:
+            raise requests.ConnectionError("the connection was reset")
+        if fault is Fault.SERVER_ERROR:
+            return _response(request, 503, {"code": 503, "message": "try later"})
+        if fault is Fault.TOO_MANY:
+            return _response(request, 429, {"code": 429, "message": "slow down"}, "3")
+        code, body = self._answer(request)
+        if fault is Fault.LOST_AFTER:
+            raise requests.ConnectionError("the connection was reset")
+        return _response(request, code, body)
+
+    def _answer(self, request: requests.PreparedRequest) -> tuple[int, object]:
+        if request.headers.get("Authorization") != f"token {TOKEN}":
+            return 401, _error(401, "the token is missing or not valid")
+        self.settle()
+        split = urlsplit(request.url or "")
+        parts = split.path.strip("/").split("/")
+        query = {k: v[0] for k, v in parse_qs(split.query).items()}
+        if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments"]:
+            return self._list_organization(parts[2], query)
+        dialect = Dialect.PREVIEW if parts[1] == "preview" else Dialect.TODAY
+        stack, rest = StackRef(*parts[2:5]), parts[6:]
+        if not rest and request.method == "POST":
+            return self._create(stack, json.loads(request.body or b"{}"), dialect)
+        if not rest:
+            return self._list_stack(stack, query, dialect)
+        record = self._find(stack, rest)
+        if record is None:
+            return 404, _error(404, "no such deployment")
+        if rest[-1] == "cancel":
+            return self._cancel(record)
+        if rest[-1] == "logs":
+            return self._logs(record, query, dialect)
+        latest = self.records[stack][-1].shown.version
+        shown = replace(record.shown, latest_version=latest)
+        return 200, deployment_to_json(shown, dialect)
+
+    # ------------------------------------------------------------ the calls
+
+    def _create(self, stack: StackRef, body: object, dialect: Dialect) -> tuple[int, object]:
+        parsed = request_from_json(body, wire_secret, dialect)
+        if isinstance(parsed, tuple):
+            return 400, _error(400, "; ".join(f.message for f in parsed))
+        records = self.records.setdefault(stack, [])
+        marker = next((v.name for v in parsed.environment if v.name.startswith(MARKER_PREFIX)), "")
+        if marker and self.knows_markers:
+            for record in records:
+                if record.shown.marker == marker:
+                    return 202, _created(record)
+        self.creates += 1
+        now = self.now()
+        version = len(records) + 1
+        shown = Deployment(
+            id=f"{stack}-{version}".replace("/", "-"),
+            version=version,
+            status=JobStatus.NOT_STARTED,
+            created=now,
+            modified=now,
+            requested_by=User(name="me"),
+            operation=parsed.operation,
+            stack=stack,
+            jobs=(Job(steps=(Step(name="Get source"), Step(name="Pulumi operation"))),),
+            latest_version=version,
+            environment=tuple(
+                ShownVariable(name=v.name, value=v.value)
+                if isinstance(v.value, str)
+                else ShownVariable(name=v.name, secret=True)
+                for v in parsed.environment
+            ),
+            source=replace(parsed.source, auth=None),
+        )
+        record = Record(shown=shown, request=parsed, visible_at=now + self.lag)
+        record.outcome = self.outcome(record)
+        records.append(record)
+        self.settle()
+        return 202, _created(record)
+
+    def _list_organization(self, organization: str, query: dict[str, str]) -> tuple[int, object]:
+        found = [
+            r.shown
+            for stack, records in self.records.items()
+            for r in records
+            if stack.organization == organization and self._visible(r)
+        ]
+        found.sort(key=lambda d: (d.created, d.version), reverse=True)
+        return self._page(found, query, Dialect.TODAY)
+
+    def _list_stack(
+        self, stack: StackRef, query: dict[str, str], dialect: Dialect
+    ) -> tuple[int, object]:
+        found = [r.shown for r in self.records.get(stack, []) if self._visible(r)]
+        if dialect is Dialect.TODAY:
+            found.reverse()
+        return self._page(found, query, dialect)
+
+    def _page(
+        self, found: list[Deployment], query: dict[str, str], dialect: Dialect
+    ) -> tuple[int, object]:
+        page, size = int(query.get("page", "1")), int(query.get("pageSize", "10"))
+        chosen = found[(page - 1) * size : page * size]
+        return 200, list_to_json(chosen, dialect, size, len(found))
+
+    def _cancel(self, record: Record) -> tuple[int, object]:
+        if record.shown.status.ended:
+            return 404, _error(404, "nothing to cancel")
+        if not record.canceled:
+            record.canceled = True
+            record.ends_at = self.now()
+            self.settle()
+        return 200, None
+
+    def _logs(self, record: Record, query: dict[str, str], dialect: Dialect) -> tuple[int, object]:
+        ended = record.shown.status.ended
+        if "step" in query:
+            step = int(query["step"]) - (dialect is Dialect.PREVIEW)
+            lines = self._lines(record, step)[int(query.get("offset", "0")) :]
+            return 200, {"lines": log_lines_to_json(lines)}
+        lines = [line for i in range(2) for line in self._lines(record, i)]
+        body: dict[str, object] = {"lines": log_lines_to_json(lines)}
+        if not ended:
+            body["nextToken"] = "0.0.0"
+        return 200, body
+
+    @staticmethod
+    def _lines(record: Record, step: int) -> list[LogLine]:
+        if record.shown.steps[step].status is StepStatus.NOT_STARTED:
+            return []
+        return [LogLine(line=f"{record.shown.steps[step].name}\n", timestamp_ns=1)]
+
+    # ------------------------------------------------------------ its own life
+
+    def settle(self) -> None:
+        """Start and end what is due: one at a time per stack, first in first out."""
+        now = self.now()
+        for records in self.records.values():
+            for record in records:
+                if record.shown.status.ended:
+                    continue
+                if record.ends_at is None:
+                    record.ends_at = now + self.duration
+                    self._show(record, JobStatus.RUNNING, StepStatus.RUNNING, now)
+                if record.ends_at > now:
+                    break
+                self._end(record)
+
+    def _end(self, record: Record) -> None:
+        ended_at = record.ends_at or self.now()
+        good = record.outcome is Outcome.SUCCEED and not record.canceled
+        job, step = (
+            (JobStatus.SUCCEEDED, StepStatus.SUCCEEDED)
+            if good
+            else (JobStatus.FAILED, StepStatus.FAILED)
+        )
+        self._show(record, job, step, ended_at)
+        if record.canceled:
+            ending = Ending(kind=EndingKind.CANCELED, message="canceled")
+            record.shown = replace(record.shown, ending=ending)
+        elif record.outcome is Outcome.INTERRUPT:
+            ending = Ending(kind=EndingKind.INTERRUPTED, message="the engine was lost")
+            record.shown = replace(record.shown, ending=ending)
+
+    @staticmethod
+    def _show(record: Record, job: JobStatus, step: StepStatus, at: datetime) -> None:
+        steps = (
+            Step(name="Get source", status=StepStatus.SUCCEEDED, started=at, last_updated=at),
+            Step(name="Pulumi operation", status=step, started=at, last_updated=at),
+        )
+        shown_job = Job(status=job, started=at, last_updated=at, steps=steps)
+        record.shown = replace(record.shown, status=job, modified=at, jobs=(shown_job,))
+
+    def _find(self, stack: StackRef, rest: list[str]) -> Record | None:
+        records = self.records.get(stack, [])
+        if rest[0] == "version":
+            return next((r for r in records if r.shown.version == int(rest[1])), None)
+        return next((r for r in records if r.shown.id == rest[0]), None)
+
+    def _visible(self, record: Record) -> bool:
+        return record.visible_at <= self.now()
+
+
+def _created(record: Record) -> dict[str, object]:
+    return {"id": record.shown.id, "version": record.shown.version, "consoleUrl": ""}
+
+
+def _error(code: int, message: str) -> dict[str, object]:
+    return {"code": code, "message": message}
+
+
+def _response(
+    request: requests.PreparedRequest, code: int, body: object, retry_after: str = ""
+) -> requests.Response:
+    response = requests.Response()
+    response.status_code = code
+    response.request = request
+    response.url = request.url or ""
+    content: Any = b"" if body is None else json.dumps(body).encode()
+    response._content = content
+    response._content_consumed = True  # type: ignore[attr-defined]
+    if retry_after:
+        response.headers["Retry-After"] = retry_after
+    return response

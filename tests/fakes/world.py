@@ -1,0 +1,189 @@
+"""A world for the real loop: a clock that jumps ahead, files in memory, crashes on demand."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import cast
+
+import requests
+
+from reconciler.api.client import ApiClient
+from reconciler.api.types import (
+    DeploymentRequest,
+    EnvironmentVariable,
+    GitSource,
+    Operation,
+    Secret,
+)
+from reconciler.daemon import Daemon, Parts
+from reconciler.errors import NotDurableError
+from reconciler.executor import Executor, Tools
+from reconciler.model import (
+    Catalog,
+    Desired,
+    HandRequest,
+    Reason,
+    Spec,
+    State,
+    Status,
+)
+from reconciler.observer import Observer
+from reconciler.planning.admission import Limits
+from tests.factories import NOW
+from tests.fakes.deployments_api import TOKEN, FakeApi
+
+__all__ = ["Crash", "World"]
+
+
+class Crash(BaseException):
+    """The process ends here, at once."""
+
+
+@dataclass
+class SimClock:
+    """A clock that stands until someone waits."""
+
+    time: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def wait_until(self, moment: datetime, wake: threading.Event) -> None:
+        if not wake.is_set():
+            self.time = max(self.time, moment) + timedelta(milliseconds=1)
+
+
+@dataclass
+class World:
+    """Everything around the loop. What is in `disk` survives a crash, as does the API."""
+
+    specs: dict[str, Spec]
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
+    clock: SimClock = field(default_factory=SimClock)
+    settle: timedelta = timedelta(seconds=30)
+    disk: dict[str, Status] = field(default_factory=dict)
+    requests: dict[str, HandRequest] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    said: list[tuple[str, State, Reason]] = field(default_factory=list)
+    crash_at: Callable[[str], bool] = field(default=lambda _: False)
+    disk_fails: Callable[[], bool] = field(default=lambda: False)
+    writes: int = 0
+    run_ids: int = 0
+
+    def __post_init__(self) -> None:
+        self.api = FakeApi(now=self.clock.now)
+        self.session = requests.Session()
+        self.session.mount("http://", cast("requests.adapters.BaseAdapter", self.api))
+        self.client = ApiClient("http://localhost", lambda: Secret(TOKEN), session=self.session)
+
+    # ------------------------------------------------------------ what the loop is given
+
+    def daemon(self) -> Daemon:
+        """Start a process: it knows only what is on the disk."""
+        executor = Executor(
+            Tools(
+                api=self.source,
+                statuses=self,
+                requests=RequestFiles(self),
+                resolver=self,
+                clock=self.clock,
+                owner="owner",
+                new_run_id=self.new_run_id,
+            )
+        )
+        return Daemon(
+            Parts(
+                specs=self,
+                statuses=self,
+                requests=RequestFiles(self),
+                resolver=self,
+                observer=Observer(self.source, self.clock, self.settle),
+                executor=executor,
+                clock=self.clock,
+                limits=Limits(max_concurrent=20),
+                say=lambda name, state, reason: self.said.append((name, state, reason)),
+            )
+        )
+
+    def source(self) -> ApiClient:
+        self.maybe_crash("call")
+        return self.client
+
+    def new_run_id(self) -> str:
+        self.run_ids += 1
+        return f"r{self.run_ids}"
+
+    def scan(self) -> Catalog:
+        return Catalog(specs=tuple(self.specs[n] for n in sorted(self.specs)))
+
+    def read(self, name: str) -> Status:
+        return self.disk.get(name, Status(name=name))
+
+    def write(self, status: Status) -> Status:
+        old = self.read(status.name)
+        if replace(status, generation=old.generation) == old:
+            return old
+        self.maybe_crash("before a write")
+        if self.disk_fails():
+            raise NotDurableError("no space left")
+        self.writes += 1
+        written = replace(status, generation=old.generation + 1)
+        self.disk[status.name] = written
+        self.maybe_crash("after a write")
+        return written
+
+    def desired(self, spec: Spec) -> Desired:
+        digest = self.digests.get(spec.name, "d" * 64)
+        return Desired(
+            spec=spec,
+            fields={"digest": digest},
+            digest=digest,
+            commit=self.heads.get(spec.name, "a" * 40),
+            source_again_at=self.clock.now() + timedelta(seconds=60),
+        )
+
+    def request(
+        self, spec: Spec, operation: Operation, commit: str, marker: str
+    ) -> DeploymentRequest[Secret]:
+        return DeploymentRequest(
+            operation=operation,
+            source=GitSource(repo_url=spec.request.source.repo_url, commit=commit),
+            environment=(EnvironmentVariable(name=marker, value="1"),),
+        )
+
+    # ------------------------------------------------------------ what happens to it
+
+    def maybe_crash(self, where: str) -> None:
+        if self.crash_at(where):
+            raise Crash(where)
+
+    def run_once(self, limit: timedelta = timedelta(hours=3)) -> Daemon:
+        """Run until settled; a crash is followed by a new process."""
+        deadline = self.clock.now() + limit
+        while True:
+            daemon = self.daemon()
+            try:
+                settled = daemon.run_once(max(deadline - self.clock.now(), timedelta(seconds=1)))
+            except Crash:
+                continue
+            assert settled, {n: (s.state, s.reason) for n, s in self.disk.items()}
+            return daemon
+
+
+@dataclass
+class RequestFiles:
+    """The requests by hand, which are files of their own."""
+
+    world: World
+
+    def all(self) -> tuple[HandRequest, ...]:
+        return tuple(self.world.requests.values())
+
+    def remove(self, request_id: str) -> None:
+        self.world.maybe_crash("before a request is removed")
+        self.world.requests.pop(request_id, None)

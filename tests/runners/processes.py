@@ -1,0 +1,76 @@
+"""What the tests of the runners share: looking for processes, and waiting for a condition."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from reconciler.engine.runners.base import Command, OnOutput, Process, Runner, Surroundings
+
+__all__ = ["LIMIT_S", "World", "eventually", "left", "nothing"]
+
+# Far more than anything here takes, also on a machine that does much else.
+LIMIT_S = 60.0
+
+
+def left(token: str) -> list[str]:
+    """Return the command lines of the live processes that hold `token`."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit() and int(directory.name) != os.getpid():
+            try:
+                line = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if token.encode() in line:
+                found.append(f"{directory.name}: {line.decode(errors='replace')}")
+    return found
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, f"not within {LIMIT_S} s: {what}"
+        threading.Event().wait(0.01)
+
+
+def nothing(_: bytes) -> None:
+    """Take output and do nothing with it."""
+
+
+class World:
+    """A runner with a workspace, and what a command printed."""
+
+    def __init__(self, runner: Runner, root: Path) -> None:
+        self.runner = runner
+        self.root = root
+        self.workspace = root / "workspace"
+        self.workspace.mkdir()
+        self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+        self.writable: tuple[Path, ...] = ()
+        self.hidden: tuple[Path, ...] = ()
+        self.output = b""
+
+    def start(self, *argv: str, on_output: OnOutput | None = None) -> Process:
+        """Start a command in the workspace; its output is kept, or given to `on_output`."""
+        self.output = b""
+        command = Command(argv=argv, cwd=self.workspace, environment=self.environment)
+        surroundings = Surroundings(
+            workspace=self.workspace, writable=self.writable, hidden=self.hidden
+        )
+        return self.runner.start(command, surroundings, on_output or self._keep)
+
+    def run(self, *argv: str) -> int:
+        """Run a command to its end."""
+        code = self.start(*argv).wait(LIMIT_S)
+        assert code is not None, f"{argv} did not end"
+        return code
+
+    def sh(self, script: str) -> int:
+        """Run a shell script to its end."""
+        return self.run("sh", "-c", script)
+
+    def _keep(self, output: bytes) -> None:
+        self.output += output

@@ -1,0 +1,110 @@
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from reconciler.engine.runners.choose import RUNNERS, choose, end_strays
+from reconciler.errors import ReconcilerError, UsageError
+from tests.runners.processes import LIMIT_S, World, eventually, left
+
+pytestmark = pytest.mark.real
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_a_runner_is_chosen_by_its_name(name: str) -> None:
+    """What is named is what one gets."""
+    assert choose(name).name == name
+
+
+def test_without_a_name_the_sandbox_is_chosen_where_it_works() -> None:
+    """The safe one is the default."""
+    assert choose(None).name == "bubblewrap"
+
+
+def test_without_a_sandbox_the_weaker_one_is_chosen_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody runs without a sandbox and is not told."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert choose(None).name == "process"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "programs you trust" in caplog.text
+
+
+def test_a_named_sandbox_that_does_not_work_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for a sandbox never gets less, but is told what to do."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ReconcilerError, match="apt-get install bubblewrap"):
+        choose("bubblewrap")
+
+
+def test_an_unknown_runner_is_a_mistake() -> None:
+    """The names that there are, are named."""
+    with pytest.raises(UsageError, match="bubblewrap, process"):
+        choose("docker")
+
+
+def test_strays_are_found_by_their_environment_and_their_session(tmp_path: Path) -> None:
+    """What has the id is ended, and so is what shares its session without having it."""
+    token = f"stray-{os.getpid()}-{tmp_path.name}"
+    script = (
+        f"env -i sleep 1000 & setsid env -u X sleep 1000 & : {token}; "
+        f"echo ready; exec env -i sh -c 'sleep 1000; : {token}'"
+    )
+    parent = subprocess.Popen(
+        ["sh", "-c", script],
+        env={"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": token},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+    )
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        eventually(lambda: len(left("sleep\x001000")) >= 3, "the strays")
+        threading.Thread(target=parent.wait).start()
+        assert end_strays(token) >= 3
+    assert left(token) == []
+
+
+def test_strays_of_others_are_left_alone(tmp_path: Path) -> None:
+    """An id that is the beginning of another, or stands in another variable, is not that id."""
+    environment = {"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": "ab", "X": "c"}
+    with subprocess.Popen(["sleep", "1000"], env=environment, cwd=tmp_path) as other:
+        assert end_strays("a") == 0
+        assert end_strays("c") == 0
+        assert end_strays("") == 0
+        assert other.poll() is None
+        other.kill()
+
+
+def test_an_engine_inside_a_deployment_does_not_end_itself() -> None:
+    """A nested engine that has the very id spares itself and what it descends from."""
+    program = (
+        "from reconciler.engine.runners.choose import end_strays\n"
+        "print(end_strays('outer'), flush=True)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": "outer"},
+        capture_output=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, b"0\n")
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_strays_of_a_running_command_are_ended(name: str, tmp_path: Path) -> None:
+    """Also while its engine lives: the command reads as killed."""
+    world = World(choose(name), tmp_path)
+    token = f"running-{os.getpid()}-{tmp_path.name}"
+    world.environment["PULUMI_CI_BUILD_ID"] = token
+    process = world.start("sh", "-c", f"echo ready; sleep 1000; : {token}")
+    eventually(lambda: world.output == b"ready\n", "the command")
+    assert end_strays(token) > 0
+    assert process.wait(LIMIT_S) == 137
+    assert left(token) == []

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.api.types import LogLine, StepStatus
+from reconciler.engine import logs
+from reconciler.engine.logs import BadTokenError, LogStore, StepState, parse_token
+
+DONE, RUNNING, WAITING = StepStatus.SUCCEEDED, StepStatus.RUNNING, StepStatus.NOT_STARTED
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LogStore:
+    ticks = count(1_000)
+    return LogStore(tmp_path, lambda: next(ticks))
+
+
+def states(*statuses: StepStatus) -> list[StepState]:
+    return [StepState(header=f"Step {n}", status=s) for n, s in enumerate(statuses)]
+
+
+def write(store: LogStore, step: int, *chunks: bytes) -> None:
+    log = store.open("d1", step)
+    for chunk in chunks:
+        log.write(chunk)
+    log.close()
+
+
+def texts(lines: tuple[LogLine, ...]) -> list[str]:
+    return [line.header or line.line for line in lines]
+
+
+def follow(store: LogStore, steps: list[StepState]) -> Iterator[list[str]]:
+    token: str | None = ""
+    while token is not None:
+        page = store.follow("d1", steps, token, ended=True)
+        yield texts(page.lines)
+        token = page.next_token
+
+
+def test_lines_keep_their_endings(store: LogStore) -> None:
+    """A line is as the program wrote it, carriage returns and the last open one included."""
+    write(store, 0, b"a\n\nb\rc\r\n", b"op", b"en")
+    lines = store.page("d1", 0, 0, 10)[0]
+    assert texts(lines) == ["a\n", "\n", "b\rc\r\n", "open"]
+    assert [line.timestamp_ns for line in lines] == [1000, 1001, 1002, 1003]
+
+
+def test_bytes_that_are_no_text_are_shown_as_such(store: LogStore) -> None:
+    """Output that is not UTF-8 does not break the log."""
+    write(store, 0, b"\xff\xfe\n", "ä€".encode() + b"\n")
+    assert texts(store.page("d1", 0, 0, 10)[0]) == ["\ufffd\ufffd\n", "ä€\n"]
+
+
+def test_following_gives_every_step_with_its_header(store: LogStore) -> None:
+    """A log from the beginning: a header, then its lines, step by step; then no token."""
+    write(store, 0, b"a\n")
+    write(store, 1)
+    write(store, 2, b"b\n", b"c\n")
+    page = store.follow("d1", states(DONE, DONE, DONE), "", ended=True)
+    assert texts(page.lines) == ["Step 0", "a\n", "Step 1", "Step 2", "b\n", "c\n"]
+    assert page.lines[0].timestamp_ns is None
+    assert page.next_token is None
+
+
+def test_a_running_deployment_gives_a_token_that_counts_the_header(store: LogStore) -> None:
+    """The token reads job.step.offset, with the step from 0 and the header counted."""
+    write(store, 0, b"a\n")
+    write(store, 1, b"b\n")
+    steps = states(DONE, DONE, RUNNING, WAITING)
+    page = store.follow("d1", steps, "", ended=False)
+    assert texts(page.lines) == ["Step 0", "a\n", "Step 1", "b\n", "Step 2"]
+    assert page.next_token == "0.2.1"
+
+
+def test_the_token_stays_the_same_while_nothing_is_new(store: LogStore) -> None:
+    """Asking again with nothing new gives no lines and the same token."""
+    write(store, 0, b"a\n")
+    steps = states(RUNNING, WAITING)
+    page = store.follow("d1", steps, "0.0.2", ended=False)
+    assert (page.lines, page.next_token) == ((), "0.0.2")
+    write(store, 0, b"b\n")
+    page = store.follow("d1", steps, "0.0.2", ended=False)
+    assert (texts(page.lines), page.next_token) == (["b\n"], "0.0.3")
+
+
+def test_a_queued_deployment_has_a_token_and_no_lines(store: LogStore) -> None:
+    """Before anything has started there is nothing to show, but more will come."""
+    page = store.follow("d1", states(WAITING, WAITING), "", ended=False)
+    assert (page.lines, page.next_token) == ((), "0.0.0")
+
+
+def test_a_withdrawn_deployment_has_no_log(store: LogStore) -> None:
+    """One that was cancelled in the queue has no lines and no token."""
+    page = store.follow("d1", states(WAITING, WAITING), "", ended=True)
+    assert (page.lines, page.next_token) == ((), None)
+
+
+def test_a_failed_deployment_s_log_ends_with_the_failed_step(store: LogStore) -> None:
+    """Steps that never started have no header in the log."""
+    write(store, 0, b"a\n")
+    page = store.follow("d1", states(StepStatus.FAILED, WAITING), "", ended=True)
+    assert (texts(page.lines), page.next_token) == (["Step 0", "a\n"], None)
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "0.0", "1.0.0", "0.2.0", "0.-1.0", "0.0.0.1", "0.0.x", "\u0660.0.0"]
+)
+def test_a_token_that_was_never_given_is_refused(token: str) -> None:
+    """Only tokens of this log are taken."""
+    with pytest.raises(BadTokenError):
+        parse_token(token, 2)
+
+
+def test_step_pages_go_on_while_more_may_come(store: LogStore) -> None:
+    """A step's page has a next offset unless the step has ended and all was given."""
+    write(store, 0, b"a\nb\nc\n")
+    page = store.step_page("d1", 0, (0, 2), ended=True)
+    assert (texts(page.lines), page.next_offset) == (["a\n", "b\n"], 2)
+    page = store.step_page("d1", 0, (2, 2), ended=True)
+    assert (texts(page.lines), page.next_offset) == (["c\n"], None)
+    page = store.step_page("d1", 0, (2, 2), ended=False)
+    assert page.next_offset == 3
+    page = store.step_page("d1", 0, (1, 2), ended=True)
+    assert page.next_offset is None
+    assert store.step_page("d1", 1, (0, 2), ended=False).next_offset == 0
+    assert store.step_page("d1", 1, (0, 2), ended=True).next_offset is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 700), min_size=1, max_size=3), st.integers(1, 300))
+def test_pages_together_are_the_log(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], page_size: int
+) -> None:
+    """However a log is paged, by token or by offset, every line is given once, in order."""
+    store = LogStore(tmp_path_factory.mktemp("logs"), lambda: 1)
+    expected: list[str] = []
+    for step, size in enumerate(sizes):
+        lines = [f"{step}-{n}\n" for n in range(size)]
+        write(store, step, "".join(lines).encode())
+        expected += [f"Step {step}", *lines]
+        offset: int | None = 0
+        by_offset: list[str] = []
+        while offset is not None:
+            page = store.step_page("d1", step, (offset, page_size), ended=True)
+            by_offset += texts(page.lines)
+            offset = page.next_offset
+        assert by_offset == lines
+    followed = list(follow(store, states(*[DONE] * len(sizes))))
+    assert [line for page_ in followed for line in page_] == expected
+    assert max(map(len, followed)) <= logs.STREAM_LINES
+
+
+def test_a_line_without_end_is_cut(store: LogStore) -> None:
+    """A line longer than a person reads is cut with a note, and the next one is whole."""
+    write(store, 0, *[b"x" * 50_000] * 5, b"\nnext\n")
+    lines = texts(store.page("d1", 0, 0, 10)[0])
+    assert len(lines) == 2
+    assert lines[0].endswith("x [the rest of this line is not kept]\n")
+    assert len(lines[0]) < logs.LONGEST_LINE_BYTES + 100
+    assert lines[1] == "next\n"
+
+
+def test_a_log_without_end_is_cut(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that prints for ever fills no disk; its last word still fits."""
+    monkeypatch.setattr(logs, "LARGEST_STEP_BYTES", 1024 * 1024)
+    log = store.open("d1", 0)
+    for _ in range(3000):
+        log.write(b"y" * 999 + b"\n")
+    log.note("the end")
+    log.close()
+    lines = texts(store.page("d1", 0, 0, 5000)[0])
+    assert len(lines) < 1100
+    assert lines[-2] == "[this step has written 1 MiB; what follows is not kept]\n"
+    assert lines[-1] == "the end\n"
+
+
+def test_a_torn_log_is_taken_up(store: LogStore, tmp_path: Path) -> None:
+    """The log of an engine that was killed in mid-line is whole again with the next note."""
+    write(store, 0, b"".join(b"%d\n" % n for n in range(200)))
+    with (tmp_path / "d1" / "0.log").open("ab") as file:
+        file.write(b'1000 "to')
+    assert len(store.page("d1", 0, 0, 1000)[0]) == 200
+    log = store.open("d1", 0)
+    log.note("the engine was lost")
+    log.close()
+    assert texts(store.page("d1", 0, 199, 10)[0]) == ["199\n", "the engine was lost\n"]
+
+
+def test_a_long_line_of_pages_stays_small(store: LogStore) -> None:
+    """An answer is bounded in bytes too; following goes on where it stopped."""
+    write(store, 0, *[b"z" * 60_000 + b"\n"] * 100)
+    pages = list(follow(store, states(DONE)))
+    assert len(pages) > 1
+    assert sum(map(len, pages)) == 101
+    assert all(sum(map(len, page)) < 2 * logs.LARGEST_PAGE_BYTES for page in pages)
+
+
+def test_removed_logs_are_gone(store: LogStore, tmp_path: Path) -> None:
+    """Nothing of a deployment's log is left after its removal."""
+    write(store, 0, b"a\n")
+    store.remove("d1")
+    assert list(tmp_path.iterdir()) == []
+    assert store.page("d1", 0, 0, 10) == ((), False)
+
+
+def test_logs_are_their_owner_s_alone(store: LogStore, tmp_path: Path) -> None:
+    """Nobody else can read a log."""
+    write(store, 0, b"a\n")
+    for path in (tmp_path / "d1").iterdir():
+        assert path.stat().st_mode & 0o077 == 0

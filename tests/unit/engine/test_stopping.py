@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.engine.runners.base import Command, OnOutput, Process, Surroundings
+from reconciler.engine.stopping import CommandRun, Patience, StopKind
+
+COMMAND = Command(argv=("pulumi",), cwd=Path("/"), environment={})
+AROUND = Surroundings(workspace=Path("/"))
+NONE = Patience(first_s=0.0, second_s=0.0)
+SHORT = Patience(first_s=0.0, second_s=60.0)
+LONG = Patience(first_s=60.0, second_s=60.0)
+LIMIT_S = 10.0
+
+
+class Obstinate:
+    """A process that ends after so many interrupts, or when it is killed."""
+
+    def __init__(self, ends_after: int) -> None:
+        self.done: list[str] = []
+        self.told = threading.Condition()
+        self._ends_after = ends_after
+        self._ended = threading.Event()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        if not self._ended.wait(timeout_s):
+            return None
+        return 137 if "kill" in self.done else 1
+
+    def interrupt(self) -> None:
+        self._tell("interrupt")
+        if self.done.count("interrupt") >= self._ends_after:
+            self._ended.set()
+
+    def kill(self) -> None:
+        self._tell("kill")
+        self._ended.set()
+
+    def _tell(self, what: str) -> None:
+        with self.told:
+            self.done.append(what)
+            self.told.notify_all()
+
+    def was_told(self, count: int) -> bool:
+        with self.told:
+            return self.told.wait_for(lambda: len(self.done) >= count, LIMIT_S)
+
+
+class OneProcess:
+    """A runner that has one process to start."""
+
+    name = "one"
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.started = threading.Event()
+
+    def start(self, command: Command, surroundings: Surroundings, on_output: OnOutput) -> Process:
+        assert (command, surroundings) == (COMMAND, AROUND)
+        on_output(b"started\n")
+        self.started.set()
+        return self.process
+
+
+def run_and_stop(
+    process: Obstinate, *, stop: Callable[[CommandRun], None], gentle: bool = True
+) -> tuple[int | None, CommandRun]:
+    """Run the process in a thread, stop it as told, and return its exit code."""
+    runner = OneProcess(process)
+    commands = CommandRun(runner)
+    codes: list[int | None] = []
+    thread = threading.Thread(
+        target=lambda: codes.append(commands.run(COMMAND, AROUND, lambda _: None, gentle=gentle))
+    )
+    thread.start()
+    assert runner.started.wait(LIMIT_S)
+    stop(commands)
+    thread.join(LIMIT_S)
+    assert codes
+    return codes[0], commands
+
+
+def test_an_ordinary_command_is_killed_at_once() -> None:
+    """Before the Pulumi operation nothing is worth waiting for."""
+    process = Obstinate(ends_after=9)
+    code, commands = run_and_stop(
+        process, gentle=False, stop=lambda c: c.stop(StopKind.CANCEL, LONG)
+    )
+    assert (code, process.done) == (137, ["kill"])
+    assert commands.asked is StopKind.CANCEL
+    assert not commands.killed
+
+
+def test_pulumi_is_interrupted_and_waited_for() -> None:
+    """In the operation one interrupt is given, and its own end is waited for."""
+    process = Obstinate(ends_after=1)
+    code, commands = run_and_stop(process, stop=lambda c: c.stop(StopKind.CANCEL, LONG))
+    assert (code, process.done) == (1, ["interrupt"])
+    assert not commands.killed
+
+
+@pytest.mark.parametrize(
+    ("ends_after", "patience", "done"),
+    [
+        (2, SHORT, ["interrupt", "interrupt"]),
+        (9, NONE, ["interrupt", "interrupt", "kill"]),
+    ],
+)
+def test_patience_ends(ends_after: int, patience: Patience, done: list[str]) -> None:
+    """When the grace is over a second interrupt comes, and then the kill."""
+    process = Obstinate(ends_after)
+    _, commands = run_and_stop(process, stop=lambda c: c.stop(StopKind.CANCEL, patience))
+    assert process.done == done
+    assert commands.killed == ("kill" in done)
+
+
+def test_asking_again_changes_nothing() -> None:
+    """A cancel that was sent twice is no second interrupt, which would cut Pulumi off."""
+    process = Obstinate(ends_after=2)
+
+    def stop(commands: CommandRun) -> None:
+        commands.stop(StopKind.CANCEL, LONG)
+        commands.stop(StopKind.CANCEL, LONG)
+        assert process.was_told(1)
+        assert process.done == ["interrupt"]
+        process.interrupt()
+
+    code, _ = run_and_stop(process, stop=stop)
+    assert code == 1
+
+
+def test_an_ending_engine_shortens_the_patience_of_a_cancel() -> None:
+    """A shutdown after a cancel has its own, shorter patience; who asked first is remembered."""
+    process = Obstinate(ends_after=2)
+
+    def stop(commands: CommandRun) -> None:
+        commands.stop(StopKind.CANCEL, LONG)
+        commands.stop(StopKind.SHUTDOWN, SHORT)
+
+    _, commands = run_and_stop(process, stop=stop)
+    assert process.done == ["interrupt", "interrupt"]
+    assert commands.asked is StopKind.CANCEL
+
+
+def test_nothing_starts_after_a_stop() -> None:
+    """Once asked to stop, no further command is started."""
+    runner = OneProcess(Obstinate(1))
+    commands = CommandRun(runner)
+    commands.stop(StopKind.SHUTDOWN, LONG)
+    assert commands.run(COMMAND, AROUND, lambda _: None) is None
+    assert not runner.started.is_set()

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from reconciler.api.types import (
+    Ending,
+    EndingKind,
+    GitSource,
+    JobStatus,
+    Operation,
+    ShownVariable,
+    StackRef,
+    Step,
+    User,
+)
+from reconciler.engine.model import Begun, Record, StepFailed, StepSucceeded, Withdrawn
+from reconciler.engine.store import PageQuery, Store, StoreError
+from reconciler.errors import NotDurableError
+
+NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
+WEB = StackRef("acme", "web", "prod")
+DB = StackRef("acme", "db", "prod")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "engine.db")
+    yield opened
+    opened.close()
+
+
+def make_record(deployment_id: str, stack: StackRef, version: int, marker: str = "") -> Record:
+    return Record(
+        id=deployment_id,
+        stack=stack,
+        version=version,
+        operation=Operation.REFRESH,
+        created=NOW + timedelta(minutes=version),
+        modified=NOW,
+        requested_by=User(name="Ann", github_login="ann", email="ann@example.com"),
+        initiator="cli",
+        marker=marker,
+        environment=(
+            ShownVariable(name="A", value="ü"),
+            ShownVariable(name="S", secret=True),
+        ),
+        source=GitSource(repo_url="https://example.com/r.git", tag="v1", repo_dir="infra"),
+        steps=(Step(name="Get source"), Step(name="Pulumi operation")),
+    )
+
+
+def add(store: Store, deployment_id: str, stack: StackRef = WEB, marker: str = "") -> Record:
+    return store.create(
+        stack, marker, lambda version: (make_record(deployment_id, stack, version, marker), b"r")
+    )[0]
+
+
+def test_a_deployment_comes_back_as_it_was(store: Store) -> None:
+    """Everything of a record survives the database, also in another process's eyes."""
+    record = add(store, "d1", marker="RECONCILER_RUN_a")
+    assert record.sequence == 1
+    assert store.get("d1") == record
+    assert store.get_version(WEB, 1) == record
+    assert store.get("d2") is None
+    assert store.get_version(WEB, 2) is None
+    assert store.request("d1") == b"r"
+
+
+def test_versions_count_per_stack(store: Store) -> None:
+    """Each stack counts its own deployments from 1; the order of creates is over all."""
+    records = [add(store, "d1"), add(store, "d2", DB), add(store, "d3")]
+    assert [r.version for r in records] == [1, 1, 2]
+    assert [r.sequence for r in records] == [1, 2, 3]
+    info = store.stack(WEB)
+    assert info is not None
+    assert info.latest_version == 2
+
+
+def test_many_at_once_get_different_versions(store: Store) -> None:
+    """Creates from many threads leave no gap and no double."""
+    threads = [threading.Thread(target=add, args=(store, f"d{n}")) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records, total = store.page(PageQuery(organization="acme", stack=WEB, page_size=100))
+    assert total == 20
+    assert sorted(r.version for r in records) == list(range(1, 21))
+
+
+def test_a_known_marker_makes_nothing_new(store: Store) -> None:
+    """A create with a marker that the stack has is answered with the first, version included."""
+    first = add(store, "d1", marker="RECONCILER_RUN_a")
+    second, new = store.create(WEB, "RECONCILER_RUN_a", lambda _: pytest.fail("it was made"))
+    assert (second, new) == (first, False)
+    assert add(store, "d2", DB, marker="RECONCILER_RUN_a").version == 1
+    assert add(store, "d3").version == 2
+
+
+def test_events_are_kept(store: Store) -> None:
+    """What happens to a deployment is there after the database is opened again."""
+    add(store, "d1")
+    ending = Ending(kind=EndingKind.INTERRUPTED, message="lost")
+    store.apply("d1", Begun(NOW))
+    store.apply("d1", StepSucceeded(NOW + timedelta(seconds=1)))
+    record = store.apply("d1", StepFailed(NOW + timedelta(seconds=2), ending))
+    assert record.status is JobStatus.FAILED
+    assert store.get("d1") == record
+    assert record.ending == ending
+
+
+def test_a_change_may_be_none(store: Store) -> None:
+    """Whoever looks may decide that nothing happens; an unknown deployment is an error."""
+    record = add(store, "d1")
+    assert store.change("d1", lambda _: None) == (record, None)
+    with pytest.raises(LookupError):
+        store.apply("d9", Begun(NOW))
+    with pytest.raises(LookupError):
+        store.request("d9")
+
+
+def test_queued_and_running_ones_are_found(store: Store) -> None:
+    """The queue is in the order of the creates, and holds neither running nor ended ones."""
+    for name in ("d1", "d2", "d3", "d4"):
+        add(store, name)
+    store.apply("d1", Begun(NOW))
+    store.apply("d3", Withdrawn(NOW, Ending(kind=EndingKind.CANCELED, message="x")))
+    assert [q.id for q in store.queued()] == ["d2", "d4"]
+    assert [r.id for r in store.running()] == ["d1"]
+
+
+def test_pages_of_a_stack_and_of_an_organization(store: Store) -> None:
+    """A list is of one stack or of a whole organization, sorted, one page of it."""
+    for number in range(5):
+        add(store, f"w{number}")
+    add(store, "b0", DB)
+    add(store, "o0", StackRef("other", "web", "prod"))
+
+    def ids(query: PageQuery) -> list[str]:
+        return [r.id for r in store.page(query)[0]]
+
+    assert ids(PageQuery(organization="acme", stack=WEB, page_size=2)) == ["w4", "w3"]
+    assert ids(PageQuery(organization="acme", stack=WEB, page=3, page_size=2)) == ["w0"]
+    assert ids(PageQuery(organization="acme", stack=WEB, page=9)) == []
+    assert ids(PageQuery(organization="acme", ascending=True))[-1] == "b0"
+    store.apply("w2", Begun(NOW + timedelta(hours=1)))
+    assert ids(PageQuery(organization="acme", stack=WEB, sort="modified"))[0] == "w2"
+    assert ids(PageQuery(organization="acme", stack=WEB, sort="status"))[0] == "w2"
+    assert store.page(PageQuery(organization="acme"))[1] == 6
+
+
+def test_stacks_are_made_once(store: Store) -> None:
+    """A stack can be made known before its first deployment, once; then it is remembered."""
+    assert store.stack(WEB) is None
+    assert store.make_stack(WEB)
+    assert not store.make_stack(WEB)
+    assert add(store, "d1").version == 1
+    assert not store.make_stack(WEB)
+    store.mark_initialized(WEB)
+    info = store.stack(WEB)
+    assert info is not None
+    assert info.initialized
+    assert store.organizations() == ("acme",)
+
+
+def test_facts_are_made_once(store: Store) -> None:
+    """A fact has the value that was made first."""
+    assert store.fact("a") is None
+    assert store.fact_once("a", lambda: b"1") == b"1"
+    assert store.fact_once("a", lambda: b"2") == b"1"
+    assert store.fact("a") == b"1"
+
+
+def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    """An engine does not touch a database whose form it does not know."""
+    Store(tmp_path / "engine.db").close()
+    with sqlite3.connect(tmp_path / "engine.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="newer"):
+        Store(tmp_path / "engine.db")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A damaged database is told by its path, not by a traceback."""
+    (tmp_path / "engine.db").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StoreError, match=r"engine\.db"):
+        Store(tmp_path / "engine.db")
+
+
+def test_a_write_that_cannot_be_made_durable_is_told(store: Store) -> None:
+    """Where the disk does not take a write, nothing has changed and the caller knows."""
+    record = add(store, "d1")
+
+    def bound(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 40")
+
+    store._reader.dispose()
+    sa.event.listen(store._reader, "connect", bound)
+    with pytest.raises(NotDurableError):
+        store.fact_once("large", lambda: b"x" * 1_000_000)
+    assert store.get("d1") == record
+
+
+def test_the_database_is_its_owner_s_alone(store: Store, tmp_path: Path) -> None:
+    """Neither the database nor the files beside it can be read by others."""
+    add(store, "d1")
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_the_disk_is_waited_for(store: Store) -> None:
+    """Commits are synchronous: what was answered survives a power cut."""
+    with store._reader.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+def test_the_same_id_twice_is_refused(store: Store) -> None:
+    """The database itself keeps ids, versions and markers unique."""
+    record = add(store, "d1")
+    with pytest.raises(Exception, match="UNIQUE"):
+        store.create(WEB, "", lambda _: (replace(record, version=9), b""))
