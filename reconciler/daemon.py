@@ -99,7 +99,10 @@ class _Memory:
 
 
 class Daemon:
-    """Runs passes. One instance, one thread; `stop` and `wake` may be called from others."""
+    """Runs passes. One instance, one thread; `stop` and `wake` may be called from others.
+
+    `started` counts the creates that were carried out.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -108,6 +111,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._rescan = threading.Event()
         self._only: frozenset[str] = frozenset()
+        self.started = 0
 
     # ------------------------------------------------------------ the loop
 
@@ -228,7 +232,7 @@ class Daemon:
             aside[name] = (State.INVALID, reason, problem.path)
         assert memory.order is not None  # noqa: S101 - made from the same catalog
         for name, circle in memory.order.cycles.items():
-            message = f"dependsOn goes in a circle: {' → '.join(path)}"
+            message = f"dependsOn goes in a circle: {' → '.join(circle)}"
             spec = memory.specs[name]
             aside[name] = (State.INVALID, Reason(ReasonCode.INVALID, message), spec.path)
         claimed = {str(s): (n, p.path) for n, (p, s) in catalog.broken.items() if s is not None}
@@ -329,8 +333,10 @@ class Daemon:
         try:
             self._stand(name, plan, path, now)
             for action in plan.actions:
-                if isinstance(action, Submit) and self._stopping.is_set():
-                    return False
+                if isinstance(action, Submit):
+                    if self._stopping.is_set():
+                        return False
+                    self.started += 1
                 memory.statuses[name] = parts.executor.carry_out(
                     action, desired, memory.statuses[name]
                 )
@@ -341,6 +347,7 @@ class Daemon:
             again_at = now + NOT_DURABLE_AGAIN
             held = Plan(name=name, state=State.UNKNOWN, verdict=reason, look_again_at=again_at)
             self._stand(name, held, path, now, write=False)
+            self._tell(name, held)
             return False
         return bool(plan.actions)
 
@@ -354,10 +361,12 @@ class Daemon:
             memory.again_at.pop(name, None)
         else:
             memory.again_at[name] = plan.look_again_at
-        if not write:
-            return
-        status = transitions.verdict(memory.statuses[name], plan, now)
-        memory.statuses[name] = self._parts.statuses.write(status)
-        if memory.told.get(name) != (plan.state, plan.verdict):
-            memory.told[name] = (plan.state, plan.verdict)
+        if write:
+            status = transitions.verdict(memory.statuses[name], plan, now)
+            memory.statuses[name] = self._parts.statuses.write(status)
+            self._tell(name, plan)
+
+    def _tell(self, name: str, plan: Plan) -> None:
+        if self._memory.told.get(name) != (plan.state, plan.verdict):
+            self._memory.told[name] = (plan.state, plan.verdict)
             self._parts.say(name, plan.state, plan.verdict)

@@ -63,7 +63,8 @@ class Resolver:
             tag="",
             commit=commit,
         )
-        environment = (*request.environment, EnvironmentVariable[Secret](name=marker, value="1"))
+        mark: EnvironmentVariable[Secret] = EnvironmentVariable(name=marker, value="1")
+        environment = (*request.environment, mark)
         return replace(request, operation=operation, source=source, environment=environment)
 
     def _hash(self, reference: SecretReference) -> str:

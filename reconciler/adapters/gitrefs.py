@@ -32,7 +32,7 @@ FIRST_BACKOFF: Final = timedelta(seconds=15)
 _SCHEMES: Final = frozenset({"https", "http", "file"})
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # What GitHub calls the user of a token; GitLab, Gitea and others take any name.
-_USER_OF_A_TOKEN: Final = "x-access-token"
+_USER_OF_A_TOKEN: Final = "x-access-token"  # noqa: S105 - a user's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from reconciler.adapters import spec_schema
 from reconciler.adapters.spec_secrets import find_secrets
+from reconciler.adapters.yaml_faults import one_line
 from reconciler.adapters.yaml_reader import Document, escape
 from reconciler.api.create_body import is_relative_url, request_from_json
 from reconciler.api.types import DeploymentRequest, Operation, StackRef
@@ -70,12 +71,13 @@ class _Place:
         text = _text(pointer)
         keys, places = self.document.keys, self.document.places
         at = keys if fault.message.startswith("is no key") else places
+        line, column = at.get(text) or self.nearest(pointer)
         return Problem(
             path=self.path,
-            line=(at.get(text) or self.nearest(pointer))[0],
-            column=(at.get(text) or self.nearest(pointer))[1],
-            pointer=text,
-            message=fault.message,
+            line=line,
+            column=column,
+            pointer=one_line(text),
+            message=one_line(fault.message),
         )
 
     def nearest(self, pointer: Pointer) -> tuple[int, int]:
@@ -117,7 +119,13 @@ def spec_from_document(
         if not any(fault.pointer[: len(known.pointer)] == known.pointer for known in found):
             found.append(fault)
     if spec is None or found:
-        problems = [place.problem(fault) for fault in found]
+        planned = [fault.pointer for fault in found if fault.message.startswith("not yet")]
+        problems = [
+            place.problem(fault)
+            for fault in found
+            # What is planned already explains why what holds it is wrong.
+            if not any(fault.pointer == at[: len(fault.pointer)] != at for at in planned)
+        ]
         return tuple(sorted(problems, key=lambda p: (p.line, p.column, p.pointer, p.message)))
     return spec
 
@@ -296,12 +304,13 @@ def _check_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
     except (ValueError, OSError, KeyError):
-        known = spec_schema.did_you_mean(zone, _short_and_whole_names())
+        known = spec_schema.did_you_mean(zone, _places())
         return f"'{zone[:80]}' is no time zone of the IANA's" + (
             known or "; such as Europe/Berlin or UTC"
         )
     return ""
 
 
-def _short_and_whole_names() -> list[str]:
-    return sorted(name for name in available_timezones() if not name.startswith(("Etc/", "posix")))
+def _places() -> list[str]:
+    """Return the zones named after places; `CET` and the like are better not proposed."""
+    return sorted(zone for zone in available_timezones() if "/" in zone and "Etc/" not in zone)

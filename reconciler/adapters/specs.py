@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from reconciler.adapters import yaml_reader
 from reconciler.adapters.spec_file import spec_from_document, stack_of
 from reconciler.adapters.spec_schema import spec_shape
-from reconciler.adapters.yaml_faults import YamlFault
+from reconciler.adapters.yaml_faults import YamlFault, one_line
 from reconciler.api.types import StackRef
 from reconciler.files import read_below
-from reconciler.model import Problem, SecretReference, Spec
+from reconciler.model import Broken, Catalog, Problem, SecretReference, Spec
 from reconciler.planning.graph import order
 
-__all__ = ["Broken", "Catalog", "Rules", "SpecReader", "check_together", "read_file", "scan"]
+__all__ = ["Rules", "SpecReader", "check_together", "read_file", "scan"]
 
 # Ten times the largest number of stacks that is known of; more would be somebody else's tree.
 MAX_FILES: Final = 100_000
@@ -48,27 +48,6 @@ class Rules(Protocol):
     def allows(self, reference: SecretReference) -> str:
         """Return why not and what would be right, or an empty text."""
         ...
-
-
-class Broken(NamedTuple):
-    """A file that is no valid spec; the stack it names, where that could be read, stays its."""
-
-    problem: Problem
-    stack: StackRef | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
-    """What the directory says: specs sorted by name, all problems, and the broken by name.
-
-    Where `complete` is False something could not be looked at, so what is not in here is not
-    known to be gone.
-    """
-
-    specs: tuple[Spec, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    broken: Mapping[str, Broken] = field(default_factory=lambda: MappingProxyType({}))
-    complete: bool = True
 
 
 # mtime and ctime in nanoseconds, size, inode.
@@ -266,8 +245,8 @@ def _problem(path: Path, fault: YamlFault) -> Problem:
         path=path,
         line=fault.line,
         column=fault.column,
-        pointer=fault.pointer,
-        message=fault.message,
+        pointer=one_line(fault.pointer),
+        message=one_line(fault.message),
     )
 
 
@@ -303,7 +282,7 @@ def _missing(spec: Spec, by_name: Mapping[str, Spec]) -> Iterator[Problem]:
             near = get_close_matches(name, by_name, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             pointer = f"/reconcile/dependsOn/{index}"
-            yield spec.problem(pointer, f"there is no spec named '{name}'{hint}")
+            yield spec.problem(pointer, one_line(f"there is no spec named '{name}'{hint}"))
 
 
 def _cycles(by_name: Mapping[str, Spec]) -> Iterator[Problem]:

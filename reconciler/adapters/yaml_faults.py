@@ -12,10 +12,13 @@ from typing import Any, Final
 
 import yaml
 
-__all__ = ["YamlFault", "explain"]
+__all__ = ["YamlFault", "explain", "one_line"]
 
 _CRON: Final = re.compile(r"\bcron:\s*([*@][^#,}\]]*)")
 _INDENTED_BY_TAB: Final = re.compile(r" *\t")
+
+# A message or a pointer that is longer tells a person nothing more.
+MAX_SHOWN: Final = 500
 
 # A part of PyYAML's or libyaml's own words → ours.
 _WORDS: Final = {
@@ -46,6 +49,13 @@ class YamlFault:
     column: int
     pointer: str
     message: str
+
+
+def one_line(text: str) -> str:
+    """Write a text so that it stays one line and moves no cursor, at most 500 characters."""
+    if len(text) > MAX_SHOWN:
+        text = text[:MAX_SHOWN] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def explain(error: yaml.YAMLError, text: str) -> YamlFault:

@@ -100,6 +100,7 @@ def _plan(commands: Commands) -> None:
     _api(parser)
     _secrets(parser)
     _limits(parser)
+    _embedded(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit 2 where something would be done"

@@ -338,7 +338,7 @@ class Execution:
         pending = (
             "; pending operations may exist: look at what it was changing, then refresh the stack"
         )
-        forced = pending if self._commands.killed or self._killed_by_signal else ""
+        forced = pending if self._commands.cut_off or self._killed_by_signal else ""
         if asked is StopKind.CANCEL:
             return Ending(kind=EndingKind.CANCELED, message=f"the deployment was canceled{forced}")
         if asked is StopKind.SHUTDOWN and operating:

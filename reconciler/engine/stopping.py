@@ -41,7 +41,7 @@ class CommandRun:
         self._process: Process | None = None
         self._gentle = False
         self._ended = threading.Event()
-        self._killed = False
+        self._cut_off = False
 
     @property
     def asked(self) -> StopKind | None:
@@ -49,9 +49,9 @@ class CommandRun:
         return self._asked
 
     @property
-    def killed(self) -> bool:
-        """Whether a gentle command had to be killed."""
-        return self._killed
+    def cut_off(self) -> bool:
+        """Whether a gentle command was not waited for to the end, so that it left work undone."""
+        return self._cut_off
 
     def run(
         self,
@@ -103,8 +103,8 @@ class CommandRun:
             process.interrupt()
         if self._ended.wait(patience.first_s):
             return
+        self._cut_off = True
         process.interrupt()
         if self._ended.wait(patience.second_s):
             return
-        self._killed = True
         process.kill()

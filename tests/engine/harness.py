@@ -14,7 +14,16 @@ from typing import Any, TypeVar
 
 import requests
 
-__all__ = ["Api", "EngineProcess", "Gate", "commit_all", "eventually", "make_repository"]
+__all__ = [
+    "NO_INSTALL",
+    "Api",
+    "EngineProcess",
+    "Gate",
+    "commit_all",
+    "eventually",
+    "make_repository",
+    "make_slow_repository",
+]
 
 # Everything waited for here happens within seconds; the limit is for a machine under load.
 LIMIT_S = 60.0
@@ -26,6 +35,24 @@ name: {project}
 runtime: yaml
 outputs:
   region: us-west-2
+"""
+
+
+# `pulumi install` asks the network for a provider that the program brings along itself.
+NO_INSTALL = {"skipInstallDependencies": True}
+
+SLOW_PROGRAM = """\
+name: web
+runtime: yaml
+plugins:
+  providers:
+    - {{name: slow, path: {provider}}}
+resources:
+  thing:
+    type: slow:index:Thing
+    properties:
+      begun: {begun}
+      open: {open}
 """
 
 
@@ -70,11 +97,26 @@ def commit_all(repository: Path) -> str:
 def make_repository(directory: Path, project: str = "web", program: str = PROGRAM) -> Path:
     """Make a repository with a program at its root and one more below `infra/db`."""
     (directory / "infra" / "db").mkdir(parents=True)
-    (directory / "Pulumi.yaml").write_text(program.format(project=project))
-    (directory / "infra" / "db" / "Pulumi.yaml").write_text(PROGRAM.format(project="db"))
+    (directory / "Pulumi.yaml").write_text(program.replace("{project}", project))
+    (directory / "infra" / "db" / "Pulumi.yaml").write_text(PROGRAM.replace("{project}", "db"))
     git(directory, "init", "-q", "-b", "main")
     commit_all(directory)
     return directory
+
+
+def make_slow_repository(directory: Path, gate: Gate, name: str) -> Path:
+    """Make a repository whose program has one resource: its creation waits at the gate."""
+    program = SLOW_PROGRAM.format(
+        provider="provider",
+        begun=gate.directory / f"{name}.begun",
+        open=gate.directory / f"{name}.open",
+    )
+    (directory / "provider").mkdir(parents=True)
+    provider = directory / "provider" / "pulumi-resource-slow"
+    script = Path(__file__).with_name("slow_provider.py")
+    provider.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    provider.chmod(0o755)
+    return make_repository(directory, program=program)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def test_an_ordinary_command_is_killed_at_once() -> None:
     )
     assert (code, process.done) == (137, ["kill"])
     assert commands.asked is StopKind.CANCEL
-    assert not commands.killed
+    assert not commands.cut_off
 
 
 def test_pulumi_is_interrupted_and_waited_for() -> None:
@@ -100,7 +100,7 @@ def test_pulumi_is_interrupted_and_waited_for() -> None:
     process = Obstinate(ends_after=1)
     code, commands = run_and_stop(process, stop=lambda c: c.stop(StopKind.CANCEL, LONG))
     assert (code, process.done) == (1, ["interrupt"])
-    assert not commands.killed
+    assert not commands.cut_off
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_patience_ends(ends_after: int, patience: Patience, done: list[str]) -> 
     process = Obstinate(ends_after)
     _, commands = run_and_stop(process, stop=lambda c: c.stop(StopKind.CANCEL, patience))
     assert process.done == done
-    assert commands.killed == ("kill" in done)
+    assert commands.cut_off
 
 
 def test_asking_again_changes_nothing() -> None:

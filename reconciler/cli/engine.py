@@ -1,0 +1,74 @@
+"""`reconciler engine`: the self-hosted server, and its tokens."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from ipaddress import ip_address
+from pathlib import Path
+
+from reconciler.adapters.state_directory import locate
+from reconciler.errors import UsageError
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve, or make a token."""
+    return _token(options) if options.verb == "token" else _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from reconciler.engine import server  # noqa: PLC0415 - costs 300 ms
+    from reconciler.engine.config import EngineConfig  # noqa: PLC0415 - the same
+
+    host, port = _listen(options.listen)
+    defaults = EngineConfig(data=_data(options))
+    return server.serve(
+        EngineConfig(
+            data=defaults.data,
+            host=host,
+            port=port,
+            runner=options.runner,
+            workers=options.workers or defaults.workers,
+            cancel_grace=options.cancel_grace,
+            local_repositories=options.local_repositories or _is_loopback(host),
+            allow_write=tuple(p.absolute() for p in options.allow_write),
+            embedded=options.embedded,
+        )
+    )
+
+
+def _token(options: argparse.Namespace) -> int:
+    from reconciler.engine import tokens  # noqa: PLC0415 - costs 300 ms
+
+    token = tokens.create(
+        _data(options),
+        organization=options.organization,
+        user=options.user or options.organization,
+        email=options.email,
+        role=options.role,
+        expires=options.expires,
+    )
+    print(token)
+    return 0
+
+
+def _data(options: argparse.Namespace) -> Path:
+    """Where the engine's data is: `--data`, else `engine` in the state directory."""
+    data: Path | None = options.data
+    return data if data is not None else locate(None, os.environ) / "engine"
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - TCP's
+        raise UsageError(f"--listen {text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,40 @@
+"""`reconciler validate`: check spec files, and say what is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reconciler.adapters.credentials import SecretRules
+from reconciler.adapters.specs import check_together, read_file, scan
+from reconciler.errors import UsageError
+from reconciler.model import Problem, Spec
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each problem on a line of its own; 1 where there is one."""
+    rules = SecretRules(secrets_dir=tuple(p.absolute() for p in options.secrets_dir))
+    problems: list[Problem] = []
+    valid = 0
+    for path in options.paths or [Path("deployments.d")]:
+        specs, wrong = _check(path, rules)
+        problems += wrong
+        valid += len(specs)
+    for problem in problems:
+        print(problem)
+    if problems:
+        return 1
+    print(f"{valid} {'spec is' if valid == 1 else 'specs are'} valid")
+    return 0
+
+
+def _check(path: Path, rules: SecretRules) -> tuple[tuple[Spec, ...], tuple[Problem, ...]]:
+    if path.is_dir():
+        catalog = scan(path, rules)
+        return catalog.specs, catalog.problems + check_together(catalog.specs)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give a spec file or a directory of them")
+    found = read_file(path, path.parent, rules)
+    return ((found,), ()) if isinstance(found, Spec) else ((), found)

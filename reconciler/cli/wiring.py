@@ -1,0 +1,187 @@
+"""Puts the parts together as the options say; the only place that knows them all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.adapters.credentials import SecretReader, SecretRules
+from reconciler.adapters.gitrefs import GitRefs
+from reconciler.adapters.requests_by_hand import HandRequests
+from reconciler.adapters.specs import SpecReader
+from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
+from reconciler.adapters.statusfile import StatusFiles
+from reconciler.api.dialects import Dialect
+from reconciler.api.types import Secret
+from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
+from reconciler.clock import SystemClock
+from reconciler.daemon import Daemon, Parts
+from reconciler.errors import UsageError
+from reconciler.executor import Executor, Tools
+from reconciler.model import Reason, State, Status
+from reconciler.observer import Observer
+from reconciler.planning.admission import Limits
+from reconciler.ports import ApiSource, Statuses
+from reconciler.resolver import Resolver
+
+if TYPE_CHECKING:
+    from reconciler.api.client import ApiClient
+
+__all__ = ["Place", "api_source", "build", "place", "say_nothing"]
+
+# Against our own engine a create that is sent again is answered with the first one's id, so
+# this long is only a courtesy; elsewhere an answer may still be on its way for longer.
+SETTLE_EMBEDDED = timedelta(seconds=2)
+SETTLE_REMOTE = timedelta(seconds=30)
+
+Say = Callable[[str, State, Reason], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where things are: the specs, the state directory, and what belongs to these specs."""
+
+    directory: Path
+    root: StateDirectory
+    state: DirectoryState
+    rules: SecretRules
+    statuses: StatusFiles
+    requests: HandRequests
+    specs: SpecReader
+
+
+class ReadOnly:
+    """Status files that are read and never written: for looking only."""
+
+    def __init__(self, statuses: StatusFiles) -> None:
+        self._statuses = statuses
+
+    def read(self, name: str) -> Status:
+        """Return what is remembered."""
+        return self._statuses.read(name)
+
+    def write(self, status: Status) -> Status:
+        """Write nothing."""
+        return status
+
+
+def say_nothing(name: str, state: State, reason: Reason) -> None:
+    """Tell nobody."""
+    del name, state, reason
+
+
+def place(options: argparse.Namespace) -> Place:
+    """Find out where things are; UsageError where the directory is none."""
+    directory: Path = options.directory
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is no directory; give the one that holds the specs")
+    root = StateDirectory(locate(options.data, os.environ))
+    state = root.of_directory(directory)
+    rules = SecretRules(secrets_dir=tuple(p.absolute() for p in options.secrets_dir))
+    return Place(
+        directory=directory,
+        root=root,
+        state=state,
+        rules=rules,
+        statuses=StatusFiles(directory, options.status_dir, state.statuses),
+        requests=HandRequests(state.requests),
+        specs=SpecReader(directory, rules),
+    )
+
+
+@contextmanager
+def api_source(options: argparse.Namespace, root: StateDirectory) -> Iterator[ApiSource]:
+    """Give the API to use: the one that is named, or the embedded engine."""
+    url = options.api_url or os.environ.get("RECONCILER_API_URL", "")
+    if url:
+        yield _remote(options, url)
+        return
+    if options.token_file is not None:
+        raise UsageError("--token-file is for a remote API; name it by --api-url")
+    if "PULUMI_ACCESS_TOKEN" in os.environ:
+        sys.stderr.write(
+            "PULUMI_ACCESS_TOKEN is set, but no API is named (--api-url or "
+            "RECONCILER_API_URL): the embedded engine is used\n"
+        )
+    engine = EmbeddedEngine(
+        root.root / "engine",
+        EngineOptions(
+            cancel_grace_s=int(options.cancel_grace.total_seconds()),
+            runner=options.runner or "",
+            allow_write=tuple(str(p.absolute()) for p in options.allow_write),
+        ),
+        SystemClock(),
+        os.environ,
+    )
+    try:
+        yield engine.api
+    finally:
+        engine.close()
+
+
+def _remote(options: argparse.Namespace, url: str) -> ApiSource:
+    from reconciler.api.client import ApiClient, check_url  # noqa: PLC0415 - costs 100 ms
+
+    check_url(url)
+    file: Path | None = options.token_file
+
+    def token() -> Secret:
+        if file is not None:
+            try:
+                return Secret(file.read_text().strip())
+            except OSError as error:
+                raise UsageError(f"the token cannot be read: {file}: {error.strerror}") from None
+        value = os.environ.get("PULUMI_ACCESS_TOKEN", "")
+        if not value:
+            raise UsageError(f"no token for {url}: set PULUMI_ACCESS_TOKEN, or give --token-file")
+        return Secret(value)
+
+    token()  # what is missing is better said now than by a refused call
+    client: ApiClient = ApiClient(url, token, Dialect(options.dialect))
+    return lambda: client
+
+
+def build(
+    options: argparse.Namespace, where: Place, api: ApiSource, say: Say, *, look_only: bool
+) -> Daemon:
+    """Return the loop, put together; with `look_only` it can plan and writes nothing."""
+    clock = SystemClock()
+    statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
+    resolver = Resolver(
+        GitRefs(clock), SecretReader(where.rules, os.environ, clock), where.root.hash_key()
+    )
+    remote = options.api_url or os.environ.get("RECONCILER_API_URL")
+    settle = options.settle or (SETTLE_REMOTE if remote else SETTLE_EMBEDDED)
+    owner = getattr(options, "owner", None) or where.root.owner()
+    if not (owner.isascii() and owner.isalnum()):
+        raise UsageError(f"--owner {owner!r} holds more than letters and digits")
+    tools = Tools(
+        api=api,
+        statuses=statuses,
+        requests=where.requests,
+        resolver=resolver,
+        clock=clock,
+        owner=owner,
+        new_run_id=lambda: secrets.token_hex(8),
+    )
+    return Daemon(
+        Parts(
+            specs=where.specs,
+            statuses=statuses,
+            requests=where.requests,
+            resolver=resolver,
+            observer=Observer(api, clock, settle),
+            executor=Executor(tools),
+            clock=clock,
+            limits=Limits(max_concurrent=options.max_concurrent),
+            say=say,
+        )
+    )
