@@ -33,7 +33,9 @@ Allows = Callable[[SecretReference], str]
 
 # A year: longer ones are slips of the keyboard.
 _LONGEST: Final = timedelta(days=366)
-_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z")
+_DURATION: Final = re.compile(
+    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?\Z"
+)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SSH_LIKE: Final = re.compile(r"[\w.-]+@[\w.-]+:")
 

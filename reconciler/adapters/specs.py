@@ -166,11 +166,12 @@ def _walk(directory: Path) -> _Walk:
             continue
         below = [entry for entry in entries if not _ignored(entry.name)]
         prefix = f"{relative}/" if relative else ""
-        folders += [
+        deeper = [
             prefix + entry.name
-            for entry in reversed(below)
+            for entry in below
             if _look_at(directory, prefix + entry.name, entry, walk)
         ]
+        folders += reversed(deeper)
         if len(walk.files) > MAX_FILES:
             message = f"holds more than {MAX_FILES:,} specs; the rest is not read"
             walk.problems.append(Problem(path=directory, message=message))

@@ -93,10 +93,20 @@ class Layout:
         """The logs of all deployments."""
         return self.data / "logs"
 
+    @property
+    def backends(self) -> Path:
+        """The Pulumi state of all organizations."""
+        return self.data / "backends"
+
+    @property
+    def all_plugins(self) -> Path:
+        """The Pulumi plugins of all organizations."""
+        return self.data / "plugins"
+
     def backend(self, organization: str) -> Path:
         """Return the directory of an organization's Pulumi state."""
-        return self.data / "backends" / organization
+        return self.backends / organization
 
     def plugins(self, organization: str) -> Path:
         """Return the directory of the Pulumi plugins an organization has downloaded."""
-        return self.data / "plugins" / organization
+        return self.all_plugins / organization

@@ -107,7 +107,8 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             tokens = Tokens(store, tools.clock)
             app = build_app(Service(tools, queue, tokens))
             engine = Engine(url=tools.base_url, queue=queue, tokens=tokens, layout=layout)
-            with _dispatching(queue), _answering(app, listener):
+            # In this order an ending engine still tells how its deployments end.
+            with _answering(app, listener), _dispatching(queue):
                 if config.embedded:
                     embedded.announce(layout, engine.url, tokens)
                 yield engine
@@ -117,7 +118,8 @@ def running(config: EngineConfig) -> Iterator[Engine]:
 
 def _make_directories(layout: Layout) -> None:
     try:
-        for directory in (layout.data, layout.work, layout.logs):
+        below = (layout.work, layout.logs, layout.backends, layout.all_plugins)
+        for directory in (layout.data, *below):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{layout.data} cannot be used: {error.strerror}") from error

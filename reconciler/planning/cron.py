@@ -43,9 +43,9 @@ _FIELDS: Final[tuple[tuple[str, int, int, list[str]], ...]] = (
     ("day of week", 0, 7, _DAYS),
 )
 _ITEM: Final = re.compile(
-    r"(?:(?P<star>\*)|(?P<hash>[Hh])(?:\((?P<low>\d+)-(?P<high>\d+)\))?"
-    r"|(?P<first>[A-Za-z]{3}|\d+)(?:-(?P<last>[A-Za-z]{3}|\d+))?)"
-    r"(?:/(?P<step>\d+))?\Z"
+    r"(?:(?P<star>\*)|(?P<hash>[Hh])(?:\((?P<low>[0-9]{1,3})-(?P<high>[0-9]{1,3})\))?"
+    r"|(?P<first>[A-Za-z]{3}|[0-9]{1,3})(?:-(?P<last>[A-Za-z]{3}|[0-9]{1,3}))?)"
+    r"(?:/(?P<step>[0-9]{1,3}))?\Z"
 )
 _SHORTHANDS: Final = {
     "@hourly": "H * * * *",

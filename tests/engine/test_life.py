@@ -129,7 +129,10 @@ def test_pre_run_commands_share_files_and_pulumi_env_only(
 
 
 def test_what_a_program_sees(
-    api: Api, engine: Engine, stack: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api,
+    engine: Engine,
+    stack: str,
+    repository: Path,
 ) -> None:
     """The reserved variables are set last, the marker is taken out, nothing else leaks in."""
     made = api.create(

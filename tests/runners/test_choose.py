@@ -2,7 +2,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -51,22 +50,19 @@ def test_an_unknown_runner_is_a_mistake() -> None:
 def test_strays_are_found_by_their_environment_and_their_session(tmp_path: Path) -> None:
     """What has the id is ended, and so is what shares its session without having it."""
     token = f"stray-{os.getpid()}-{tmp_path.name}"
-    script = (
-        f"env -i sleep 1000 & setsid env -u X sleep 1000 & : {token}; "
-        f"echo ready; exec env -i sh -c 'sleep 1000; : {token}'"
-    )
-    parent = subprocess.Popen(
-        ["sh", "-c", script],
-        env={"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": token},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-    )
-    with parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
-        eventually(lambda: len(left("sleep\x001000")) >= 3, "the strays")
-        threading.Thread(target=parent.wait).start()
-        assert end_strays(token) >= 3
+    without = f"env -i sh -c 'sleep 1000; : {token}'"
+    script = f"{without} & setsid sh -c 'sleep 1000; : {token}' & echo ready; sleep 1000; :"
+    environment = {"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": token}
+    with subprocess.Popen(
+        ["sh", "-c", script], env=environment, start_new_session=True, stdout=subprocess.PIPE
+    ) as parent:
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"ready\n"
+            eventually(lambda: len(left(token)) >= 3, "the strays")
+            assert end_strays(token) >= 5
+        finally:
+            parent.kill()
     assert left(token) == []
 
 

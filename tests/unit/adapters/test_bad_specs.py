@@ -74,18 +74,25 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
         ),
         (
             GOOD.encode() + b"labels: {a: b\x07}\n",
-            "web.yaml:3:14: holds the control character U+0007, which YAML does not allow; "
-            "remove it",
+            (
+                "web.yaml:3:14: holds the control character U+0007, which YAML does not allow; "
+                "remove it"
+            ),
         ),
         (
             GOOD.encode() + b'operationContext: {preRunCommands: ["a\\0b"]}\n',
-            "web.yaml:3:37: /operationContext/preRunCommands/0: holds a NUL character, which no "
-            "program can be given",
+            (
+                "web.yaml:3:37: /operationContext/preRunCommands/0: holds a NUL character, which "
+                "no program can be given"
+            ),
         ),
         (
             GOOD.encode() + b'"a\\nb\\e[2J": x\n',
-            "web.yaml:3:1: /a\\nb\\x1b[2J: is no key of a spec; known here: stack, sourceContext, "
-            "executorContext, operation, operationContext, notSecret, labels, schedules, reconcile",
+            (
+                "web.yaml:3:1: /a\\nb\\x1b[2J: is no key of a spec; known here: stack, "
+                "sourceContext, executorContext, operation, operationContext, notSecret, labels, "
+                "schedules, reconcile"
+            ),
         ),
         (b"[" * 100_000, "web.yaml:1:1001: is nested far too deep; flatten it"),
     ],

@@ -1,0 +1,67 @@
+# What people call, and .ci/run. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The demo keeps its state here, and its programs write their files to /tmp/reconciler-demo.
+DEMO_STATE := build/demo-state
+DEMO_FLAGS := --data $(DEMO_STATE) --secrets-dir examples/secrets --allow-write /tmp/reconciler-demo
+
+.PHONY: help setup demo run system test test-long check bench lock clean
+
+help:
+	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
+	@echo "demo       set up, and make deployments.d true with the embedded engine"
+	@echo "run        the daemon over deployments.d"
+	@echo "check      style, types, import layers, spelling"
+	@echo "test       all tests but the long ones"
+	@echo "test-long  the long ones: many seeds, many crashes"
+	@echo "bench      measure, as ratios in one run"
+	@echo "lock       pin the newest versions that pyproject.toml allows"
+
+setup: $(STAMP)
+	@$(BIN)/python tools/build_pulumi.py
+
+$(STAMP): requirements/dev.lock requirements/uv.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	$(BIN)/uv pip sync --quiet --require-hashes requirements/dev.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: setup
+	@mkdir -p /tmp/reconciler-demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run --once $(DEMO_FLAGS) deployments.d
+
+run: setup
+	@mkdir -p /tmp/reconciler-demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run $(DEMO_FLAGS) deployments.d
+
+system:
+	@sh tools/install_system.sh
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+test: system setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+
+test-long: system setup
+	SIMULATION_SEEDS=10000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation
+	$(BIN)/pytest -m long --timeout 7200
+
+bench: setup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench
+
+lock: $(STAMP)
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
+	  --extra dev pyproject.toml -o requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info

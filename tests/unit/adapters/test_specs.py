@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from reconciler.adapters import spec_schema, specs
+from reconciler.adapters.credentials import SecretRules
+from reconciler.adapters.spec_file import parse_duration
+from reconciler.adapters.spec_secrets import looks_secret
+from reconciler.adapters.specs import SpecReader, check_together, read_file, scan
+from reconciler.api.types import EnvironmentVariable, Operation, StackRef
+from reconciler.model import Catalog, Retry, Schedule, SecretReference, Spec
+
+RULES = SecretRules()
+FULL = """\
+stack: acme/web/prod
+sourceContext:
+  git:
+    repoUrl: https://example.com/acme/infra.git
+    branch: refs/heads/main
+    repoDir: web
+    gitAuth: {accessToken: {secret: {fromEnv: RECONCILER_SECRET_GIT}}}
+executorContext:
+  executorImage: pulumi/pulumi-nodejs:latest
+operationContext:
+  operation: update
+  preRunCommands: ["echo HELLO=world >PULUMI_ENV"]
+  environmentVariables:
+    AWS_REGION: us-west-2
+    DB_PASSWORD: {secret: {fromFile: db/password}}
+  options: {skipInstallDependencies: true}
+  oidc: {aws: {roleArn: arn:aws:iam::123456789000:role/deploy, sessionName: web}}
+notSecret: [BUILD_HASH]
+labels: {team: web}
+schedules:
+  - {name: nightly, cron: "H 3 * * *", timeZone: Europe/Berlin, operation: refresh}
+reconcile:
+  suspend: true
+  dependsOn: [network-prod]
+  onChange: [spec]
+  timeout: 1h30m
+  retry: {limit: 5, backoff: 10s, maxBackoff: 1h}
+"""
+DEFAULTS = """\
+stack: acme/web/prod
+sourceContext: {git: {repoUrl: .., branch: main}}
+schedules: [{name: a, cron: 0 3 * * *, overlap: queue, startingDeadline: 1h}]
+reconcile:
+  suspend: false
+  onDependency: none
+  onChange: [spec, source]
+  sourcePaths: ["**"]
+  pin: true
+  whileRunning: wait
+  onDelete: keep
+  destroyAfter: null
+  onDrift: report
+  onForeign: report
+  approval: none
+  dryRun: false
+  confirm: null
+  missedRuns: latest
+"""
+
+
+def small(stack: str = "acme/web/prod", depends_on: str = "") -> str:
+    text = f"stack: {stack}\nsourceContext: {{git: {{repoUrl: .., branch: main}}}}\n"
+    return text + (f"reconcile: {{dependsOn: [{depends_on}]}}\n" if depends_on else "")
+
+
+def write(directory: Path, **files: str) -> None:
+    for name, content in files.items():
+        (directory / f"{name}.yaml").write_text(content)
+
+
+def only(directory: Path, content: str) -> Spec:
+    write(directory, web=content)
+    spec = read_file(directory / "web.yaml", directory, RULES)
+    assert isinstance(spec, Spec), spec
+    return spec
+
+
+def lines(catalog: Catalog, directory: Path) -> list[str]:
+    return [str(problem).replace(f"{directory}/", "") for problem in catalog.problems]
+
+
+def test_a_whole_spec_is_read(tmp_path: Path) -> None:
+    """Every key that works so far comes out as the value it says."""
+    spec = only(tmp_path, FULL)
+    request = spec.request
+    assert (spec.name, spec.stack) == ("web", StackRef("acme", "web", "prod"))
+    assert request.operation is Operation.UPDATE
+    assert request.source.branch_name == "main"
+    assert request.source.auth is not None
+    assert request.source.auth.access_token == SecretReference("fromEnv", "RECONCILER_SECRET_GIT")
+    assert request.executor_image == "pulumi/pulumi-nodejs:latest"
+    assert request.pre_run_commands == ("echo HELLO=world >PULUMI_ENV",)
+    assert request.environment == (
+        EnvironmentVariable(name="AWS_REGION", value="us-west-2"),
+        EnvironmentVariable(name="DB_PASSWORD", value=SecretReference("fromFile", "db/password")),
+    )
+    assert request.skip_install_dependencies
+    assert json.loads(request.oidc)["aws"]["sessionName"] == "web"
+    assert spec.not_secret == {"BUILD_HASH"}
+    assert spec.labels == {"team": "web"}
+    assert spec.schedules == (
+        Schedule(
+            name="nightly",
+            cron="H 3 * * *",
+            time_zone="Europe/Berlin",
+            operation=Operation.REFRESH,
+        ),
+    )
+    assert spec.suspended
+    assert spec.depends_on == ("network-prod",)
+    assert (spec.on_spec_change, spec.on_source_change) == (True, False)
+    assert spec.timeout == timedelta(minutes=90)
+    assert spec.retry == Retry(
+        limit=5, backoff=timedelta(seconds=10), max_backoff=timedelta(hours=1)
+    )
+    assert spec.base == tmp_path
+    assert spec.problem("/reconcile/timeout", "x").line == 26
+
+
+def test_planned_keys_may_say_their_default(tmp_path: Path) -> None:
+    """A planned key with the value that it would have anyway is taken."""
+    spec = only(tmp_path, DEFAULTS)
+    assert (spec.suspended, spec.on_spec_change, spec.on_source_change) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0123", "on", "12:30:45", "12e4567", "1_000", "true", "1.0", "2024-13-45", "0x1F", "~x"],
+)
+def test_a_text_is_read_as_written(text: str, tmp_path: Path) -> None:
+    """A variable's value is the text that stands there, whatever YAML would make of it."""
+    spec = only(tmp_path, small() + f"operationContext: {{environmentVariables: {{A: {text} }}}}\n")
+    assert spec.request.environment[0].value == text
+
+
+@pytest.mark.parametrize("commit", ["1234567", "12e4567", "0123456", "deadbeef"])
+def test_a_commit_of_digits_is_a_text(commit: str, tmp_path: Path) -> None:
+    """A commit's hash that looks like a number stays the hash."""
+    text = f"stack: a/b/c\nsourceContext: {{git: {{repoUrl: .., commit: {commit}}}}}\n"
+    assert only(tmp_path, text).request.source.commit == commit
+
+
+def test_a_tab_inside_a_text_is_kept(tmp_path: Path) -> None:
+    """Only indentation must not use tabs: a text may hold one."""
+    text = (
+        small()
+        + "operationContext:\n  preRunCommands:\n    - |\n      cat <<-E\n      \tx\n      E\n"
+    )
+    assert only(tmp_path, text).request.pre_run_commands == ("cat <<-E\n\tx\nE\n",)
+
+
+@pytest.mark.parametrize("url", [".", "..", "./a", "../a"])
+def test_a_relative_url_needs_no_branch(url: str, tmp_path: Path) -> None:
+    """What is checked out beside the spec can be followed as it is."""
+    spec = only(tmp_path, f"stack: a/b/c\nsourceContext: {{git: {{repoUrl: {url}}}}}\n")
+    assert spec.request.source.repo_url == url
+
+
+def test_both_dialects_are_read(tmp_path: Path) -> None:
+    """The preview API's spelling of fields is as good as today's."""
+    spec = only(
+        tmp_path,
+        "stack: a/b/c\noperation: refresh\n"
+        "sourceContext: {git: {repoURL: https://example.com/x.git, tag: v1}}\n",
+    )
+    assert spec.request.source.tag == "v1"
+    assert spec.request.operation is Operation.REFRESH
+
+
+def test_destroy_with_confirmation(tmp_path: Path) -> None:
+    """A spec that says twice that it wants the stack destroyed is believed."""
+    spec = only(tmp_path, small() + "operation: destroy\nreconcile: {confirm: destroy}\n")
+    assert spec.request.operation is Operation.DESTROY
+
+
+def test_ssh_with_a_commit(tmp_path: Path) -> None:
+    """Where nothing has to be followed, an ssh URL is passed on."""
+    text = "stack: a/b/c\nsourceContext: {git: {repoUrl: 'git@example.com:x.git', commit: abcdef0}}"
+    assert only(tmp_path, text).request.source.commit == "abcdef0"
+
+
+def test_names_and_order(tmp_path: Path) -> None:
+    """A spec is named by its path below the directory, and specs come sorted by name."""
+    (tmp_path / "team" / "a").mkdir(parents=True)
+    (tmp_path / "team" / "a" / "web.prod.yml").write_text(small("a/b/c"))
+    write(tmp_path, zoo=small("a/b/d"), app=small("a/b/e"))
+    catalog = scan(tmp_path, RULES)
+    assert [spec.name for spec in catalog.specs] == ["app", "team/a/web.prod", "zoo"]
+    assert catalog.problems == ()
+    assert catalog.complete
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".web.yaml", "web.yaml~", ".web.yaml.swp", "#web.yaml#", "4913", "web.status.json", "x.tmp",
+     "README.md", "web.yaml.swx"],
+)  # fmt: skip
+def test_other_files_are_passed_over(name: str, tmp_path: Path) -> None:
+    """Editors' temporary files, status files and everything else are no specs."""
+    (tmp_path / name).write_text("stack: [")
+    assert scan(tmp_path, RULES) == Catalog()
+
+
+def test_a_bad_name(tmp_path: Path) -> None:
+    """A file whose name could not be a status file's, or plain in a message, is refused."""
+    (tmp_path / "a b\n.yaml").write_text(small())
+    (tmp_path / ("x" * 210 + ".yaml")).write_text(small())
+    messages = [problem.message for problem in scan(tmp_path, RULES).problems]
+    assert [message.split(";")[0] for message in messages] == [
+        "cannot be the name of a spec",
+        "has a name of more than 200 bytes",
+    ]
+
+
+def test_one_name_twice(tmp_path: Path) -> None:
+    """`a.yaml` and `a.yml` are one name, so neither is acted on."""
+    (tmp_path / "a.yaml").write_text(small())
+    (tmp_path / "a.yml").write_text(small())
+    catalog = scan(tmp_path, RULES)
+    assert catalog.specs == ()
+    assert set(catalog.broken) == {"a"}
+    assert lines(catalog, tmp_path) == [
+        "a.yml:1:1: has the same name as a.yaml; rename one of them"
+    ]
+
+
+def test_defaults_hold_what_is_below(tmp_path: Path) -> None:
+    """What a `_defaults.yaml` says would be missing, so no spec below it is acted on."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, web=small(f"a/b/{folder}"))
+    write(tmp_path / "one", _defaults="labels: {a: b}\n")
+    catalog = scan(tmp_path, RULES)
+    assert [spec.name for spec in catalog.specs] == ["two/web"]
+    assert catalog.broken["one/web"].stack == StackRef("a", "b", "one")
+    assert lines(catalog, tmp_path) == [
+        (
+            "one/_defaults.yaml:1:1: not yet: defaults of a directory; write them into each spec "
+            "below it"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["stack: acme/web/prod\nsourceContext: {}\n", "stack: 'acme/web/prod'\nsourceContext: [\n"],
+)
+def test_a_broken_file_keeps_its_stack(content: str, tmp_path: Path) -> None:
+    """The stack of a broken file is known, so that nobody else takes it."""
+    write(tmp_path, web=content)
+    assert scan(tmp_path, RULES).broken["web"].stack == StackRef("acme", "web", "prod")
+
+
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_what_cannot_be_listed(kind: str, tmp_path: Path) -> None:
+    """A directory that cannot be listed is a problem, and nothing counts as gone."""
+    directory = tmp_path / "specs"
+    if kind == "a file":
+        directory.write_text("")
+    catalog = scan(directory, RULES)
+    assert not catalog.complete
+    assert "a directory of specs belongs here" in catalog.problems[0].message
+
+
+def test_links_inside_are_followed(tmp_path: Path) -> None:
+    """A volume of Kubernetes, where each file is a link into a hidden directory, is read."""
+    (tmp_path / "..2026").mkdir()
+    write(tmp_path / "..2026", web=small())
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "web.yaml").symlink_to("..data/web.yaml")
+    assert [spec.name for spec in scan(tmp_path, RULES).specs] == ["web"]
+
+
+def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+    """A link to a file or directory elsewhere is a problem that tells nothing of what it holds."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    write(outside, web="stack: hunter2")
+    (inside / "web.yaml").symlink_to(outside / "web.yaml")
+    (inside / "folder").symlink_to(outside)
+    (inside / "dangling.yaml").symlink_to(outside / "nothing.yaml")
+    catalog = scan(inside, RULES)
+    assert set(catalog.broken) == {"web", "dangling"}
+    text = "\n".join(lines(catalog, inside))
+    assert "hunter2" not in text
+    assert "web.yaml:1:1: cannot be read: leads out of" in text
+    assert "folder:1:1: is a link to a directory, which is not followed" in text
+
+
+def test_what_did_not_change_is_not_read_again(tmp_path: Path) -> None:
+    """A second scan gives the very same values; a changed file, even of equal size, a new one."""
+    write(tmp_path, one=small("a/b/one"), two=small("a/b/two"))
+    reader = SpecReader(tmp_path, RULES)
+    first = reader.scan()
+    second = reader.scan()
+    assert first == second
+    assert all(a is b for a, b in zip(first.specs, second.specs, strict=True))
+    fresh = tmp_path / "fresh"
+    fresh.write_text(small("a/b/owt"))
+    fresh.rename(tmp_path / "two.yaml")
+    third = reader.scan()
+    assert third.specs[0] is first.specs[0]
+    assert third.specs[1].stack == StackRef("a", "b", "owt")
+    (tmp_path / "one.yaml").unlink()
+    assert [spec.name for spec in reader.scan().specs] == ["two"]
+
+
+def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit nothing more is read, and nothing counts as gone."""
+    monkeypatch.setattr(specs, "MAX_FILES", 2)
+    write(tmp_path, a=small("a/b/c"), b=small("a/b/d"), c=small("a/b/e"))
+    catalog = scan(tmp_path, RULES)
+    assert [spec.name for spec in catalog.specs] == ["a", "b"]
+    assert not catalog.complete
+
+
+def test_specs_are_checked_together(tmp_path: Path) -> None:
+    """One stack twice, a missing dependency and a circle each have their place and their names."""
+    write(
+        tmp_path,
+        a=small("a/b/a", "b"),
+        b=small("a/b/b", "a"),
+        one=small("a/b/x"),
+        two=small("a/b/x", "a, netwrok"),
+        network=small("a/b/n"),
+    )
+    found = check_together(scan(tmp_path, RULES).specs)
+    assert [str(problem).replace(f"{tmp_path}/", "") for problem in found] == [
+        "one.yaml:1:8: /stack: a/b/x also belongs to two.yaml; a stack belongs to one spec",
+        "two.yaml:1:8: /stack: a/b/x also belongs to one.yaml; a stack belongs to one spec",
+        (
+            "two.yaml:3:28: /reconcile/dependsOn/1: there is no spec named 'netwrok'; "
+            "did you mean 'network'?"
+        ),
+        "a.yaml:3:13: /reconcile/dependsOn: depends on itself: a → b → a; take one of them out",
+        "b.yaml:3:13: /reconcile/dependsOn: depends on itself: b → a → b; take one of them out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("10m", 600), ("1h", 3600), ("1h30m", 5400), ("7d", 604800), ("1d1s", 86401)],
+)
+def test_durations(text: str, seconds: int) -> None:
+    """A duration is days, hours, minutes and seconds, in this order."""
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "1h 30m", "30m1h", "-1h", "1.5h", "0s", "1y", "٣h"])
+def test_bad_durations(text: str) -> None:
+    """Anything else is none."""
+    with pytest.raises(ValueError, match=r"duration|between"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("DB_PASSWORD", "x", True),
+        ("dbPassword", "x", True),
+        ("API_KEY", "x", True),
+        ("GITHUB_TOKEN", "x", True),
+        ("MYSECRET", "x", False),
+        ("KEYBOARD", "x", False),
+        ("DB_PASSWORD_FILE", "/run/secrets/db", False),
+        ("AWS_ACCESS_KEY_ID", "x", False),
+        ("AWS_ACCESS_KEY_ID", "AKIA" + "A" * 16, True),
+        ("DATABASE_URL", "postgres://u:p@host/db", True),
+        ("DATABASE_URL", "postgres://host/db", False),
+        ("CERT", "-----BEGIN RSA PRIVATE KEY-----", True),
+        ("BUILD_HASH", "0" * 40, False),
+    ],
+)
+def test_what_looks_like_a_secret(name: str, value: str, expected: bool) -> None:  # noqa: FBT001 - a table
+    """Names of secrets and forms of tokens are found, references to secrets are not."""
+    assert looks_secret(name, value) is expected
+
+
+def test_not_secret_lets_a_value_through(tmp_path: Path) -> None:
+    """What is listed in notSecret may look like a secret."""
+    text = (
+        "operationContext: {environmentVariables: {PUBLIC_TOKEN: x}}\nnotSecret: [PUBLIC_TOKEN]\n"
+    )
+    assert only(tmp_path, small() + text).request.environment[0].value == "x"
+
+
+@pytest.mark.parametrize("content", [FULL, DEFAULTS, small()])
+def test_editors_agree(content: str) -> None:
+    """A plain YAML reader and the schema, which is what editors have, take what we take."""
+    schema = json.loads(Path("schemas/deployment.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(content), schema)
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    """Each key of ours has a description, for editors and for the documentation."""
+    schema = spec_schema._schema()
+    for section in (schema, schema["$defs"]["reconcile"], schema["$defs"]["git"]):
+        for key, below in section["properties"].items():
+            assert "$ref" in below or "description" in below or key == "retry", key

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from reconciler.model import Schedule
+from reconciler.planning.cron import MAX_DUE, check, due_slots, next_slot
+
+BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
+MINUTE = timedelta(minutes=1)
+
+
+def schedule(cron: str, zone: str = "UTC") -> Schedule:
+    return Schedule(name="n", cron=cron, time_zone=zone)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def slots(cron: str, zone: str, since: str, now: str) -> list[str]:
+    found = due_slots(schedule(cron, zone), at(since), at(now), "a/b/c n")
+    return [f"{slot.astimezone(ZoneInfo(zone)):%d %H:%M%z}" for slot in found]
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "since", "now", "expected"),
+    [
+        # Berlin, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC.
+        ("30 2 * * *", BERLIN, "2026-03-28", "2026-03-30T12:00",
+         ["28 02:30+0100", "29 03:00+0200", "30 02:30+0200"]),
+        ("0 2 * * *", BERLIN, "2026-03-28T12:00", "2026-03-29T12:00", ["29 03:00+0200"]),
+        ("0,30 2 * * *", BERLIN, "2026-03-28T12:00", "2026-03-29T12:00", ["29 03:00+0200"]),
+        ("0 2,3 * * *", BERLIN, "2026-03-28T12:00", "2026-03-29T12:00", ["29 03:00+0200"]),
+        ("59 1 * * *", BERLIN, "2026-03-28T12:00", "2026-03-29T12:00", ["29 01:59+0100"]),
+        ("0 * * * *", BERLIN, "2026-03-28T23:30", "2026-03-29T02:00",
+         ["29 01:00+0100", "29 03:00+0200", "29 04:00+0200"]),
+        ("*/30 2 * * *", BERLIN, "2026-03-28T12:00", "2026-03-29T12:00", []),
+        # Berlin, 25 October 2026: 03:00 becomes 02:00 at 01:00 UTC.
+        ("30 2 * * *", BERLIN, "2026-10-24T12:00", "2026-10-26T12:00",
+         ["25 02:30+0200", "26 02:30+0100"]),
+        ("0 3 * * *", BERLIN, "2026-10-24T12:00", "2026-10-25T12:00", ["25 03:00+0100"]),
+        ("0 * * * *", BERLIN, "2026-10-24T23:30", "2026-10-25T02:00",
+         ["25 02:00+0200", "25 02:00+0100", "25 03:00+0100"]),
+        ("*/30 2 * * *", BERLIN, "2026-10-24T12:00", "2026-10-25T12:00",
+         ["25 02:00+0200", "25 02:30+0200", "25 02:00+0100", "25 02:30+0100"]),
+        ("30 */2 * * *", BERLIN, "2026-10-25T00:00", "2026-10-25T04:00",
+         ["25 02:30+0200", "25 02:30+0100", "25 04:30+0100"]),
+        # New York, 8 March and 1 November 2026.
+        ("30 2 * * *", NEW_YORK, "2026-03-08", "2026-03-09T12:00",
+         ["08 03:00-0400", "09 02:30-0400"]),
+        ("30 1 * * *", NEW_YORK, "2026-11-01", "2026-11-02T12:00",
+         ["01 01:30-0400", "02 01:30-0500"]),
+        # Lord Howe moves by half an hour: 5 April 2026 back, 4 October on.
+        ("45 1 * * *", LORD_HOWE, "2026-04-04T06:00", "2026-04-05T06:00", ["05 01:45+1100"]),
+        ("*/15 1 * * *", LORD_HOWE, "2026-04-04T06:00", "2026-04-05T06:00",
+         ["05 01:00+1100", "05 01:15+1100", "05 01:30+1100", "05 01:45+1100",
+          "05 01:30+1030", "05 01:45+1030"]),
+        ("15 2 * * *", LORD_HOWE, "2026-10-03T06:00", "2026-10-04T06:00", ["04 02:30+1100"]),
+        ("45 2 * * *", LORD_HOWE, "2026-10-03T06:00", "2026-10-04T06:00", ["04 02:45+1100"]),
+        ("0 3 * * mon-fri", "UTC", "2026-03-27", "2026-03-31",
+         ["27 03:00+0000", "30 03:00+0000"]),
+    ],
+)  # fmt: skip
+def test_clock_changes(cron: str, zone: str, since: str, now: str, expected: list[str]) -> None:
+    """Debian's rule: fixed times run once, wildcards follow real time."""
+    assert slots(cron, zone, since, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("cron", "after", "expected"),
+    [
+        ("0 0 1,15 * mon", "2026-03-02", "2026-03-09"),  # either the day or the weekday
+        ("0 0 */2 * mon", "2026-03-02", "2026-03-09"),  # a star does not restrict: both
+        ("0 0 29 2 *", "2026-03-01", "2028-02-29"),
+        ("0 0 * * 7", "2026-03-02", "2026-03-08"),
+        ("0 12 * jan sun", "2026-03-02", "2027-01-03T12:00"),
+        ("*/20 * * * *", "2026-03-02T00:20", "2026-03-02T00:40"),
+    ],
+)
+def test_next_slot(cron: str, after: str, expected: str) -> None:
+    """The next slot is strictly later, by Vixie cron's rule of days and weekdays."""
+    assert next_slot(schedule(cron), at(after), "x") == at(expected)
+
+
+def test_seconds_do_not_matter() -> None:
+    """A slot is due at its minute, whatever fraction of a minute it is now."""
+    daily = schedule("0 3 * * *")
+    just_before, just_after = at("2026-03-02T02:59:59.999999"), at("2026-03-02T03:00:00.000001")
+    assert next_slot(daily, just_before, "x") == at("2026-03-02T03:00")
+    assert next_slot(daily, just_after, "x") == at("2026-03-03T03:00")
+
+
+def test_never() -> None:
+    """A day that no month has is never due."""
+    assert next_slot(schedule("0 0 30 2 *"), at("2026-03-02"), "x") is None
+    assert due_slots(schedule("0 0 30 2 *"), at("2020-01-01"), at("2026-01-01"), "x") == ()
+
+
+def test_due_is_after_since_and_up_to_now() -> None:
+    """The first moment does not count, the last does."""
+    hourly = schedule("0 * * * *")
+    found = due_slots(hourly, at("2026-03-02T01:00"), at("2026-03-02T03:00"), "x")
+    assert found == (at("2026-03-02T02:00"), at("2026-03-02T03:00"))
+    assert due_slots(hourly, at("2026-03-02T03:00"), at("2026-03-02T01:00"), "x") == ()
+
+
+def test_the_newest_are_kept() -> None:
+    """After a long absence only as many slots come back as were asked for, the newest."""
+    now = at("2026-03-02T00:00")
+    found = due_slots(schedule("* * * * *"), datetime(1, 1, 1, tzinfo=UTC), now, "x")
+    assert found == tuple(now - MINUTE * n for n in reversed(range(MAX_DUE)))
+    yearly = due_slots(schedule("0 0 1 1 *"), at("1990-06-01"), now, "x", limit=3)
+    assert yearly == (at("2024-01-01"), at("2025-01-01"), at("2026-01-01"))
+
+
+def test_hash_spreads_and_stays() -> None:
+    """`H` is another minute for another stack, and always the same for one."""
+    found = {
+        n: next_slot(schedule("H 3 * * *"), at("2026-03-02"), f"acme/web/s{n} nightly")
+        for n in range(300)
+    }
+    minutes = {slot.minute for slot in found.values() if slot}
+    assert len(minutes) > 50
+    assert found[0] == next_slot(schedule("H 3 * * *"), at("2026-03-02"), "acme/web/s0 nightly")
+
+
+def test_hashed_day_comes_every_month() -> None:
+    """`H` for a day is one that every month has."""
+    for n in range(100):
+        found = due_slots(schedule("0 0 H * *"), at("2026-01-01"), at("2027-01-01"), f"s{n}")
+        assert len(found) == 12, n
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["* * * * *", "*/5 * * * *", "0 3 * * mon-fri", "H H(0-5) * * *", "H/15 * * * *",
+     "0 0 1,15 * *", "5-55/10 * * JAN-MAR,dec 0,7", "0 0 29 2 *", "H(0-29)/10 * * * *", "0 0 H * H"],
+)  # fmt: skip
+def test_good_expressions(cron: str) -> None:
+    """What crons usually read is read."""
+    assert check(cron) == ""
+    assert next_slot(schedule(cron), at("2026-03-02"), "x") is not None
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("", "has 0 fields"),
+        ("@reboot", "shorthands are not read; write five fields"),
+        ("@yearly", 'write five fields: "H H H H *"'),
+        ("0 24 * * *", "24 is not between 0 and 23"),
+        ("0 0 0 * *", "0 is not between 1 and 31"),
+        ("0 0 * 13 *", "13 is not between 1 and 12"),
+        ("0 0 * * 8", "8 is not between 0 and 7"),
+        ("R * * * *", "'R' is no number"),
+        ("? * * * *", "'?' is no number"),
+        ("0 0 * * fri#2", "is no number"),
+        ("0 0 * * fri-sun", "the range fri-sun runs backwards"),
+        ("1,,2 * * * *", "'' is no number"),
+        ("*/99 * * * *", "the step 99 is not between 1 and 59"),
+        ("H(5-5) * * * *", "holds one value"),
+        ("H(50-70) * * * *", "70 is not between 0 and 59"),
+        ("x" * 5000 + " * * * *", "is no number"),
+        ("9" * 5000 + " * * * *", "is no number"),
+        ("mon * * * *", "'mon' is no number"),
+    ],
+)
+def test_bad_expressions(cron: str, expected: str) -> None:
+    """A refusal names the field and the part of it, in one short line."""
+    assert expected in check(cron)
+    assert len(check(cron)) < 250
+
+
+def brute_force(cron: str, zone: ZoneInfo, since: datetime, now: datetime) -> list[datetime]:
+    """Debian's rule, minute by minute, on the wall: slow, and nothing is shared with the code."""
+    minute, hour, *_ = cron.split()
+    real_time = "*" in {minute[0], hour[0]}
+
+    def numbers(field: str, end: int) -> set[int]:
+        if field.startswith("*"):
+            return set(range(0, end, int(field[2:] or 1)))
+        return {int(part) for part in field.split(",")}
+
+    minutes, hours = numbers(minute, 60), numbers(hour, 24)
+
+    def matches(wall: datetime) -> bool:
+        return wall.minute in minutes and wall.hour in hours
+
+    found: list[datetime] = []
+    shown: set[datetime] = set()
+    moment = since - timedelta(hours=4)
+    before = moment.astimezone(zone).replace(tzinfo=None) - MINUTE
+    while moment <= now:
+        wall = moment.astimezone(zone).replace(tzinfo=None)
+        skipped = []
+        while before + MINUTE < wall:  # a gap
+            before += MINUTE
+            skipped.append(before)
+        due = matches(wall)
+        if not real_time:
+            due = (due and wall not in shown) or any(map(matches, skipped))
+        if due and moment > since:
+            found.append(moment)
+        shown.add(wall)
+        before = wall
+        moment += MINUTE
+    return found
+
+
+@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, LORD_HOWE, "Asia/Kolkata"])
+@pytest.mark.parametrize(
+    "around", ["2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25", "2026-11-01"]
+)
+def test_against_brute_force(zone: str, around: str) -> None:
+    """Around every change of the clocks, any expression is due when the plain rule says so."""
+    dice = random.Random(f"{zone}{around}")
+    for _ in range(6):
+        minute = dice.choice(["*", "*/7", "0", "30", "15,45", "59"])
+        hour = dice.choice(["*", "*/2", "2", "1", "3", "1,2", "2,3", "0", "23"])
+        cron = f"{minute} {hour} * * *"
+        since = at(around) - timedelta(minutes=dice.randint(0, 1440))
+        now = since + timedelta(minutes=dice.randint(600, 2880))
+        found = due_slots(schedule(cron, zone), since, now, "x", limit=10_000)
+        assert list(found) == brute_force(cron, ZoneInfo(zone), since, now), (cron, since, now)
+
+
+def test_slots_agree_with_next_slot() -> None:
+    """Walking from slot to slot gives the slots that are due."""
+    dice = random.Random(3)
+    for _ in range(20):
+        each = schedule(
+            dice.choice(["*/17 * * * *", "30 2 * * *", "0,30 1,2 * * *", "* 2 * * *"]),
+            dice.choice([BERLIN, NEW_YORK, LORD_HOWE]),
+        )
+        since = at(dice.choice(["2026-03-28", "2026-10-24", "2026-04-04", "2026-10-31"]))
+        now = since + timedelta(days=2)
+        walked, slot = [], next_slot(each, since, "x")
+        while slot and slot <= now:
+            walked.append(slot)
+            slot = next_slot(each, slot, "x")
+        assert tuple(walked) == due_slots(each, since, now, "x")
