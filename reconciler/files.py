@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.errors import NotDurableError
@@ -25,8 +27,8 @@ def read_regular(path: Path, limit: int) -> bytes:
 
     Raises OSError, its `strerror` a sentence's end for a person ("is a link", …).
     """
-    with os.fdopen(_open(path), "rb") as file:
-        return _read(file.fileno(), path, limit)
+    with _opened(path) as descriptor:
+        return _read(descriptor, path, limit)
 
 
 def read_below(path: Path, folder: Path, limit: int) -> bytes:
@@ -38,13 +40,13 @@ def read_below(path: Path, folder: Path, limit: int) -> bytes:
     root = os.path.realpath(folder)
     real = os.path.realpath(path)
     _must_be_below(real, root, path)
-    with os.fdopen(_open(Path(real)), "rb") as file:
+    with _opened(Path(real)) as descriptor:
         try:
-            opened = str(Path(f"/proc/self/fd/{file.fileno()}").readlink())
+            opened = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         except FileNotFoundError:  # no /proc here: the first check has to do
             opened = real
         _must_be_below(opened.removesuffix(" (deleted)"), root, path)
-        return _read(file.fileno(), path, limit)
+        return _read(descriptor, path, limit)
 
 
 def _must_be_below(real: str, root: str, path: Path) -> None:
@@ -52,13 +54,18 @@ def _must_be_below(real: str, root: str, path: Path) -> None:
         raise OSError(0, f"leads out of {root}", str(path))
 
 
-def _open(path: Path) -> int:
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     try:
-        return os.open(path, _READ_FLAGS)
+        descriptor = os.open(path, _READ_FLAGS)
     except OSError as error:
         if path.is_symlink():
             raise OSError(0, "is a link, which is not followed", str(path)) from error
         raise
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _read(descriptor: int, path: Path, limit: int) -> bytes:

@@ -18,9 +18,6 @@ __all__ = ["GitFailedError", "list_refs"]
 TIMEOUT_S: Final = 30
 # Ten thousand refs, of which we ask for a few.
 MAX_OUTPUT_BYTES: Final = 1 << 20
-# What of git's own words a person needs.
-MAX_MESSAGE: Final = 300
-
 # What of the daemon's environment reaches git: how to find it, and how to reach the network.
 _KEPT: Final = (
     "PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "ALL_PROXY",
@@ -31,7 +28,7 @@ _NOISE: Final = re.compile(r"^(?:fatal|error|remote|warning): ", re.MULTILINE)
 
 
 class GitFailedError(Exception):
-    """git did not answer; the message is its own last words, cut, for a person."""
+    """git did not answer; the message is its own last words, on one line."""
 
 
 def list_refs(
@@ -141,4 +138,4 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _last_words(errors: bytes) -> str:
     text = _NOISE.sub("", errors.decode("utf-8", "replace")).strip()
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return words[:MAX_MESSAGE] or "git failed without a word"
+    return words or "git failed without a word"

@@ -29,7 +29,11 @@ MAX_BACKOFF: Final = timedelta(minutes=15)
 # The first wait after a failure; it doubles.
 FIRST_BACKOFF: Final = timedelta(seconds=15)
 
-_SCHEMES: Final = frozenset({"https", "http", "file"})
+# What of git's own words a person needs.
+MAX_MESSAGE: Final = 300
+
+# With the slashes: git takes `http::ext::x` for another transport.
+_ALLOWED: Final = ("https://", "http://", "file://")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # What GitHub calls the user of a token; GitLab, Gitea and others take any name.
 _USER_OF_A_TOKEN: Final = "x-access-token"  # noqa: S105 - a user's name
@@ -124,7 +128,8 @@ class GitRefs:
             try:
                 remote.refs = list_refs(url, sorted(asked), _configuration(url, auth))
             except GitFailedError as error:
-                failure = _masked(f"{url} cannot be asked: {error}", auth)
+                # Masked before it is cut, so that no part of a secret is left.
+                failure = f"{url} cannot be asked: {_masked(str(error), auth)[:MAX_MESSAGE]}"
         remote.failure = failure
         remote.asked = asked
         if failure:
@@ -156,8 +161,7 @@ def _missing(source: GitSource[Secret], url: str) -> str:
 
 def _refuse(url: str, auth: GitAuth[Secret] | None) -> str:
     """Return why a URL is not asked at all, or an empty text."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
+    if not url.startswith(_ALLOWED):
         return "not yet: branches and tags are followed over https, http and file:// only"
     if auth is None:
         return ""
@@ -165,6 +169,7 @@ def _refuse(url: str, auth: GitAuth[Secret] | None) -> str:
         return (
             "not yet: sshAuth; branches and tags are followed over https with a token or password"
         )
+    parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         return f"{url} is plain http, over which no credential is sent; use https"
     return ""

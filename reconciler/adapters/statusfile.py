@@ -68,7 +68,7 @@ class StatusFiles:
         """
         known = self._known.get(status.name) or self.read(status.name)
         same = replace(status, generation=known.generation) == known
-        if same and known.generation and os.path.lexists(self.path(status.name)):
+        if same and known.generation and self._both_there(status.name):
             return known
         generation = max(status.generation, known.generation) + 1
         written = replace(status, generation=generation)
@@ -81,6 +81,9 @@ class StatusFiles:
             write_durably(path, content)
         self._known[status.name] = written
         return written
+
+    def _both_there(self, name: str) -> bool:
+        return all(os.path.lexists(_path(folder, name)) for folder in (self._copies, self._beside))
 
     def _read_one(self, folder: Path, name: str) -> Status | None:
         path = _path(folder, name)

@@ -220,9 +220,9 @@ class Execution:
     def _get_source(self, log: StepLog) -> bool:
         source = self._request.source
         around = self._with_repository(source.repo_url)
-        for command in checkout_commands(source, self._workspace.source, self._base):
-            if self._run(command, log, around) != 0:
-                return False
+        commands = checkout_commands(source, self._workspace.source, self._base)
+        if self._run(steps.in_one_shell(commands), log, around) != 0:
+            return False
         commit = project.head_commit(self._workspace.source)
         project.check(self._directory(), self.record.stack.project)
         if commit:

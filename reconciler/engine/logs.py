@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -151,10 +150,6 @@ class LogStore:
         path = self._path(deployment_id, step)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return StepLog(path, self._now_ns)
-
-    def remove(self, deployment_id: str) -> None:
-        """Delete the logs of a deployment."""
-        shutil.rmtree(self._directory / deployment_id, ignore_errors=True)
 
     def page(
         self, deployment_id: str, step: int, offset: int, count: int

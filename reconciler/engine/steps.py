@@ -7,7 +7,8 @@ starts it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "build",
     "cancel_command",
     "header",
+    "in_one_shell",
     "initial_steps",
     "install_command",
     "operation_command",
@@ -203,6 +205,21 @@ _OPERATIONS = {
     Operation.REFRESH: ("refresh", "--yes", "--skip-preview", "--clear-pending-creates"),
     Operation.DESTROY: ("destroy", "--yes", "--skip-preview"),
 }
+
+
+def in_one_shell(commands: Sequence[Command]) -> Command:
+    """Return one command that runs all of them, until one fails; they see the same variables.
+
+    Starting a program in its own surroundings costs more than most of git's commands take. Each
+    argument is quoted: the shell sees data where there was data.
+    """
+    first = commands[0]
+    script = "\n".join(
+        f"(cd {shlex.quote(str(command.cwd))} && {shlex.join(command.argv)})"
+        for command in commands
+    )
+    argv = ("sh", "-ec", script)
+    return Command(argv=argv, cwd=first.cwd, environment=first.environment)
 
 
 def install_command(programs: Programs, cwd: Path, environment: Mapping[str, str]) -> Command:

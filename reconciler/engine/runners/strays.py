@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from reconciler.engine.runners.supervisor import Seen, processes
+from reconciler.engine.runners.supervisor import Seen, processes, send
 from reconciler.errors import ReconcilerError
 
 __all__ = ["BUILD_ID", "end_processes", "end_strays"]
@@ -54,8 +54,8 @@ def end_processes(deployment_id: str, session: int = 0) -> int:
             )
         for process in left:
             killed.add((process.pid, process.started))
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(PermissionError):
+                send(process, signal.SIGKILL)
         pause.wait(LOOK_AGAIN_S)
     return len(killed)
 
@@ -66,7 +66,7 @@ def _belonging(marker: bytes, sessions: set[int]) -> list[Seen]:
     Never this process, its session or what it descends from: a marker of its own would mean
     that this engine itself runs within a deployment.
     """
-    there = {process.pid: process for process in processes() if process.state not in "ZX"}
+    there = {process.pid: process for process in processes() if process.alive}
     spared = {os.getsid(0)}
     ancestors = set()
     pid = os.getpid()

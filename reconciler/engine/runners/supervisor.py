@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["INTERRUPT", "KILL", "Seen", "code_of", "pack", "processes"]
+__all__ = ["INTERRUPT", "KILL", "Seen", "code_of", "look", "pack", "processes", "send"]
 
 INTERRUPT = b"i"
 KILL = b"k"
@@ -44,13 +44,16 @@ STOP_ROUNDS = 50
 
 
 class Seen(NamedTuple):
-    """A process, as /proc tells of it. `started` counts the kernel's clock ticks."""
+    """A process, as /proc tells of it.
+
+    `started` counts the kernel's clock ticks since the machine's start.
+    """
 
     pid: int
-    state: str
+    started: int
     parent: int
     session: int
-    started: int
+    alive: bool
 
 
 def processes() -> Iterator[Seen]:
@@ -69,7 +72,8 @@ def look(pid: int) -> Seen | None:
         return None
     # The second field is the program's name in parentheses, and may hold any character.
     fields = text[text.rindex(b")") + 2 :].split()
-    return Seen(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+    alive = fields[0] not in {b"Z", b"X"}
+    return Seen(pid, int(fields[19]), int(fields[1]), int(fields[3]), alive)
 
 
 def code_of(status: int) -> int:
@@ -114,7 +118,15 @@ def main() -> int:
         os.write(0, b"-%d\n" % (error.errno or 0))
         return 1
     os.write(0, b"+%d\n" % program)
-    return _Family(program, woken, inner=bool(inner)).supervise()
+    family = _Family(program, woken, inner=bool(inner))
+    try:
+        return family.supervise()
+    except BaseException:
+        # The log gets the traceback. The engine sees an end that was not the program's, and
+        # looks for what is left.
+        sys.excepthook(*sys.exc_info())
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise
 
 
 def _read(count: int) -> bytes:
@@ -205,44 +217,63 @@ class _Family:
         """
         if not self._reap():
             return
-        stopped: set[int] = set()
+        stopped: set[Seen] = set()
         for _ in range(STOP_ROUNDS):
             running = self.descendants() - stopped
             if not running:
                 break
-            for pid in running:
-                _send(pid, signal.SIGSTOP)
+            for process in running:
+                send(process, signal.SIGSTOP)
             stopped |= running
         while self._reap():
-            for pid in self.descendants():
-                _send(pid, signal.SIGKILL)
+            for process in self.descendants():
+                send(process, signal.SIGKILL)
             self._wait([self.woken], LOOK_AGAIN_S)
 
-    def descendants(self) -> set[int]:
+    def descendants(self) -> set[Seen]:
         """Return our children, their children and so on.
 
         The dead are among them: one whose first thread has ended may still have others.
         """
-        children: dict[int, list[int]] = {}
+        children: dict[int, list[Seen]] = {}
         for process in processes():
-            children.setdefault(process.parent, []).append(process.pid)
-        found: set[int] = set()
+            children.setdefault(process.parent, []).append(process)
+        found: set[Seen] = set()
         parents = [os.getpid()]
         while parents:
             new = children.get(parents.pop(), [])
             found.update(new)
-            parents += new
+            parents += (process.pid for process in new)
         return found
 
 
-def _first_inside(pids: set[int]) -> int | None:
+def _first_inside(those: set[Seen]) -> int | None:
     """Return the one that is number 2 in a PID namespace below ours: 1 is the sandbox itself."""
-    for pid in pids:
+    for process in those:
         # NSpid: our number of it, then its number in each namespace further in.
-        numbers = _read_of(pid, "status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+        status = _read_of(process.pid, "status")
+        numbers = status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
         if numbers[1:2] == [b"2"]:
-            return pid
+            return process.pid
     return None
+
+
+def send(process: Seen, number: signal.Signals) -> None:
+    """Send a signal to that process, and never to another that has got its number since.
+
+    Where many processes come and go, a number is used again within seconds.
+    """
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        now = look(process.pid)
+        if now is not None and now.started == process.started:
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
 
 
 def _read_of(pid: int, name: str) -> bytes:
@@ -252,11 +283,6 @@ def _read_of(pid: int, name: str) -> bytes:
             return file.read()
     except (FileNotFoundError, ProcessLookupError):
         return b""
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
-        os.kill(pid, number)
 
 
 if __name__ == "__main__":

@@ -69,10 +69,7 @@ STATUS = Status(
 )
 SCHEMA = json.loads(Path("schemas/status.schema.json").read_text())
 
-moments = st.datetimes(
-    min_value=datetime(1970, 1, 1),
-    max_value=datetime(2200, 1, 1),  # noqa: DTZ001 - the zone follows
-).map(lambda moment: moment.replace(tzinfo=UTC))
+moments = st.integers(0, 7 * 10**15).map(lambda us: datetime.fromtimestamp(us / 10**6, UTC))
 st.register_type_strategy(datetime, moments)
 texts = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
 attempts = st.builds(Attempt, fields=texts.map(MappingProxyType))
@@ -290,7 +287,7 @@ def test_a_full_disk(place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) 
     files = fresh(place)
     first = files.write(STATUS)
 
-    def full(descriptor: int) -> None:
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

@@ -202,14 +202,6 @@ def test_a_long_line_of_pages_stays_small(store: LogStore) -> None:
     assert all(sum(map(len, page)) < 2 * logs.LARGEST_PAGE_BYTES for page in pages)
 
 
-def test_removed_logs_are_gone(store: LogStore, tmp_path: Path) -> None:
-    """Nothing of a deployment's log is left after its removal."""
-    write(store, 0, b"a\n")
-    store.remove("d1")
-    assert list(tmp_path.iterdir()) == []
-    assert store.page("d1", 0, 0, 10) == ((), False)
-
-
 def test_logs_are_their_owner_s_alone(store: LogStore, tmp_path: Path) -> None:
     """Nobody else can read a log."""
     write(store, 0, b"a\n")

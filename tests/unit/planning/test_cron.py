@@ -137,9 +137,19 @@ def test_hashed_day_comes_every_month() -> None:
 
 @pytest.mark.parametrize(
     "cron",
-    ["* * * * *", "*/5 * * * *", "0 3 * * mon-fri", "H H(0-5) * * *", "H/15 * * * *",
-     "0 0 1,15 * *", "5-55/10 * * JAN-MAR,dec 0,7", "0 0 29 2 *", "H(0-29)/10 * * * *", "0 0 H * H"],
-)  # fmt: skip
+    [
+        "* * * * *",
+        "*/5 * * * *",
+        "0 3 * * mon-fri",
+        "H H(0-5) * * *",
+        "H/15 * * * *",
+        "0 0 1,15 * *",
+        "5-55/10 * * JAN-MAR,dec 0,7",
+        "0 0 29 2 *",
+        "H(0-29)/10 * * * *",
+        "0 0 H * H",
+    ],
+)
 def test_good_expressions(cron: str) -> None:
     """What crons usually read is read."""
     assert check(cron) == ""

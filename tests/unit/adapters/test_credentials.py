@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.credentials import SecretReader, SecretRules
+from reconciler.errors import SecretUnavailableError
+from reconciler.model import SecretReference
+from tests.fakes.world import SimClock
+
+CANARY = "hunter2-canary"
+ENVIRON = {"RECONCILER_SECRET_DB": CANARY, "RECONCILER_SECRET_EMPTY": "", "HOME": CANARY}
+
+
+def env(name: str) -> SecretReference:
+    return SecretReference("fromEnv", name)
+
+
+def file(name: str) -> SecretReference:
+    return SecretReference("fromFile", name)
+
+
+@pytest.fixture
+def clock() -> SimClock:
+    return SimClock()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "secrets"
+    made.mkdir()
+    (made / "db").write_text(CANARY + "\n")
+    return made
+
+
+@pytest.fixture
+def reader(folder: Path, clock: SimClock) -> SecretReader:
+    return SecretReader(SecretRules(secrets_dir=(folder,)), ENVIRON, clock)
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        (env("RECONCILER_SECRET_DB"), ""),
+        (env("RECONCILER_SECRET_"), "only variables whose names begin RECONCILER_SECRET_"),
+        (env("HOME"), "only variables whose names begin RECONCILER_SECRET_"),
+        (env("reconciler_secret_db"), "only variables"),
+        (env("RECONCILER_SECRET_A=B"), "is no variable's name"),
+        (file("db"), ""),
+        (file("team/db"), ""),
+        (file("/run/secrets/db"), ""),
+        (file("/one/db"), ""),
+        (file("/two/db"), ""),
+        (file("/etc/shadow"), "only files below /one or /two or /run/secrets"),
+        (file("../etc/shadow"), "only files below"),
+        (file("/one/../etc/shadow"), "only files below"),
+        (file("a/../db"), "only files below"),
+        (file("/oneself/db"), "only files below"),
+        (file("."), "only files below"),
+        (file("a\0b"), "NUL"),
+        (SecretReference("fromCommand", "id"), "fromEnv or fromFile belongs here"),
+    ],
+)
+def test_what_may_be_read(reference: SecretReference, expected: str) -> None:
+    """Only variables with the prefix and files below the host's folders may be read."""
+    rules = SecretRules(secrets_dir=(Path("/one"), Path("/two")))
+    said = rules.allows(reference)
+    assert said == "" if not expected else expected in said
+
+
+def test_without_a_folder_of_its_own() -> None:
+    """A relative path is below /run/secrets where the host names no other folder."""
+    assert SecretRules().path("db") == Path("/run/secrets/db")
+    assert SecretRules().allows(file("db")) == ""
+
+
+@pytest.mark.parametrize("name", ["fromEnv", "fromFile"])
+def test_a_secret_is_read(name: str, reader: SecretReader) -> None:
+    """A secret is its value without the newline at its end, and shows itself to nobody."""
+    reference = env("RECONCILER_SECRET_DB") if name == "fromEnv" else file("db")
+    secret = reader.read(reference)
+    assert secret.value == CANARY
+    assert CANARY not in f"{secret} {secret!r} {reader!r}"
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        (
+            env("RECONCILER_SECRET_NONE"),
+            "RECONCILER_SECRET_NONE is not in the daemon's environment",
+        ),
+        (env("RECONCILER_SECRET_EMPTY"), "RECONCILER_SECRET_EMPTY is empty"),
+        (env("HOME"), "fromEnv HOME may not be read"),
+        (file("none"), "fromFile none cannot be read: No such file or directory"),
+        (file("empty"), "fromFile empty is empty"),
+        (file("large"), "cannot be read: is larger than 65536 bytes"),
+        (file("binary"), "fromFile binary is not UTF-8 text"),
+        (file("nul"), "holds a NUL character"),
+        (file("fifo"), "is no regular file"),
+        (file("folder"), "is no regular file"),
+        (file("out"), "leads out of"),
+    ],
+)
+def test_what_cannot_be_read(
+    reference: SecretReference, expected: str, folder: Path, reader: SecretReader
+) -> None:
+    """A refusal names the reference and the reason, and no value anywhere in its chain."""
+    (folder / "empty").write_text("\n")
+    (folder / "large").write_text(CANARY * 10_000)
+    (folder / "binary").write_bytes(CANARY.encode() + b"\xff")
+    (folder / "nul").write_text(CANARY + "\0")
+    os.mkfifo(folder / "fifo")
+    (folder / "folder").mkdir()
+    outside = folder.parent / "outside"
+    outside.write_text(CANARY)
+    (folder / "out").symlink_to(outside)
+    with pytest.raises(SecretUnavailableError) as caught:
+        reader.read(reference)
+    assert expected in str(caught.value)
+    assert CANARY not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_links_below_the_folder_are_followed(folder: Path, reader: SecretReader) -> None:
+    """Kubernetes' secret volumes are links into a hidden folder."""
+    (folder / "..data").mkdir()
+    (folder / "..data" / "key").write_text("value")
+    (folder / "key").symlink_to("..data/key")
+    assert reader.read(file("key")).value == "value"
+
+
+def test_only_one_newline_is_dropped(folder: Path, reader: SecretReader) -> None:
+    """A key's own blank lines stay; what an editor added at the end goes."""
+    (folder / "unix").write_bytes(b" a \n\n")
+    (folder / "windows").write_bytes(b"a\r\n")
+    assert reader.read(file("unix")).value == " a \n"
+    assert reader.read(file("windows")).value == "a"
+
+
+def test_a_value_is_kept_for_five_minutes(
+    folder: Path, reader: SecretReader, clock: SimClock
+) -> None:
+    """A rotated secret is seen within five minutes; a clock set back does not keep it for ever."""
+    assert reader.read(file("db")).value == CANARY
+    (folder / "db").write_text("rotated")
+    clock.time += timedelta(minutes=4, seconds=59)
+    assert reader.read(file("db")).value == CANARY
+    clock.time += timedelta(seconds=1)
+    assert reader.read(file("db")).value == "rotated"
+    (folder / "db").write_text("again")
+    clock.time -= timedelta(hours=1)
+    assert reader.read(file("db")).value == "again"
+    (folder / "db").unlink()
+    clock.time += timedelta(minutes=5)
+    with pytest.raises(SecretUnavailableError):
+        reader.read(file("db"))
+    assert reader.again_at() == clock.time + timedelta(minutes=1)
+
+
+def test_the_hash_is_keyed(reader: SecretReader) -> None:
+    """The hash is HMAC-SHA256 of the value, whatever the place it comes from."""
+    expected = hmac.new(b"key", CANARY.encode(), hashlib.sha256).hexdigest()
+    assert reader.keyed_hash(file("db"), b"key") == expected
+    assert reader.keyed_hash(env("RECONCILER_SECRET_DB"), b"key") == expected
+    assert reader.keyed_hash(file("db"), b"other") != expected

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from watchdog import observers
+
+from reconciler.adapters.watcher import Watcher
+
+# An event takes a millisecond; a machine that is busy gets this much.
+SOON_S = 10
+
+
+@pytest.fixture
+def dirty() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, dirty: threading.Event) -> Iterator[Watcher]:
+    made = Watcher(tmp_path, dirty.set)
+    assert made.start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.usefixtures("watcher")
+def test_changes_are_told(tmp_path: Path, dirty: threading.Event) -> None:
+    """Writing, renaming and deleting a spec, and a new directory, each mark the whole dirty."""
+    path = tmp_path / "web.yaml"
+    for change in (
+        lambda: path.write_text("x"),
+        lambda: path.rename(tmp_path / "api.yaml"),
+        (tmp_path / "api.yaml").unlink,
+        (tmp_path / "team").mkdir,
+    ):
+        dirty.clear()
+        change()
+        assert dirty.wait(SOON_S)
+
+
+@pytest.mark.usefixtures("watcher")
+def test_our_own_files_are_not_told(tmp_path: Path, dirty: threading.Event) -> None:
+    """Status files, hidden files and reading wake nobody: only what follows them does."""
+    told: list[None] = []
+    second = Watcher(tmp_path, lambda: told.append(None))
+    (tmp_path / "web.yaml").write_text("x")
+    assert dirty.wait(SOON_S)
+    assert second.start()
+    (tmp_path / ".web.status.json.x.tmp").write_text("x")
+    (tmp_path / ".web.status.json.x.tmp").rename(tmp_path / "web.status.json")
+    (tmp_path / "web.yaml").read_text()
+    dirty.clear()
+    (tmp_path / "api.yaml").write_text("x")
+    assert dirty.wait(SOON_S)
+    second.stop()
+    assert len(told) <= 1
+
+
+def test_a_limit_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the system allows no more watches it is logged once, and nothing else happens."""
+
+    def refuse(_: object) -> None:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr(observers.Observer, "start", refuse)
+    watcher = Watcher(tmp_path, lambda: None)
+    with caplog.at_level(logging.WARNING):
+        assert not watcher.start()
+    watcher.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path} is not watched, only scanned: inotify watch limit reached"
+    ]
+
+
+def test_a_missing_directory(tmp_path: Path) -> None:
+    """A directory that is not there is not watched; the scan will tell."""
+    watcher = Watcher(tmp_path / "missing", lambda: None)
+    assert not watcher.start()
+    watcher.stop()
+    watcher.stop()
