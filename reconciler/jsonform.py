@@ -1,7 +1,7 @@
 """Frozen values as JSON, and back: exactly, and nothing that is not one of them. Pure.
 
 A dataclass becomes an object with camelCase keys; what has its default is left out. A
-datetime is RFC 3339 in UTC, an enumeration its word, a duration seconds.
+datetime is RFC 3339 in UTC, an enumeration its word.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -41,8 +41,6 @@ def to_json(value: object) -> object:
             return str(value)
         case datetime():
             return time_text(value)
-        case timedelta():
-            return value.total_seconds()
         case tuple():
             return [to_json(item) for item in value]
         case Mapping():

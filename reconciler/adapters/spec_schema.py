@@ -39,8 +39,6 @@ _KINDS: Final = {
     "array": "a list",
     "boolean": "true or false",
     "integer": "a whole number",
-    "null": "null",
-    "number": "a number",
     "object": "an object",
     "string": "a text",
 }
@@ -55,7 +53,22 @@ def spec_shape() -> Shape:
 def _schema() -> dict[str, Any]:
     text = resources.files("reconciler").joinpath("schemas/deployment.schema.json").read_text()
     schema: dict[str, Any] = json.loads(text)
-    return schema
+    inlined: dict[str, Any] = _inline(schema, schema["$defs"])
+    return inlined
+
+
+def _inline(part: Any, definitions: Mapping[str, Any]) -> Any:
+    """Put definitions where they are referred to: jsonschema looks each one up each time."""
+    if isinstance(part, list):
+        return [_inline(item, definitions) for item in part]
+    if not isinstance(part, dict):
+        return part
+    own = {key: _inline(item, definitions) for key, item in part.items() if key != "$ref"}
+    if "$ref" not in part:
+        return own
+    target = definitions[part["$ref"].removeprefix("#/$defs/")]
+    inlined: dict[str, Any] = _inline(target, definitions)
+    return inlined | own
 
 
 @cache
@@ -64,8 +77,6 @@ def _shape_of_schema() -> Shape:
 
 
 def _shape(schema: Mapping[str, Any]) -> Shape:
-    if "$ref" in schema:
-        return _shape(_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")])
     if "anyOf" in schema:
         return _union([_shape(choice) for choice in schema["anyOf"]])
     types = schema.get("type", [])
@@ -153,8 +164,6 @@ def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any]) -> Fault:
 
 def _describe(schema: Mapping[str, Any], key: str) -> str:
     below = schema.get("properties", {}).get(key, {})
-    if "$ref" in below:
-        below = {**_schema()["$defs"][below["$ref"].removeprefix("#/$defs/")], **below}
     text = str(below.get("description", "")).rstrip(".")
     return f": {text}" if text else ""
 
@@ -229,24 +238,18 @@ def _limit(validator: str, value: object, schema: Mapping[str, Any]) -> str:
 
 
 def _kind(value: object) -> str:
+    """Name what stands at a place that wants something else; a scalar there was left a text."""
     match value:
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
         case list():
             return "a list"
         case dict():
             return "an object"
         case _:
-            return "null"
+            return "a text"
 
 
 def _either(types: Iterable[str]) -> str:
-    kinds = list(dict.fromkeys(_KINDS[name] for name in types if name != "null"))
-    return _list(kinds, "or") if kinds else "nothing"
+    return _list(dict.fromkeys(_KINDS[name] for name in types if name != "null"), "or")
 
 
 def _list(words: Iterable[str], last: str = "and") -> str:

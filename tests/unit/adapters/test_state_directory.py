@@ -81,6 +81,14 @@ def test_damaged_ones_are_refused(name: str, content: str, tmp_path: Path) -> No
         state.owner() if name == "owner" else state.hash_key()
 
 
+def test_a_planted_link_is_no_owner(tmp_path: Path) -> None:
+    """A link in the state directory is not followed."""
+    (tmp_path / "name").write_text("somebodyelse")
+    (tmp_path / "owner").symlink_to("name")
+    with pytest.raises(UsageError, match="owner cannot be read: is a link"):
+        StateDirectory(tmp_path).owner()
+
+
 def test_a_directory_has_one_folder(tmp_path: Path) -> None:
     """However a directory is written, its folder is the same; another one has another."""
     specs = tmp_path / "specs"

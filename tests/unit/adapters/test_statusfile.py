@@ -235,6 +235,35 @@ def test_both_damaged(files: StatusFiles, place: tuple[Path, Path]) -> None:
     assert len(list((place[0] / "team").iterdir())) == MAX_CORRUPT
 
 
+def test_what_cannot_be_set_aside(files: StatusFiles, place: tuple[Path, Path]) -> None:
+    """A damaged file that cannot be moved is passed over all the same."""
+    written = files.write(STATUS)
+    path = files.path("team/web")
+    path.write_bytes(b"{")
+    for number in range(1, MAX_CORRUPT + 1):
+        (path.parent / f"web.status.json.corrupt-{number}").mkdir()
+    assert fresh(place).read("team/web") == written
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"version": 2, "name": "x"},
+        {"name": "x"},
+        {"version": 1},
+        {"version": 1, "name": "x", "a": 1},
+        {"version": 1, "name": "x", "conditions": {}},
+        {"version": 1, "name": "x", "conditions": [1]},
+        {"version": 1, "name": "x", "observedDigest": "x"},
+    ],
+)
+def test_another_form_is_refused(body: dict[str, object]) -> None:
+    """What another release wrote, or says less or more than a status, is not read as one."""
+    with pytest.raises(ValueError, match=r"."):
+        status_from_json(body)
+
+
 def test_planted_links_are_not_followed(files: StatusFiles, place: tuple[Path, Path]) -> None:
     """A link in a status file's place is replaced, and what it points to stays as it was."""
     victim = place[0].parent / "victim"
