@@ -48,7 +48,8 @@ def _once(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) -> i
         print(f"gave up waiting after {options.timeout} (--timeout); what runs goes on")
     elif not daemon.started:
         ready = sum(1 for row in found if row.settled_well)
-        print(f"nothing to do: {ready} of {len(found)} are as they should be")
+        what = "nothing to do" if ready == len(found) else "nothing was started"
+        print(f"{what}: {ready} of {len(found)} are as they should be")
     return 0 if settled and all(row.settled_well for row in found) else 1
 
 

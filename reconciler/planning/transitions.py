@@ -77,6 +77,9 @@ LONGEST_RETRY_AFTER = timedelta(hours=1)
 REQUEST_REFUSED = frozenset({400, 402, 405, 406, 409, 410, 411, 413, 414, 415, 422})
 ACCESS_REFUSED = frozenset({401, 403, 404})
 
+# A line of a log in a message: enough to know what to look for in the whole of it.
+TELLING_LENGTH = 200
+
 PULUMI_STEP = "Pulumi operation"
 UPDATE_CANCELED = "update canceled"
 
@@ -359,7 +362,7 @@ def _ended(status: Status, conclude: Conclude, now: datetime) -> Run:
         finished=deployment.modified,
         step=failed,
         log=conclude.log if end is not RunEnd.SUCCEEDED else (),
-        message=_message(end, deployment, failed, status.canceling),
+        message=_message(end, deployment, conclude.log, status.canceling),
     )
 
 
@@ -381,9 +384,10 @@ def _run_end(status: Status, deployment: Deployment, failed: str, log: tuple[str
     return RunEnd.FAILED
 
 
-def _message(end: RunEnd, deployment: Deployment, failed: str, record: CancelRecord | None) -> str:
+def _message(
+    end: RunEnd, deployment: Deployment, log: tuple[str, ...], record: CancelRecord | None
+) -> str:
     own = deployment.ending.message if deployment.ending is not None else ""
-    where = f"step '{failed}' failed" if failed else "it failed"
     match end:
         case RunEnd.SUCCEEDED:
             return "succeeded"
@@ -394,7 +398,16 @@ def _message(end: RunEnd, deployment: Deployment, failed: str, record: CancelRec
         case RunEnd.SKIPPED:
             return own or "the API skipped it"
         case _:
-            return f"{where}: {own}" if own else where
+            failed = next((s.name for s in deployment.steps if s.status is StepStatus.FAILED), "")
+            where = f"step '{failed}' failed" if failed else "it failed"
+            words = own or _telling(log)
+            return f"{where}: {words}" if words else where
+
+
+def _telling(log: tuple[str, ...]) -> str:
+    """Return the log's line that says most: the last that speaks of an error, else the last."""
+    errors = [line for line in log if "error" in line.lower()]
+    return (errors or list(log) or [""])[-1].strip()[:TELLING_LENGTH]
 
 
 def _stalled(run: Run, name: str) -> Reason | None:

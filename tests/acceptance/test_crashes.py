@@ -71,8 +71,10 @@ class Served:
             "engine", "serve", "--listen", f"127.0.0.1:{self.port}", *arguments
         )
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("listening on http://127.0.0.1:"), line
+        line = ""
+        while not line.startswith("listening on http://127.0.0.1:"):
+            line = process.stdout.readline()
+            assert line, "the engine ended before it listened"
         self.port = line.strip().rsplit(":", 1)[1]
         return process
 

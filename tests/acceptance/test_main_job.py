@@ -68,7 +68,7 @@ def test_drift_is_mended_by_hand(place: Place) -> None:
 
 
 def test_a_failing_program_is_retried_stalls_and_recovers(place: Place) -> None:
-    """Failed with the step and the log's end, retried by the rule, Stalled; a fix makes it Ready."""
+    """Failed with its step and log, retried by the rule, then Stalled; a fix makes it Ready."""
     place.program(fails="no-room-left")
     place.spec("one", "reconcile: {retry: {limit: 1, backoff: 1s}}\n")
     text = place.once(1)
@@ -76,8 +76,9 @@ def test_a_failing_program_is_retried_stalls_and_recovers(place: Place) -> None:
     assert "try 2 of 2" in text
     status = place.status_file("one")
     assert place.status("one")["state"] == "Stalled"
-    assert any("no-room-left" in line for line in status["deployment"]["log"])
-    assert status["deployment"]["step"] == "Pulumi operation"
+    assert any("no-room-left" in line for line in status["last"]["log"])
+    assert status["last"]["step"] == "Pulumi operation"
+    assert "no-room-left" in status["reason"]["message"]
     assert place.status("one")["deployment"]["version"] == 2
     place.program()
     assert "Ready" in place.once()
@@ -148,12 +149,12 @@ def test_the_daemon_follows_files_requests_and_signals(place: Place) -> None:
     place.program()
     place.spec("one")
     running = place.start("run", "specs", *place.run_arguments())
-    eventually(lambda: (place.made / "one.txt").exists(), "the first file")
+    eventually((place.made / "one.txt").exists, "the first file")
     second = place.reconciler("run", "specs", "--once", *place.run_arguments())
     assert second.returncode == 75
     assert str(running.pid) in second.stderr
     place.spec("two")
-    eventually(lambda: (place.made / "two.txt").exists(), "the second file")
+    eventually((place.made / "two.txt").exists, "the second file")
     eventually(lambda: place.status("one")["state"] == "Ready", "rest")
     assert "takes it up" in place.by_hand("trigger", "one").stdout
     eventually(lambda: (place.status("one")["deployment"] or {})["version"] == 2, "the trigger")

@@ -108,6 +108,15 @@ def test_a_ref_that_only_ends_so(refs: GitRefs, repository: tuple[Path, list[str
     )
 
 
+def test_what_is_not_there(refs: GitRefs, clock: SimClock, tmp_path: Path) -> None:
+    """A missing tag, or a repository without a commit, is said and looked for again."""
+    git(tmp_path, "init", "--quiet")
+    missing = refs.head(source(f"file://{tmp_path}", tag="v1"), tmp_path)
+    assert message_of(missing) == f"file://{tmp_path} has no tag 'v1'"
+    assert missing.again_at == clock.now() + POLL
+    assert message_of(refs.head(source("."), tmp_path)) == f"file://{tmp_path} has no commit yet"
+
+
 def test_what_is_checked_out(refs: GitRefs, repository: tuple[Path, list[str]]) -> None:
     """A relative URL without a branch follows what is checked out, detached or not."""
     path, commits = repository

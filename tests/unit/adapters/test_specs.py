@@ -334,7 +334,7 @@ def test_specs_are_checked_together(tmp_path: Path) -> None:
         a=small("a/b/a", "b"),
         b=small("a/b/b", "a"),
         one=small("a/b/x"),
-        two=small("a/b/x", "a, netwrok"),
+        two=small("a/b/x", "a, network2"),
         network=small("a/b/n"),
     )
     found = check_together(scan(tmp_path, RULES).specs)
@@ -342,7 +342,7 @@ def test_specs_are_checked_together(tmp_path: Path) -> None:
         "one.yaml:1:8: /stack: a/b/x also belongs to two.yaml; a stack belongs to one spec",
         "two.yaml:1:8: /stack: a/b/x also belongs to one.yaml; a stack belongs to one spec",
         (
-            "two.yaml:3:28: /reconcile/dependsOn/1: there is no spec named 'netwrok'; "
+            "two.yaml:3:28: /reconcile/dependsOn/1: there is no spec named 'network2'; "
             "did you mean 'network'?"
         ),
         "a.yaml:3:13: /reconcile/dependsOn: depends on itself: a → b → a; take one of them out",
