@@ -143,15 +143,8 @@ def begun(status: Status, submit: Submit, desired: Desired, name: RunName, now: 
 def accepted(status: Status, created: Created, now: datetime) -> Status:
     """Remember the answer to the create: it is a run of ours now."""
     intent = _intent(status)
-    run = Run(
-        run_id=intent.run_id,
-        cause=intent.cause,
-        operation=intent.operation,
-        commit=intent.attempt.commit,
-        id=created.id,
-        version=created.version,
-        url=created.console_url,
-        submitted=now,
+    run = replace(
+        _run(intent), id=created.id, version=created.version, url=created.console_url, submitted=now
     )
     return _in_flight(status, intent, run)
 
@@ -159,18 +152,23 @@ def accepted(status: Status, created: Created, now: datetime) -> Status:
 def adopted(status: Status, deployment: Deployment, now: datetime) -> Status:
     """Remember that the deployment with the intent's marker is the run we asked for."""
     intent = _intent(status)
-    run = Run(
+    run = replace(_run(intent), id=deployment.id, version=deployment.version)
+    note = f"version {deployment.version} was found again after its create had no answer"
+    return _noted(_in_flight(status, intent, run), now, note, deployment.version)
+
+
+def _run(intent: Intent) -> Run:
+    """Return the run that the intent stands for, before the API has said anything of it."""
+    return Run(
         run_id=intent.run_id,
         cause=intent.cause,
         operation=intent.operation,
         commit=intent.attempt.commit,
-        id=deployment.id,
-        version=deployment.version,
+        id="",
+        version=0,
         url="",
         submitted=intent.at,
     )
-    note = f"version {deployment.version} was found again after its create had no answer"
-    return _noted(_in_flight(status, intent, run), now, note, deployment.version)
 
 
 def _in_flight(status: Status, intent: Intent, run: Run) -> Status:
@@ -214,19 +212,7 @@ def refused(status: Status, error: RefusedError, now: datetime) -> Status:
     if error.status not in REQUEST_REFUSED:
         return _held(replace(status, intent=None), error, now)
     message = f"the API refused the request ({error.status}): {error.message}"
-    run = Run(
-        run_id=intent.run_id,
-        cause=intent.cause,
-        operation=intent.operation,
-        commit=intent.attempt.commit,
-        id="",
-        version=0,
-        url="",
-        submitted=intent.at,
-        finished=now,
-        end=RunEnd.REFUSED,
-        message=message,
-    )
+    run = replace(_run(intent), finished=now, end=RunEnd.REFUSED, message=message)
     status = _noted(_taken_up(replace(status, intent=None), intent), now, message)
     if not intent.cause.desired:
         return _scheduled(status, run)

@@ -174,23 +174,30 @@ class Place:
 
     def processes(self) -> list[str]:
         """Return the command lines of all processes that have to do with this place."""
-        found = []
+        return list(self._alive().values())
+
+    def _alive(self) -> dict[int, str]:
+        found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             with suppress(OSError):
-                text = (entry / "cmdline").read_bytes() + b" " + (entry / "environ").read_bytes()
-                if os.fsencode(self.root) in text:
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                command = (entry / "cmdline").read_bytes()
+                if os.fsencode(self.root) in command + (entry / "environ").read_bytes():
+                    found[int(entry.name)] = command.replace(b"\0", b" ").decode()
         return found
 
     def end(self) -> None:
-        """End the embedded engine, whatever it does."""
-        for address in self.root.rglob("address.json"):
-            with suppress(OSError, ValueError):
-                os.kill(int(json.loads(address.read_bytes())["pid"]), signal.SIGTERM)
+        """End whatever a test has left running, a failed one above all."""
+        for pid, command in self._alive().items():
+            if "reconciler" in command:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGTERM)
         with suppress(AssertionError):
-            eventually(lambda: not self.processes(), "the engine's end", 20)
+            eventually(lambda: not self._alive(), "the end of all", 20)
+        for pid in self._alive():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from reconciler.engine.runners import supervisor
 from reconciler.engine.runners.base import Command, OnOutput, Process, Surroundings
-from reconciler.engine.runners.strays import BUILD_ID, end_processes
+from reconciler.engine.runners.strays import BUILD_ID, SUPERVISES, end_processes
 
 __all__ = ["ProcessRunner", "start_supervised"]
 
@@ -75,8 +75,7 @@ def start_supervised(
         with theirs:
             running = subprocess.Popen(
                 [sys.executable, "-I", "-S", supervisor.__file__],
-                # So that `end_strays` finds a supervisor too.
-                env={BUILD_ID: build_id} if build_id else {},
+                env={SUPERVISES: build_id} if build_id else {},
                 stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

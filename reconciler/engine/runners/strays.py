@@ -13,13 +13,16 @@ import threading
 import time
 from pathlib import Path
 
-from reconciler.engine.runners.supervisor import Seen, processes, send
+from reconciler.engine.runners.supervisor import Seen, descendants, processes, send
 from reconciler.errors import ReconcilerError
 
-__all__ = ["BUILD_ID", "end_processes", "end_strays"]
+__all__ = ["BUILD_ID", "SUPERVISES", "end_processes", "end_strays"]
 
 # The environment variable that holds a deployment's id.
 BUILD_ID = "PULUMI_CI_BUILD_ID"
+
+# The same id, in the environment of a supervisor (`process.py`).
+SUPERVISES = "RECONCILER_SUPERVISES"
 
 # A killed process is gone in milliseconds, unless the kernel waits for a disk or a network
 # file system on its behalf; after this a person has to look.
@@ -32,27 +35,26 @@ LOOK_AGAIN_S = 0.02
 def end_strays(deployment_id: str) -> int:
     """Kill every process of that deployment, and wait until they are gone; return how many.
 
-    A process belongs to it by `PULUMI_CI_BUILD_ID` in its environment, or by being in the
-    session of one that does. ReconcilerError where some do not go.
+    A process belongs to it by `PULUMI_CI_BUILD_ID` in its environment, by being in the session
+    of one that does, or by coming from one of these. ReconcilerError where some do not go.
     """
     return end_processes(deployment_id)
 
 
 def end_processes(deployment_id: str, session: int = 0) -> int:
     """Do as `end_strays`, for a session (0: none) as well as a deployment (empty: none)."""
-    marker = f"{BUILD_ID}={deployment_id}".encode() if deployment_id else b""
-    sessions = {session} if session else set()
+    belonging = _Belonging(deployment_id, session)
     killed: set[tuple[int, int]] = set()
     end = time.monotonic() + GONE_LIMIT_S
     pause = threading.Event()
-    while left := _belonging(marker, sessions):
+    while left := belonging.look():
         if time.monotonic() > end:
             numbers = ", ".join(str(process.pid) for process in left)
             raise ReconcilerError(
                 f"processes of deployment {deployment_id} are still there {GONE_LIMIT_S:.0f} s "
                 f"after they were killed: {numbers}. Look at them (`ps -o pid,state,wchan,args`)"
             )
-        for process in left:
+        for process in left - belonging.supervisors:
             killed.add((process.pid, process.started))
             with contextlib.suppress(PermissionError):
                 send(process, signal.SIGKILL)
@@ -60,30 +62,44 @@ def end_processes(deployment_id: str, session: int = 0) -> int:
     return len(killed)
 
 
-def _belonging(marker: bytes, sessions: set[int]) -> list[Seen]:
-    """Return the live processes that belong; their sessions are added to `sessions`.
+class _Belonging:
+    """Finds what belongs to a deployment; keeps in mind the sessions it has seen.
 
-    Never this process, its session or what it descends from: a marker of its own would mean
-    that this engine itself runs within a deployment.
+    Its supervisor belongs too, and is waited for: it ends by itself with what it holds, and
+    killing it would set that free.
     """
-    there = {process.pid: process for process in processes() if process.alive}
-    spared = {os.getsid(0)}
-    ancestors = set()
-    pid = os.getpid()
-    while pid in there:
-        ancestors.add(pid)
-        pid = there[pid].parent
-    marked = [process for process in there.values() if marker and _has(process.pid, marker)]
-    sessions |= {process.session for process in marked} - spared - {0}
-    found = {p.pid: p for p in there.values() if p.session in sessions}
-    found |= {process.pid: process for process in marked}
-    return [process for pid, process in found.items() if pid not in ancestors]
+
+    def __init__(self, deployment_id: str, session: int) -> None:
+        self._marker = f"{BUILD_ID}={deployment_id}".encode() if deployment_id else None
+        self._supervises = f"{SUPERVISES}={deployment_id}".encode() if deployment_id else None
+        self._sessions = {session} if session else set()
+        self.supervisors: set[Seen] = set()
+
+    def look(self) -> set[Seen]:
+        """Return the live processes that belong.
+
+        Never this process, its session or what it descends from: a marker of its own would
+        mean that this engine itself runs within a deployment.
+        """
+        there = {process.pid: process for process in processes()}
+        spared = set()
+        pid = os.getpid()
+        while pid in there:
+            spared.add(there[pid])
+            pid = there[pid].parent
+        others = set(there.values()) - spared
+        variables = {process: _environment(process.pid) for process in others}
+        marked = {process for process in others if self._marker in variables[process]}
+        self.supervisors = {p for p in others if self._supervises in variables[p]}
+        self._sessions |= {process.session for process in marked} - {os.getsid(0), 0}
+        found = marked | self.supervisors | {p for p in others if p.session in self._sessions}
+        found |= descendants(others, {process.pid for process in found})
+        return {process for process in found if process.alive}
 
 
-def _has(pid: int, variable: bytes) -> bool:
-    """Whether the process began with this environment variable; false where one cannot tell."""
+def _environment(pid: int) -> list[bytes]:
+    """Return the variables the process began with; none where one cannot tell."""
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return variable in environment.split(b"\0")
+        return []

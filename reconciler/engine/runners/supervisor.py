@@ -22,10 +22,20 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["INTERRUPT", "KILL", "Seen", "code_of", "look", "pack", "processes", "send"]
+__all__ = [
+    "INTERRUPT",
+    "KILL",
+    "Seen",
+    "code_of",
+    "descendants",
+    "look",
+    "pack",
+    "processes",
+    "send",
+]
 
 INTERRUPT = b"i"
 KILL = b"k"
@@ -74,6 +84,23 @@ def look(pid: int) -> Seen | None:
     fields = text[text.rindex(b")") + 2 :].split()
     alive = fields[0] not in {b"Z", b"X"}
     return Seen(pid, int(fields[19]), int(fields[1]), int(fields[3]), alive)
+
+
+def descendants(those: Iterable[Seen], ancestors: Iterable[int]) -> set[Seen]:
+    """Return the children of these, their children and so on.
+
+    The dead are among them: one whose first thread has ended may still have others.
+    """
+    children: dict[int, list[Seen]] = {}
+    for process in those:
+        children.setdefault(process.parent, []).append(process)
+    found: set[Seen] = set()
+    parents = list(ancestors)
+    while parents:
+        new = children.get(parents.pop(), [])
+        found.update(new)
+        parents += (process.pid for process in new)
+    return found
 
 
 def code_of(status: int) -> int:
@@ -203,7 +230,7 @@ class _Family:
         their own and hear nothing; a sandbox's own first process, which is in the group, is
         kept from it by the kernel. Returns False where the program has not begun yet.
         """
-        target = _first_inside(self.descendants()) if self.inner else self.program
+        target = _first_inside(_ours()) if self.inner else self.program
         if target is None:
             return False
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
@@ -219,32 +246,20 @@ class _Family:
             return
         stopped: set[Seen] = set()
         for _ in range(STOP_ROUNDS):
-            running = self.descendants() - stopped
+            running = _ours() - stopped
             if not running:
                 break
             for process in running:
                 send(process, signal.SIGSTOP)
             stopped |= running
         while self._reap():
-            for process in self.descendants():
+            for process in _ours():
                 send(process, signal.SIGKILL)
             self._wait([self.woken], LOOK_AGAIN_S)
 
-    def descendants(self) -> set[Seen]:
-        """Return our children, their children and so on.
 
-        The dead are among them: one whose first thread has ended may still have others.
-        """
-        children: dict[int, list[Seen]] = {}
-        for process in processes():
-            children.setdefault(process.parent, []).append(process)
-        found: set[Seen] = set()
-        parents = [os.getpid()]
-        while parents:
-            new = children.get(parents.pop(), [])
-            found.update(new)
-            parents += (process.pid for process in new)
-        return found
+def _ours() -> set[Seen]:
+    return descendants(processes(), {os.getpid()})
 
 
 def _first_inside(those: set[Seen]) -> int | None:
