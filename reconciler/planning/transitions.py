@@ -391,9 +391,10 @@ def _message(
 
 
 def _telling(log: tuple[str, ...]) -> str:
-    """Return the log's line that says most: the last that speaks of an error, else the last."""
-    errors = [line for line in log if "error" in line.lower()]
-    return (errors or list(log) or [""])[-1].strip()[:TELLING_LENGTH]
+    """Return the log's line that says most: its last error, but for "error: update failed"."""
+    errors = [line.strip() for line in log if "error: " in line]
+    telling = [line for line in errors if not line.endswith(" failed")]
+    return (telling or errors or [line.strip() for line in log] or [""])[-1][:TELLING_LENGTH]
 
 
 def _stalled(run: Run, name: str) -> Reason | None:

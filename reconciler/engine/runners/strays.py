@@ -54,10 +54,13 @@ def end_processes(deployment_id: str, session: int = 0) -> int:
                 f"processes of deployment {deployment_id} are still there {GONE_LIMIT_S:.0f} s "
                 f"after they were killed: {numbers}. Look at them (`ps -o pid,state,wchan,args`)"
             )
-        for process in left - belonging.supervisors:
-            killed.add((process.pid, process.started))
-            with contextlib.suppress(PermissionError):
-                send(process, signal.SIGKILL)
+        others = left - belonging.supervisors
+        killed |= {(process.pid, process.started) for process in others}
+        # Stopped first: a script must not go on behind a command that was killed.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in others:
+                with contextlib.suppress(PermissionError):
+                    send(process, number)
         pause.wait(LOOK_AGAIN_S)
     return len(killed)
 

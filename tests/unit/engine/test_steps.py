@@ -22,7 +22,7 @@ from reconciler.engine.steps import BadLine, Home, Layers, Programs, StepKind
 
 PROGRAMS = Programs(pulumi="/opt/pulumi/pulumi", shell="/bin/bash")  # noqa: S604 - a path
 STACK = StackRef("acme", "web", "prod")
-CWD = Path("/work/source")
+CWD = Path("/deployment/source")
 
 
 def make_request(*commands: str, **environment: Secret | str) -> DeploymentRequest[Secret]:

@@ -1,0 +1,464 @@
+"""What the texts say is what the code does; what they show is run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from starlette.routing import Route
+
+from reconciler.adapters.credentials import SecretRules
+from reconciler.adapters.specs import read_file
+from reconciler.cli import parser
+from reconciler.engine.app import build_app
+from reconciler.engine.service import Service
+from reconciler.model import ReasonCode, Spec
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+RULES = SecretRules()
+DEMO_FOLDER = "/tmp/reconciler-demo"
+# A pass of the demo takes 5 s on an idle machine of two processors.
+LIMIT_S = 90.0
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def prose(*pages: Path) -> str:
+    return "\n".join(page.read_text() for page in pages or (README, *DOCS))
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------- commands and options
+
+
+def commands(
+    found: argparse.ArgumentParser, name: str = "reconciler"
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield every command that does something, with its parser."""
+    below = [a for a in found._actions if isinstance(a, argparse._SubParsersAction)]
+    if not below:
+        yield name, found
+    for action in below:
+        for word, inner in action.choices.items():
+            yield from commands(inner, f"{name} {word}")
+
+
+def options() -> list[str]:
+    every = [parser.build(), *(found for _, found in commands(parser.build()))]
+    return sorted(
+        {
+            text
+            for each in every
+            for action in each._actions
+            if action.help is not argparse.SUPPRESS
+            for text in action.option_strings
+        }
+    )
+
+
+def test_every_command_is_told_of() -> None:
+    """Each command of the command line is in the table of commands."""
+    operating = prose(ROOT / "docs/operating.md")
+    found = [name for name, _ in commands(parser.build())]
+    assert len(found) >= 9
+    assert [name for name in found if f"| `{name}" not in operating] == []
+
+
+def test_every_option_is_told_of() -> None:
+    """Each option of each command is in the README or the documents."""
+    text = prose()
+    missing = [o for o in options() if not re.search(rf"(?<![\w-]){o}(?![\w-])", text)]
+    assert missing == []
+
+
+def test_no_option_is_made_up() -> None:
+    """What the README and the documents call an option of ours is one."""
+    # Other programs' options that the texts show; reconciler has none of these names.
+    others = {
+        *("--system", "--now", "--header", "--data", "--silent", "--fail"),  # useradd, curl
+        *("--yes", "--skip-preview", "--clear-pending-creates"),  # pulumi
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", prose()))
+    assert sorted(named - set(options()) - others) == []
+
+
+def test_every_environment_variable_is_told_of() -> None:
+    """Each variable that the command line looks at is in docs/operating.md."""
+    operating = prose(ROOT / "docs/operating.md")
+    sources = [
+        *(ROOT / "reconciler/cli").glob("*.py"),
+        *(ROOT / "reconciler/adapters").glob("*.py"),
+        ROOT / "reconciler/pulumi_cli.py",
+    ]
+    pattern = re.compile(r'\b(?:environ|environment)(?:\.get\(|\[)"([A-Z_]+)"(?!\] = )')
+    names = {name for source in sources for name in pattern.findall(source.read_text())}
+    assert {"RECONCILER_API_URL", "STATE_DIRECTORY"} <= names
+    assert sorted(name for name in names if f"`{name}`" not in operating) == []
+
+
+# ---------------------------------------------------------------- status, specs, routes
+
+
+def test_each_reason_is_a_heading() -> None:
+    """The headings of docs/status.md are the reason codes, each once, and no other."""
+    found = re.findall(r"^### (.*)$", prose(ROOT / "docs/status.md"), re.MULTILINE)
+    assert sorted(found) == sorted(ReasonCode)
+
+
+def test_every_field_of_a_status_file_is_told_of() -> None:
+    """Each key of the status file's JSON Schema is in docs/status.md."""
+    text = prose(ROOT / "docs/status.md")
+    schema = json.loads((ROOT / "schemas/status.schema.json").read_bytes())
+    assert [key for key in schema["properties"] if f"`{key}`" not in text] == []
+
+
+def spec_keys(schema: Any, part: Any, at: str) -> Iterator[str]:
+    """Yield the path of every key below a part of the schema; a secret's inside is one of all."""
+    reference = part.get("$ref", "").removeprefix("#/$defs/")
+    if reference in {"secretValue", "textOrSecret"}:
+        return
+    if reference == "secretReference":
+        at = "secret"
+    part = {**schema["$defs"].get(reference, {}), **part}
+    for choice in part.get("anyOf", []):
+        yield from spec_keys(schema, choice, at)
+    if isinstance(part.get("items"), dict):
+        yield from spec_keys(schema, part["items"], at + "[]")
+    for key, below in part.get("properties", {}).items():
+        path = f"{at}.{key}" if at else key
+        yield path
+        yield from spec_keys(schema, below, path)
+
+
+def test_every_key_of_a_spec_is_told_of() -> None:
+    """Each key of the specs' JSON Schema is in docs/specs.md, and no other is."""
+    schema = json.loads((ROOT / "schemas/deployment.schema.json").read_bytes())
+    keys = set(spec_keys(schema, schema, ""))
+    keys |= set(spec_keys(schema, {"$ref": "#/$defs/secretReference"}, ""))
+    told = set(re.findall(r"^\| `([\w.\[\]]+)` \|", prose(ROOT / "docs/specs.md"), re.MULTILINE))
+    # An object that only holds others says nothing by itself.
+    holders = {k for k in keys if any(other.startswith((f"{k}.", f"{k}[]")) for other in keys)}
+    assert sorted(keys - holders - told) == []
+    assert sorted(told - keys) == []
+
+
+def test_what_is_refused_is_listed_as_not_yet() -> None:
+    """The keys that are refused so far are those below "Not yet", with what works."""
+    section = prose(ROOT / "docs/specs.md").split("## Not yet")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.*) \|$", section, re.MULTILINE))
+    schema = json.loads((ROOT / "schemas/deployment.schema.json").read_bytes())
+    parts = [schema, *schema["$defs"].values()]
+    refused = {
+        key: f"`{json.dumps(below['const']).strip(chr(34))}`"
+        if "const" in below
+        else "leave it out"
+        for part in parts
+        for key, below in [
+            *part.get("properties", {}).items(),
+            *part.get("properties", {}).get("options", {}).get("properties", {}).items(),
+        ]
+        if below.get("x-notYet")
+    }
+    assert {key.rpartition(".")[2]: value for key, value in rows.items()} == refused
+
+
+def test_every_route_is_told_of() -> None:
+    """Each route of the engine is in docs/api.md with its method, and no other is."""
+    routes = [r for r in build_app(cast("Service", None)).routes if isinstance(r, Route)]
+    served = {f"{m} {r.path}" for r in routes for m in r.methods or () if m != "HEAD"}
+    told = set(re.findall(r"`((?:GET|POST|PUT|DELETE|PATCH) /\S*)`", prose(ROOT / "docs/api.md")))
+    assert told == served
+
+
+# ---------------------------------------------------------------- examples
+
+
+def whole_specs() -> list[object]:
+    return [
+        pytest.param(text, id=f"{page.name}-{number}")
+        for page in (README, ROOT / "docs/specs.md")
+        for number, text in enumerate(blocks(page, "yaml"), start=1)
+    ]
+
+
+@pytest.mark.parametrize("text", whole_specs())
+def test_a_shown_spec_is_valid(text: str, tmp_path: Path) -> None:
+    """Each YAML block of the README and of docs/specs.md is a spec without a mistake."""
+    path = tmp_path / "web.yaml"
+    path.write_text(text)
+    found = read_file(path, tmp_path, RULES)
+    assert isinstance(found, Spec), "\n".join(map(str, found))
+
+
+def bad_input() -> list[object]:
+    section = prose(ROOT / "docs/specs.md").split("## Bad input")[1]
+    rows = re.findall(r"^\| `(.*?)` \| `(.*?)` \|$", section, re.MULTILINE)
+    assert len(rows) > 10
+    return [pytest.param(written, said, id=written) for written, said in rows]
+
+
+@pytest.mark.parametrize(("written", "said"), bad_input())
+def test_a_shown_mistake_gives_the_shown_message(written: str, said: str, tmp_path: Path) -> None:
+    """Each mistake that docs/specs.md shows is told in the words beside it."""
+    lines = {"stack": "acme/web/prod", "sourceContext": "{git: {repoUrl: .., branch: main}}"}
+    key, _, value = written.partition(": ")
+    schedule = {"name": "nightly", "cron": '"H 3 * * *"'}
+    match key:
+        case "git":
+            lines["sourceContext"] = f"{{{written}}}"
+        case "cron" | "timeZone":
+            inside = ", ".join(f"{k}: {v}" for k, v in (schedule | {key: value}).items())
+            lines["schedules"] = f"[{{{inside}}}]"
+        case "{secret":
+            lines["operationContext"] = f"{{environmentVariables: {{TOKEN: {written}}}}}"
+        case _ if key.isupper():
+            lines["operationContext"] = f"{{environmentVariables: {{{written}}}}}"
+        case _:
+            lines[key] = value
+    path = tmp_path / "web.yaml"
+    path.write_text("".join(f"{k}: {v}\n" for k, v in lines.items()))
+    found = read_file(path, tmp_path, RULES)
+    assert not isinstance(found, Spec)
+    assert [problem.message for problem in found] == [said]
+
+
+@pytest.mark.real
+def test_the_examples_are_planned(tmp_path: Path) -> None:
+    """Each spec of deployments.d is valid, and a plan from nothing would start it."""
+    names = [path.stem for path in sorted((ROOT / "deployments.d").glob("*.yaml"))]
+    where = ["--data", str(tmp_path / "state"), "--status-dir", str(tmp_path / "status")]
+    secrets = ["--secrets-dir", "examples/secrets"]
+    command = [sys.executable, "-m", "reconciler"]
+    valid = [*command, "validate", *secrets]
+    done = subprocess.run(valid, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{len(names)} specs are valid\n"), done.stderr
+    try:
+        done = subprocess.run(
+            [*command, "plan", "-o", "json", *where, *secrets],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    finally:
+        stop_engine(tmp_path / "state/engine")
+    assert done.returncode == 0, done.stderr
+    plans = {plan["name"]: plan for plan in json.loads(done.stdout)}
+    assert list(plans) == names
+    for name, plan in plans.items():
+        assert plan["file"] == f"deployments.d/{name}.yaml"
+        assert "never deployed" in plan["message"], plan
+        assert plan["actions"] == ["start update"] or plan["state"] == "Waiting", plan
+
+
+# ---------------------------------------------------------------- links and the README's blocks
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Each link within the repository is to a file that is there, and to a heading of it."""
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            if "://" in target:
+                continue
+            file, _, heading = target.partition("#")
+            path = (page.parent / file).resolve() if file else page
+            found = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if heading else []
+            if not path.exists() or (heading and heading not in map(anchor, found)):
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def environment() -> dict[str, str]:
+    """Return what a person's shell has, and nothing that would change what is shown."""
+    passed = ("HOME", "LANG", "XDG_CACHE_HOME", "TMPDIR")
+    path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return {name: os.environ[name] for name in passed if name in os.environ} | {"PATH": path}
+
+
+def stop_engine(data: Path) -> None:
+    """End the embedded engine of a state directory, and wait until it has gone."""
+    with suppress(FileNotFoundError):
+        pid = json.loads((data / "address.json").read_bytes())["pid"]
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not (data / "address.json").exists(), "the end of the engine")
+
+
+class Terminal:
+    """A clone of the repository, and what a person runs in it, block by block."""
+
+    def __init__(self, root: Path) -> None:
+        self.clone = root / "clone"
+        self.made = root / "made"
+        self.log = root / "daemons.log"
+        self.definitions = ""
+        self.daemons: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    def make_clone(self) -> None:
+        """Clone the work tree as it is, with files made below a folder of this test's own."""
+        self.made.mkdir()
+        subprocess.run(["git", "clone", "--quiet", ROOT, self.clone], check=True)
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            source, target = ROOT / name, self.clone / name
+            if source.is_symlink() or not source.is_file():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(UnicodeDecodeError):
+                target.write_text(source.read_text().replace(DEMO_FOLDER, str(self.made)))
+        # What `make setup` would install is there already: the environment of these tests.
+        venv = self.clone / ".venv"
+        venv.mkdir()
+        for item in Path(sys.prefix).iterdir():
+            if item.name != ".installed":
+                (venv / item.name).symlink_to(item)
+        (venv / ".installed").touch()
+        who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+        for arguments in (["add", "--all"], [*who, "commit", "--quiet", "--allow-empty", "-mx"]):
+            subprocess.run(["git", *arguments], cwd=self.clone, check=True)
+
+    def script(self, block: str) -> str:
+        here = block.replace(DEMO_FOLDER, str(self.made))
+        return self.definitions + here.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
+
+    def run(self, block: str) -> str:
+        """Run a block to its end, as bash does, and return what it printed."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.script(block)],
+            cwd=self.clone,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{self.said()}"
+        return done.stdout
+
+    def start(self, block: str, expected: str) -> None:
+        """Start a block that goes on until it is stopped, and wait for what it says first."""
+        self.stop()
+        with self.log.open("wb") as output:
+            self.daemons.append(
+                subprocess.Popen(
+                    ["bash", "-euo", "pipefail", "-c", self.script(block)],
+                    cwd=self.clone,
+                    env=environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
+        eventually(lambda: expected in self.said(), f"{expected!r} of {block}")
+
+    def said(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def stop(self) -> None:
+        """Press Ctrl-C, and wait for the end."""
+        while self.daemons:
+            daemon = self.daemons.pop()
+            os.killpg(daemon.pid, signal.SIGINT)
+            daemon.wait(LIMIT_S)
+
+    def status(self, name: str) -> dict[str, Any]:
+        with suppress(FileNotFoundError):
+            found: dict[str, Any] = json.loads(
+                (self.clone / f"deployments.d/{name}.status.json").read_bytes()
+            )
+            return found
+        return {}
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    found = Terminal(tmp_path)
+    yield found
+    found.stop()
+    stop_engine(found.clone / "build/demo-state/engine")
+
+
+# The blocks that go on until Ctrl-C, and what they say when they are there.
+GO_ON = {"demo run\n": "  Ready: ", "reconciler engine serve": "listening on http://127.0.0.1:"}
+
+
+def test_the_readme_has_no_other_kind_of_block() -> None:
+    """A block of the README is run, is a checked spec, or is what is printed."""
+    assert {kind for kind, _ in BLOCK.findall(README.read_text())} == {"sh", "text", "yaml"}
+    shown = "\n".join(blocks(README, "text"))
+    assert not re.search(r"^(\$ |make|demo|reconciler|git|curl)\b", shown, re.MULTILINE)
+
+
+@pytest.mark.real
+def test_the_readme_is_run(terminal: Terminal) -> None:
+    """The README's shell blocks work in a clone, in their order, and show what it shows."""
+    terminal.make_clone()
+    # What a person takes seconds for: the daemon has to have seen what was done before.
+    first = {
+        "demo cancel slow": lambda: "run" in terminal.status("slow"),
+        "rm deployments.d/slow.yaml": lambda: terminal.status("slow")["state"] == "Stalled",
+    }
+    printed = ""
+    for block in blocks(README, "sh"):
+        for text, condition in first.items():
+            if text in block:
+                eventually(condition, f"what {text!r} needs")
+        expected = next((said for text, said in GO_ON.items() if block.startswith(text)), "")
+        if expected:
+            terminal.start(block, expected)
+        elif block.startswith("export PATH="):
+            terminal.definitions = terminal.script(block) + "\n"
+        else:
+            printed += terminal.run(block)
+    assert terminal.status("slow")["reason"]["code"] == "Canceled"
+    assert "us-west-2" in printed
+    for shown in blocks(README, "text"):
+        for line in shown.splitlines():
+            # Commits and times are others each time.
+            words = re.sub(r"\b[0-9a-f]{12}\b|\b2\d{3}-\S+|\d\d:\d\dZ", "", line).split()
+            assert " ".join(words) in " ".join(
+                re.sub(r"\b[0-9a-f]{12}\b|\b2\d{3}-\S+|\d\d:\d\dZ", "", printed).split()
+            ), line
