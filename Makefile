@@ -16,7 +16,7 @@ help:
 	@echo "run        the daemon over deployments.d"
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
-	@echo "test-long  the long ones: many seeds, many crashes"
+	@echo "test-long  10,000 seeds of the simulated world"
 	@echo "bench      measure, as ratios in one run"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
@@ -49,11 +49,10 @@ check: $(STAMP)
 	$(BIN)/codespell
 
 test: system setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+	$(BIN)/pytest -n 2
 
 test-long: system setup
-	SIMULATION_SEEDS=10000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation
-	$(BIN)/pytest -m long --timeout 7200
+	SIMULATION_SEEDS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 tests/simulation
 
 bench: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench

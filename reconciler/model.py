@@ -398,8 +398,9 @@ class Status:
 
     `generation` grows by one with each write, so of two copies the newer one is known.
     `attempt` is what the last desired run was for, `last` how it ended, `run` what is in
-    flight. `failures` counts failed runs since wanted last changed. `stalled` says why
-    nothing more is tried by itself, `hold` why nothing is before `next_attempt`.
+    flight, `latest` the last run of any kind that ended. `failures` counts failed runs since
+    wanted last changed. `stalled` says why nothing more is tried by itself, `hold` why
+    nothing is before `next_attempt`.
     `last_version` is the stack's highest known version.
     `handled` are the last requests by hand that have been dealt with.
     """
@@ -414,6 +415,7 @@ class Status:
     intent: Intent | None = None
     run: Run | None = None
     last: Run | None = None
+    latest: Run | None = None
     canceling: CancelRecord | None = None
     failures: int = 0
     next_attempt: datetime | None = None

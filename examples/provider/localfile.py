@@ -124,7 +124,8 @@ class LocalFile(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[mis
         found = known | {"path": str(path), "sha256": hashlib.sha256(content).hexdigest()}
         if "contentFromEnv" not in found:
             found["content"] = content.decode(errors="replace")
-        found["mode"] = f"{path.stat().st_mode & 0o7777:04o}"
+        if "mode" in found:
+            found["mode"] = f"{path.stat().st_mode & 0o7777:04o}"
         return provider_pb2.ReadResponse(
             id=request.id, properties=_struct(found), inputs=_struct(found)
         )

@@ -61,7 +61,7 @@ def status_to_json(status: Status) -> dict[str, Any]:
         body["lastApplied"] = attempt.get("fields", {})
     if conditions:
         body["conditions"] = [_condition_to_json(condition) for condition in conditions]
-    shown = status.run or status.last
+    shown = status.run or status.latest
     if shown is not None:
         body["deployment"] = _deployment(shown)
     body |= plain

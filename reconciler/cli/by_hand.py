@@ -18,7 +18,7 @@ from reconciler.cli import table, wiring
 from reconciler.cli.run import say
 from reconciler.clock import SystemClock
 from reconciler.errors import AnotherInstanceError, UsageError
-from reconciler.model import HandRequest, RequestKind, Spec, Status
+from reconciler.model import HandRequest, RequestKind, RunEnd, Spec, Status
 
 __all__ = ["known_name", "run"]
 
@@ -54,6 +54,12 @@ def run(options: argparse.Namespace) -> int:
     print(table.as_text(found))
     if kind is RequestKind.CANCEL:
         return 0 if settled else 1
+    latest = where.statuses.read(spec.name).latest
+    if latest is None or latest.cause.request_id != request.id:
+        return 1
+    if latest.end is not RunEnd.SUCCEEDED:
+        print(f"{latest.operation} ended: {latest.message}")
+        return 1
     return 0 if settled and all(r.settled_well for r in found) else 1
 
 

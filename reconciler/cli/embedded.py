@@ -52,6 +52,7 @@ class EngineOptions:
     cancel_grace_s: int
     runner: str
     allow_write: tuple[str, ...]
+    hide: tuple[str, ...]
 
     def arguments(self) -> list[str]:
         """Return them as arguments of `engine serve`."""
@@ -60,6 +61,8 @@ class EngineOptions:
             found += ["--runner", self.runner]
         for path in self.allow_write:
             found += ["--allow-write", path]
+        for path in self.hide:
+            found += ["--hide", path]
         return found
 
 
@@ -70,11 +73,15 @@ class _Address:
 
 
 class EmbeddedEngine:
-    """One engine in `folder`; `api` gives a client of it, starting it where it does not run."""
+    """One engine in `folder`; `api` gives a client of it, starting it where it does not run.
+
+    With `looking_only` an engine that runs is taken as it is, whatever it was started with.
+    """
 
     def __init__(
         self, folder: Path, options: EngineOptions, clock: Clock, environ: Mapping[str, str]
     ) -> None:
+        self.looking_only = False
         self._folder = folder
         self._options = options
         self._clock = clock
@@ -110,7 +117,8 @@ class EmbeddedEngine:
     def _join(self) -> _Address:
         """Become a user of an engine with our options, and start it where it does not run."""
         address = self._running()
-        if address is not None and self._user is None and self._started_with() != self._options:
+        other = address is not None and self._started_with() != self._options
+        if address is not None and other and self._user is None and not self.looking_only:
             self._wait(lambda: self._running() is None, OTHER_OPTIONS_LIMIT)
             if self._running() is not None:
                 sys.stderr.write(
@@ -176,5 +184,6 @@ class EmbeddedEngine:
                 cancel_grace_s=body["cancel_grace_s"],
                 runner=body["runner"],
                 allow_write=tuple(body["allow_write"]),
+                hide=tuple(body["hide"]),
             )
         return None

@@ -34,6 +34,7 @@ def _serve(options: argparse.Namespace) -> int:
             cancel_grace=options.cancel_grace,
             local_repositories=options.local_repositories or _is_loopback(host),
             allow_write=tuple(p.absolute() for p in options.allow_write),
+            hide=tuple(p.absolute() for p in options.hide),
             embedded=options.embedded,
         )
     )
@@ -42,14 +43,18 @@ def _serve(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from reconciler.engine import tokens  # noqa: PLC0415 - costs 300 ms
 
-    token = tokens.create(
-        _data(options),
-        organization=options.organization,
-        user=options.user or options.organization,
-        email=options.email,
-        role=options.role,
-        expires=options.expires,
-    )
+    data = _data(options)
+    try:
+        token = tokens.create(
+            data,
+            organization=options.organization,
+            user=options.user or options.organization,
+            email=options.email,
+            role=options.role,
+            expires=options.expires,
+        )
+    except OSError as error:
+        raise UsageError(f"{data} cannot be used: {error.strerror}; give --data DIR") from error
     print(token)
     return 0
 

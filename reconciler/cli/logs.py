@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if not version or not status.stack:
         raise UsageError(f"{options.name} has no deployment yet")
     stack = StackRef.parse(status.stack)
-    with wiring.api_source(options, where.root) as source:
+    with wiring.api_source(options, where.root, look_only=True) as source:
         found = source().by_version(stack, version)
         if found is None:
             raise UsageError(f"the API knows no version {version} of {stack}")

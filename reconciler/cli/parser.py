@@ -301,6 +301,14 @@ def _engine_options(parser: Options) -> None:
         help="default: bubblewrap where it works, else process (for programs you trust)",
     )
     parser.add_argument(
+        "--hide",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="deployed programs are not to see it (bubblewrap); may be repeated",
+    )
+    parser.add_argument(
         "--allow-write",
         type=Path,
         action="append",

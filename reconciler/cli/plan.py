@@ -29,7 +29,7 @@ EXIT_WOULD_ACT = 2
 def run(options: argparse.Namespace) -> int:
     """Print a plan for each spec; with --detailed-exitcode 2 where something would be done."""
     where = wiring.place(options)
-    with wiring.api_source(options, where.root) as api:
+    with wiring.api_source(options, where.root, look_only=True) as api:
         daemon = wiring.build(options, where, api, wiring.say_nothing, look_only=True)
         plans = daemon.survey()
     files = {s.name: s.path for s in where.specs.scan().specs}

@@ -62,7 +62,7 @@ def as_text(found: Iterable[Row]) -> str:
     """Return a table with a line for each row."""
     lines: list[Sequence[str]] = [HEADINGS]
     for row in found:
-        run = row.status.run or row.status.last
+        run = row.status.run or row.status.latest
         following = row.next_run
         lines.append(
             (
@@ -88,7 +88,7 @@ def as_json(found: Iterable[Row]) -> str:
 
 
 def _object(row: Row) -> dict[str, object]:
-    run = row.status.run or row.status.last
+    run = row.status.run or row.status.latest
     following = row.next_run
     return {
         "name": row.name,

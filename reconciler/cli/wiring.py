@@ -98,7 +98,9 @@ def place(options: argparse.Namespace) -> Place:
 
 
 @contextmanager
-def api_source(options: argparse.Namespace, root: StateDirectory) -> Iterator[ApiSource]:
+def api_source(
+    options: argparse.Namespace, root: StateDirectory, *, look_only: bool = False
+) -> Iterator[ApiSource]:
     """Give the API to use: the one that is named, or the embedded engine."""
     url = options.api_url or os.environ.get("RECONCILER_API_URL", "")
     if url:
@@ -117,10 +119,13 @@ def api_source(options: argparse.Namespace, root: StateDirectory) -> Iterator[Ap
             cancel_grace_s=int(options.cancel_grace.total_seconds()),
             runner=options.runner or "",
             allow_write=tuple(str(p.absolute()) for p in options.allow_write),
+            # What is ours is not for the programs that are deployed.
+            hide=tuple(str(p.absolute()) for p in (root.root, *options.secrets_dir, *options.hide)),
         ),
         SystemClock(),
         os.environ,
     )
+    engine.looking_only = look_only
     try:
         yield engine.api
     finally:

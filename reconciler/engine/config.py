@@ -31,7 +31,8 @@ class EngineConfig:
     `port` 0 takes a free one. `runner` names one, or None for the best that works here.
     `cancel_grace` is how long an interrupted operation may take to end by itself.
     `local_repositories` allows `file://` sources. `allow_write` are directories, besides its
-    own, that deployments may change. An `embedded` engine ends when it has had no user and
+    own, that deployments may change; `hide` are paths they are not to see, where the runner
+    can hide them. An `embedded` engine ends when it has had no user and
     no work for `idle_exit`.
     """
 
@@ -43,6 +44,7 @@ class EngineConfig:
     cancel_grace: timedelta = CANCEL_GRACE
     local_repositories: bool = False
     allow_write: tuple[Path, ...] = ()
+    hide: tuple[Path, ...] = ()
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 

@@ -107,7 +107,7 @@ class Execution:
                 tools.layout.plugins(record.stack.organization),
                 *tools.config.allow_write,
             ),
-            hidden=(tools.layout.data,),
+            hidden=(tools.layout.data, *tools.config.hide),
         )
         self._surroundings = surroundings
         self._commands = CommandRun(tools.runner)

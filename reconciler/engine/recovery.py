@@ -95,6 +95,8 @@ def _free_own_lock(tools: Tools, record: Record) -> bool:
     programs = Programs(pulumi=str(cli.program), shell=tools.shell)
     command = steps.cancel_command(programs, record.stack, root, environment)
     surroundings = Surroundings(
-        workspace=root, writable=(backend.directory,), hidden=(tools.layout.data,)
+        workspace=root,
+        writable=(backend.directory,),
+        hidden=(tools.layout.data, *tools.config.hide),
     )
     return free_lock(tools, surroundings, command)

@@ -137,9 +137,8 @@ def _faults(request: DeploymentRequest[Secret], policy: Policy) -> Iterator[str]
         )
     if request.executor_image:
         yield (
-            "executorContext.executorImage: this engine runs on its host, without containers; "
-            "leave the image out, or install podman or docker, "
-            "or start the engine with `--images ignore`"
+            "executorContext.executorImage: this engine does not run containers yet; "
+            "leave the image out, and the host's own pulumi is used"
         )
     if request.oidc:
         yield (

@@ -213,7 +213,8 @@ def refused(status: Status, error: RefusedError, now: datetime) -> Status:
         return _held(replace(status, intent=None), error, now)
     message = f"the API refused the request ({error.status}): {error.message}"
     run = replace(_run(intent), finished=now, end=RunEnd.REFUSED, message=message)
-    status = _noted(_taken_up(replace(status, intent=None), intent), now, message)
+    status = replace(_taken_up(status, intent), intent=None, latest=run)
+    status = _noted(status, now, message)
     if not intent.cause.desired:
         return _scheduled(status, run)
     return replace(
@@ -293,6 +294,7 @@ def concluded(status: Status, conclude: Conclude, retry: Retry, now: datetime) -
     status = replace(
         status,
         run=None,
+        latest=run,
         canceling=None,
         last_version=max(status.last_version, version),
     )

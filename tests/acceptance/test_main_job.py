@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -201,3 +202,37 @@ def test_the_examples_become_ready(place: Place, tmp_path: Path) -> None:
     assert done.stdout.count("  Ready  ") == 4
     assert (demo / "greeting.txt").read_text() == "made by a command"
     assert (demo / "dev/region.txt").read_text() == "eu-central-1"
+
+
+def test_a_program_cannot_see_the_secrets_of_others(place: Place) -> None:
+    """Neither the state directory nor the secrets' directory is there for a deployed program."""
+    secrets = place.root / "secrets"
+    secrets.mkdir()
+    (secrets / "region").write_text("canary-of-another-spec\n")
+    place.program()
+    spec = place.spec("one")
+    spec.write_text(
+        spec.read_text()
+        + f"  preRunCommands: ['! cat {secrets}/region', '! cat {place.data}/hash-key']\n"
+    )
+    place.flags += ["--secrets-dir", str(secrets), "--runner", "bubblewrap"]
+    place.once()
+    log = place.by_hand("logs", "one").stdout
+    assert "No such file or directory" in log
+    assert "canary-of-another-spec" not in log
+
+
+def test_a_failed_refresh_by_hand_is_no_success(place: Place) -> None:
+    """A run by hand of another operation says how it ended, and Ready stays as it was."""
+    place.program()
+    place.spec("one")
+    place.once()
+    shutil.rmtree(place.repository / "web")
+    place.commit("no program any more")
+    spec = place.specs / "one.yaml"
+    spec.write_text(spec.read_text() + "reconcile: {onChange: [spec], retry: {limit: 0}}\n")
+    place.plan(0)
+    done = place.by_hand("trigger", "one", "--operation", "refresh")
+    assert done.returncode == 1, done.stdout
+    assert "refresh ended: step 'Get source' failed" in done.stdout
+    assert place.status("one")["state"] == "Ready"

@@ -51,16 +51,21 @@ class World:
         self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
         self.writable: tuple[Path, ...] = ()
         self.hidden: tuple[Path, ...] = ()
-        self.output = b""
+        self._pieces: list[bytes] = []
+
+    @property
+    def output(self) -> bytes:
+        """What the last command has printed so far."""
+        return b"".join(self._pieces)
 
     def start(self, *argv: str, on_output: OnOutput | None = None) -> Process:
         """Start a command in the workspace; its output is kept, or given to `on_output`."""
-        self.output = b""
+        self._pieces = []
         command = Command(argv=argv, cwd=self.workspace, environment=self.environment)
         surroundings = Surroundings(
             workspace=self.workspace, writable=self.writable, hidden=self.hidden
         )
-        return self.runner.start(command, surroundings, on_output or self._keep)
+        return self.runner.start(command, surroundings, on_output or self._pieces.append)
 
     def run(self, *argv: str) -> int:
         """Run a command to its end."""
@@ -71,6 +76,3 @@ class World:
     def sh(self, script: str) -> int:
         """Run a shell script to its end."""
         return self.run("sh", "-c", script)
-
-    def _keep(self, output: bytes) -> None:
-        self.output += output

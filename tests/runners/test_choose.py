@@ -60,7 +60,7 @@ def test_strays_are_found_by_their_environment_and_their_session(tmp_path: Path)
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"ready\n"
             eventually(lambda: len(left(token)) >= 3, "the strays")
-            assert end_strays(token) >= 5
+            assert end_strays(token) >= 3
         finally:
             parent.kill()
     assert left(token) == []

@@ -27,7 +27,7 @@ class StoppedClock:
         return self.moment
 
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
-        raise AssertionError("nobody waits here")
+        raise AssertionError(f"nobody waits here: {moment} {wake}")
 
 
 @pytest.fixture
