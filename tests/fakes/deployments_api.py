@@ -72,6 +72,7 @@ class Record:
     shown: Deployment
     request: DeploymentRequest[Secret]
     visible_at: datetime
+    number: int = 0
     ends_at: datetime | None = None
     outcome: Outcome = Outcome.SUCCEED
     canceled: bool = False
@@ -182,7 +183,7 @@ class FakeApi(BaseAdapter):
             ),
             source=replace(parsed.source, auth=None),
         )
-        record = Record(shown=shown, request=parsed, visible_at=now + self.lag)
+        record = Record(shown=shown, request=parsed, visible_at=now + self.lag, number=self.creates)
         record.outcome = self.outcome(record)
         records.append(record)
         self.settle()
@@ -190,13 +191,13 @@ class FakeApi(BaseAdapter):
 
     def _list_organization(self, organization: str, query: dict[str, str]) -> tuple[int, object]:
         found = [
-            r.shown
+            r
             for stack, records in self.records.items()
             for r in records
             if stack.organization == organization and self._visible(r)
         ]
-        found.sort(key=lambda d: (d.created, d.version), reverse=True)
-        return self._page(found, query, Dialect.TODAY)
+        found.sort(key=lambda r: r.number, reverse=True)
+        return self._page([r.shown for r in found], query, Dialect.TODAY)
 
     def _list_stack(
         self, stack: StackRef, query: dict[str, str], dialect: Dialect
@@ -229,9 +230,11 @@ class FakeApi(BaseAdapter):
             lines = self._lines(record, step)[int(query.get("offset", "0")) :]
             return 200, {"lines": log_lines_to_json(lines)}
         lines = [line for i in range(2) for line in self._lines(record, i)]
-        body: dict[str, object] = {"lines": log_lines_to_json(lines)}
+        token = query.get("continuationToken") or query.get("nextToken") or "0.0.0"
+        given = int(token.rsplit(".", 1)[1])
+        body: dict[str, object] = {"lines": log_lines_to_json(lines[given:])}
         if not ended:
-            body["nextToken"] = "0.0.0"
+            body["nextToken"] = f"0.0.{len(lines)}"
         return 200, body
 
     @staticmethod
