@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,13 +132,16 @@ class Place:
 
     def program(self, name: str = "web", delay: str = "", fails: str = "") -> None:
         """Write and commit a program of one managed file per stack."""
+        shutil.copytree(
+            ROOT / "examples/provider", self.repository / "provider", dirs_exist_ok=True
+        )
         folder = self.repository / name
         folder.mkdir(parents=True, exist_ok=True)
         extra = f"      delaySeconds: {delay}\n" if delay else ""
         extra += f"      failWith: {fails}\n" if fails else ""
         (folder / "Pulumi.yaml").write_text(
             f"name: {name}\nruntime: yaml\n"
-            f"plugins: {{providers: [{{name: localfile, path: {ROOT}/examples/provider}}]}}\n"
+            "plugins: {providers: [{name: localfile, path: ../provider}]}\n"
             "resources:\n"
             "  file:\n"
             "    type: localfile:File\n"

@@ -113,8 +113,9 @@ def make_slow_repository(directory: Path, gate: Gate, name: str) -> Path:
     )
     (directory / "provider").mkdir(parents=True)
     provider = directory / "provider" / "pulumi-resource-slow"
-    script = Path(__file__).with_name("slow_provider.py")
-    provider.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    script = provider.with_name("slow_provider.py")
+    script.write_bytes(Path(__file__).with_name(script.name).read_bytes())
+    provider.write_text(f'#!/bin/sh\nexec {sys.executable} "${{0%/*}}/{script.name}" "$@"\n')
     provider.chmod(0o755)
     return make_repository(directory, program=program)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess  # noqa: TID251 - a runner starts programs
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,7 @@ class BubblewrapRunner:
             if not path.exists():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (surroundings.workspace / PRIVATE_TMP).mkdir(mode=0o700, exist_ok=True)
-        argv = [self._bwrap, *_base(), *_view(surroundings)]
+        argv = [self._bwrap, *_base(), *_view(surroundings, command)]
         argv += ["--chdir", str(command.cwd), "--", *_own_pwd(command), program]
         return start_supervised(command, [*argv, *command.argv[1:]], on_output, inner=True)
 
@@ -97,7 +98,7 @@ def _base() -> Iterator[str]:
     yield from ("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
 
 
-def _view(surroundings: Surroundings) -> Iterator[str]:
+def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
     """Yield the options that hide and bind: the outer directories before those within."""
     workspace = surroundings.workspace.resolve()
     seen = {workspace, *(path.resolve() for path in surroundings.writable)}
@@ -105,6 +106,9 @@ def _view(surroundings: Surroundings) -> Iterator[str]:
     tmp = Path("/tmp")  # noqa: S108 - the sandbox's own
     binds: dict[Path, tuple[str, ...]] = {path: ("--bind", str(path)) for path in seen}
     binds[tmp] = ("--bind", str(workspace / PRIVATE_TMP))
+    for path in _programs(command):
+        if path.is_relative_to(tmp) and not any(h.is_relative_to(path) for h in hidden):
+            binds.setdefault(path, ("--ro-bind", str(path)))
     emptied = []
     for path in sorted(hidden):
         if path.is_relative_to(tmp) or not path.exists():
@@ -121,6 +125,14 @@ def _view(surroundings: Surroundings) -> Iterator[str]:
         yield from (*options, str(path))
     for path in emptied:
         yield from ("--remount-ro", str(path))
+
+
+def _programs(command: Command) -> Iterator[Path]:
+    """Yield where programs are: one that is installed below /tmp is to be there all the same."""
+    yield Path(sys.prefix)
+    for entry in command.environment.get("PATH", "").split(os.pathsep):
+        if entry.startswith("/") and Path(entry).is_dir():
+            yield Path(entry)
 
 
 def _own_pwd(command: Command) -> tuple[str, ...]:
