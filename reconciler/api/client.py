@@ -6,7 +6,10 @@ marker. The token is asked for at each call, so a renewed one is used at once.
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from reconciler.api.create_body import request_to_json
 from reconciler.api.dialects import (
@@ -82,8 +88,77 @@ class _TokenAuth(AuthBase):
         self._token = token
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = f"token {self._token().value}"
+        token = self._token().value
+        if not (token.isascii() and token.isprintable()):
+            # The libraries below would say so with the token in their words.
+            raise RefusedError(401, "not sent: the token holds characters that no token has")
+        request.headers["Authorization"] = f"token {token}"
         return request
+
+
+class _BoundedReader(socket.SocketIO):
+    """Reads from a socket until a moment, however little comes at a time.
+
+    A socket's own time limit is for each read: an answer could come drop by drop for ever.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, "r")
+        self._socket = sock
+        self._until = time.monotonic() + CALL_TIMEOUT_S
+        # As a socket's own makefile counts, which keeps it open until it has been read.
+        sock._io_refs += 1  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what there is; TimeoutError when the moment has come."""
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"the answer took longer than {CALL_TIMEOUT_S:.0f} s")
+        self._socket.settimeout(left_s)
+        return super().readinto(buffer)
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """An answer, head and body, that has to come within the limit of a call."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        self.fp.close()
+        self.fp = io.BufferedReader(_BoundedReader(sock))
+
+
+class _Connection(HTTPConnection):
+    response_class = _BoundedResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _BoundedResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
+class _Transport(HTTPAdapter):
+    """requests' own transport, over connections whose answers are bounded in time."""
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        """Make the pools of connections."""
+        super().init_poolmanager(*arguments, **named)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
+        """Return the pools of connections through a proxy."""
+        manager = super().proxy_manager_for(*arguments, **named)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
 
 class ApiClient:
@@ -103,7 +178,7 @@ class ApiClient:
         check_url(url)
         self.url = url.rstrip("/")
         self.dialect = dialect
-        self._session = session if session is not None else requests.Session()
+        self._session = _session() if session is None else session
         self._session.auth = _TokenAuth(token)
         self._session.headers["Accept"] = "application/json"
         self._session.headers["User-Agent"] = "reconciler"
@@ -231,8 +306,15 @@ class ApiClient:
             return None
         try:
             return json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise LostError(f"{self.url} answered {response.status_code} with no JSON") from None
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Transport())
+    return session
 
 
 def check_url(url: str) -> None:
@@ -276,7 +358,7 @@ def _error(response: requests.Response, content: bytes) -> RefusedError | LostEr
         body = json.loads(content)
         if isinstance(body, dict):
             message = str(body.get("message") or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         message = content.decode(errors="replace")
     message = " ".join(message.split())[:LONGEST_MESSAGE] or response.reason or "no message"
     wait = _retry_after(response)
@@ -288,7 +370,7 @@ def _error(response: requests.Response, content: bytes) -> RefusedError | LostEr
 def _retry_after(response: requests.Response) -> float | None:
     """Return the seconds that Retry-After (seconds or a date) asks for, or None."""
     text = response.headers.get("Retry-After", "")
-    if text.isdigit():
+    if text.isascii() and text.isdecimal():
         return float(text[:9])
     try:
         until: datetime = parsedate_to_datetime(text)
@@ -312,5 +394,5 @@ def _read(read: Callable[[Any], R], answer: object) -> R:
     """Read an answer of the expected shape; another shape is no usable answer."""
     try:
         return read(answer)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise LostError(f"the API's answer cannot be read: {type(error).__name__}") from error

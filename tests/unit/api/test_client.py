@@ -22,6 +22,7 @@ STACK = StackRef("acme", "web", "dev")
 REQUEST: DeploymentRequest[Secret] = DeploymentRequest(
     source=GitSource(repo_url="https://example.com/r.git", branch="main")
 )
+TOKEN = "the-token"
 LIMIT_S = 10.0
 
 
@@ -110,7 +111,7 @@ def server() -> Iterator[Server]:
     served.end()
 
 
-def client(server: Server, token: str = "the-token", dialect: Dialect = Dialect.TODAY) -> ApiClient:
+def client(server: Server, token: str = TOKEN, dialect: Dialect = Dialect.TODAY) -> ApiClient:
     return ApiClient(server.url, lambda: Secret(token), dialect)
 
 
