@@ -204,6 +204,9 @@ class LogStore:
         lines: list[LogLine] = []
         full = False
         while step < started and not full:
+            if len(lines) >= STREAM_LINES:
+                full = True
+                break
             if offset == 0:
                 lines.append(LogLine(header=steps[step].header))
                 offset = 1

@@ -131,8 +131,12 @@ def _programs(command: Command) -> Iterator[Path]:
     """Yield where programs are: one that is installed below /tmp is to be there all the same."""
     yield Path(sys.prefix)
     for entry in command.environment.get("PATH", "").split(os.pathsep):
-        if entry.startswith("/") and Path(entry).is_dir():
-            yield Path(entry)
+        folder = Path(entry)
+        if not folder.is_absolute() or not folder.is_dir():
+            continue
+        # A virtual environment's Python needs what is beside its `bin`.
+        whole = folder.parent if (folder.parent / "pyvenv.cfg").exists() else folder
+        yield from (whole, whole.resolve())
 
 
 def _own_pwd(command: Command) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ STATUS = Status(
     ),
     run=RUN,
     last=replace(RUN, end=RunEnd.SUCCEEDED, finished=NOW + timedelta(seconds=90)),
+    latest=replace(RUN, end=RunEnd.SUCCEEDED, finished=NOW + timedelta(seconds=90)),
     failures=1,
 )
 SCHEMA = json.loads(Path("schemas/status.schema.json").read_text())
