@@ -57,7 +57,8 @@ TAIL_LINE_LENGTH = 300
 MOST_LOG_PAGES = 40
 
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# What a terminal obeys, and halves of characters, which no file can hold.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Observer:

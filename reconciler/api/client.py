@@ -360,6 +360,8 @@ def _error(response: requests.Response, content: bytes) -> RefusedError | LostEr
             message = str(body.get("message") or "")
     except (ValueError, RecursionError):
         message = content.decode(errors="replace")
+    # Nothing that a terminal obeys, or that no file can hold.
+    message = "".join(c if c.isprintable() else " " for c in message)
     message = " ".join(message.split())[:LONGEST_MESSAGE] or response.reason or "no message"
     wait = _retry_after(response)
     if response.status_code >= SERVER_ERROR:

@@ -309,6 +309,7 @@ def test_retry_after(server: Server, status: int, headers: list[str], wait: floa
     ("body", "message"),
     [
         (b'{"code": 400, "message": "branch:\\n  is   wrong"}', "branch: is wrong"),
+        (b'{"message": "\\u001b[31mred\\ud800 \\u009bx"}', "[31mred x"),
         (b"<p>Bad   gateway</p>", "<p>Bad gateway</p>"),
         (b'{"message": 5}', "5"),
         (b"[1]", "Words"),
@@ -317,7 +318,7 @@ def test_retry_after(server: Server, status: int, headers: list[str], wait: floa
         (b"x" * 5000, "x" * 500),
         (b"[" * 50000, "[" * 500),
     ],
-    ids=["message", "html", "number", "list", "empty", "bytes", "long", "deep"],
+    ids=["message", "escapes", "html", "number", "list", "empty", "bytes", "long", "deep"],
 )
 def test_a_refusal_has_the_servers_words(server: Server, body: bytes, message: str) -> None:
     """Their own words on one line, bounded; where there are none, what the status is called."""

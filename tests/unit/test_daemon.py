@@ -1,0 +1,371 @@
+"""The loop over a world in memory: what holds, what goes on, and what costs nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from reconciler.api.types import JobStatus
+from reconciler.daemon import Daemon
+from reconciler.model import (
+    Broken,
+    Catalog,
+    HandRequest,
+    Problem,
+    ReasonCode,
+    RequestKind,
+    RunEnd,
+    Spec,
+    State,
+)
+from tests.factories import NOW, spec, trigger
+from tests.fakes.deployments_api import Fault, Outcome
+from tests.fakes.world import World
+
+FOREVER = timedelta(hours=3)
+
+
+def world(*specs: Spec) -> World:
+    return World(specs={one.name: one for one in specs})
+
+
+def calls(of: World) -> Counter[str]:
+    """Count the calls of the API from now on, by method."""
+    counted: Counter[str] = Counter()
+
+    def count(method: str, _: str) -> Fault:
+        counted[method] += 1
+        return Fault.NONE
+
+    of.api.faults = count
+    return counted
+
+
+def tick(of: World, daemon: Daemon, seconds: float = 0.0) -> None:
+    of.clock.time += timedelta(seconds=seconds)
+    daemon.tick()
+
+
+def cancel(name: str) -> HandRequest:
+    return HandRequest(id=f"c-{name}", kind=RequestKind.CANCEL, name=name, by="ada", at=NOW)
+
+
+def states(of: World) -> dict[str, State]:
+    return {name: status.state for name, status in of.disk.items()}
+
+
+# ---------------------------------------------------------------- dependencies
+
+
+def test_a_dependency_comes_first_and_its_own_end_starts_the_next() -> None:
+    """What depends on another starts in the very pass that sees the other succeed."""
+    it = world(spec("app", depends_on=("net",)), spec("net"))
+    it.run_once()
+    assert set(states(it).values()) == {State.READY}
+    app, net = (it.api.records[it.specs[n].stack][0].shown for n in ("app", "net"))
+    assert app.created >= net.modified
+    assert (app.created - net.modified) < timedelta(seconds=5)
+
+
+def test_a_cancelled_dependency_holds() -> None:
+    """What depends on a cancelled one waits, until a person lets that one go on."""
+    it = world(spec("app", depends_on=("net",)), spec("net"))
+    daemon = it.daemon()
+    tick(it, daemon)
+    tick(it, daemon, 1)
+    it.requests["c"] = replace(cancel("net"), id="c")
+    assert daemon.run_once(FOREVER)
+    assert states(it) == {"app": State.WAITING, "net": State.STALLED}
+    last = it.disk["net"].last
+    assert last is not None
+    assert last.end is RunEnd.CANCELED
+    tick(it, daemon, 3600)
+    assert it.api.creates == 1
+    assert it.requests == {}
+    it.requests["q1"] = replace(trigger(), name="net")
+    it.run_once()
+    assert set(states(it).values()) == {State.READY}
+    assert it.api.creates == 3
+
+
+def test_a_failing_dependency_holds_what_is_new_and_not_what_is_up_to_date() -> None:
+    """Only a start waits for a dependency."""
+    it = world(spec("app", depends_on=("net",)), spec("net"))
+    it.run_once()
+    it.api.outcome = lambda _: Outcome.FAIL
+    it.heads["net"] = "b" * 40
+    it.run_once()
+    assert states(it) == {"app": State.READY, "net": State.STALLED}
+    it.heads["app"] = "b" * 40
+    it.clock.time += timedelta(minutes=2)
+    it.run_once()
+    assert states(it)["app"] is State.WAITING
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def test_a_full_disk_starts_nothing() -> None:
+    """Where the intent cannot be written no create is sent, and it goes on once there is room."""
+    it = world(spec("web"))
+    counted = calls(it)
+    it.disk_fails = lambda: True
+    daemon = it.daemon()
+    for _ in range(20):
+        tick(it, daemon, 7)
+    assert counted["POST"] == 0
+    assert daemon.standings()["web"].plan.verdict.code is ReasonCode.NOT_DURABLE
+    assert "no space left" in it.said[-1][2].message
+    it.disk_fails = lambda: False
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+
+
+def test_a_disk_that_fills_up_after_the_create() -> None:
+    """The answer that could not be written is found again by its marker; nothing runs twice."""
+    it = world(spec("web"))
+    it.disk_fails = lambda: it.api.creates == 1 and it.clock.time < NOW + timedelta(minutes=1)
+    daemon = it.daemon()
+    tick(it, daemon)
+    assert it.disk["web"].intent is not None
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+    assert "found again" in it.disk["web"].history[0].text
+
+
+def test_one_that_cannot_be_written_does_not_hold_the_others() -> None:
+    """A status file that is not to be written is one stack's trouble."""
+    it = world(spec("a"), spec("b"), spec("c"))
+    written = it.write
+
+    def refuse(status: object) -> object:
+        it.disk_fails = lambda: getattr(status, "name", "") == "b"
+        return written(status)  # type: ignore[arg-type]
+
+    it.write = refuse  # type: ignore[method-assign, assignment]
+    daemon = it.daemon()
+    for _ in range(40):
+        tick(it, daemon, 5)
+    assert {n: s.state for n, s in it.disk.items()} == {"a": State.READY, "c": State.READY}
+
+
+# ---------------------------------------------------------------- stop
+
+
+def test_stop_starts_nothing_new_and_leaves_what_runs() -> None:
+    """Told to stop in the middle of a pass, no further create is sent; what runs goes on."""
+    it = world(*(spec(f"s{i}") for i in range(5)))
+    daemon = it.daemon()
+
+    def fault(method: str, _: str) -> Fault:
+        if method == "POST":
+            daemon.stop()
+        return Fault.NONE
+
+    it.api.faults = fault
+    daemon.run()
+    assert (it.api.creates, daemon.started) == (1, 1)
+    (stack,) = it.api.records
+    assert it.api.records[stack][0].shown.status is JobStatus.RUNNING
+    begun = [s for s in it.disk.values() if s.run is not None or s.intent is not None]
+    assert [s.intent for s in begun] == [None]
+    it.api.faults = lambda _, __: Fault.NONE
+    it.run_once()
+    assert it.api.creates == 5
+
+
+def test_stop_wakes_one_that_sleeps() -> None:
+    """The loop ends at once when it is told to, however long it would have slept."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+
+    @dataclass
+    class Sleeper:
+        slept: int = 0
+
+        def now(self) -> datetime:
+            return NOW
+
+        def wait_until(self, moment: datetime, wake: threading.Event) -> None:
+            assert moment > NOW
+            self.slept += 1
+            daemon.stop()
+            assert wake.is_set()
+
+    sleeper = Sleeper()
+    daemon._parts = replace(daemon._parts, clock=sleeper)
+    daemon.run()
+    assert sleeper.slept == 1
+
+
+# ---------------------------------------------------------------- files that change
+
+
+@dataclass
+class Folder:
+    """A directory whose catalog a test sets."""
+
+    catalog: Catalog
+
+    def scan(self) -> Catalog:
+        return self.catalog
+
+
+def broken(name: str, of: Spec | None = None) -> dict[str, Broken]:
+    problem = Problem(path=Path(f"/specs/{name}.yaml"), line=3, column=1, message="is no number")
+    return {name: Broken(problem, of.stack if of is not None else None)}
+
+
+def with_folder(it: World, folder: Folder) -> Daemon:
+    daemon = it.daemon()
+    daemon._parts = replace(daemon._parts, specs=folder)
+    return daemon
+
+
+def test_a_spec_that_goes_broken_is_invalid_and_the_others_go_on() -> None:
+    """A bad edit stops its own stack only, keeps what is remembered, and a good one mends it."""
+    one, two = spec("one"), spec("two")
+    it = world(one, two)
+    folder = Folder(Catalog(specs=(one, two)))
+    daemon = with_folder(it, folder)
+    assert daemon.run_once(FOREVER)
+    folder.catalog = Catalog(specs=(two,), broken=MappingProxyType(broken("one", one)))
+    it.heads = {"one": "b" * 40, "two": "b" * 40}
+    tick(it, daemon, 90)
+    assert daemon.run_once(FOREVER)
+    assert states(it) == {"one": State.INVALID, "two": State.READY}
+    reason = it.disk["one"].reason
+    assert reason is not None
+    assert reason.message == "/specs/one.yaml:3:1: is no number"
+    assert it.disk["one"].last_version == 1
+    assert it.api.creates == 3
+    folder.catalog = Catalog(specs=(one, two))
+    tick(it, daemon, 90)
+    assert daemon.run_once(FOREVER)
+    assert states(it) == {"one": State.READY, "two": State.READY}
+    assert it.disk["one"].last_version == 2
+
+
+def test_a_run_of_a_spec_that_goes_broken_is_followed_once_it_is_mended() -> None:
+    """What runs when the file breaks goes on, and is concluded, not run again."""
+    one = spec("one")
+    it = world(one)
+    folder = Folder(Catalog(specs=(one,)))
+    daemon = with_folder(it, folder)
+    tick(it, daemon)
+    folder.catalog = Catalog(broken=MappingProxyType(broken("one", one)))
+    tick(it, daemon, 31)
+    assert states(it) == {"one": State.INVALID}
+    assert it.disk["one"].run is not None
+    folder.catalog = Catalog(specs=(one,))
+    tick(it, daemon, 31)
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates) == ({"one": State.READY}, 1)
+
+
+def test_a_broken_file_keeps_its_stack() -> None:
+    """Another spec does not get a stack by the first one's file being broken."""
+    one, thief = spec("one"), spec("thief", stack=spec("one").stack)
+    it = world(one)
+    folder = Folder(Catalog(specs=(thief,), broken=MappingProxyType(broken("one", one))))
+    daemon = with_folder(it, folder)
+    assert daemon.run_once(timedelta(minutes=5))
+    assert states(it) == {"one": State.INVALID, "thief": State.CONFLICT}
+    assert it.api.creates == 0
+
+
+def test_a_file_that_is_gone_starts_nothing_and_one_that_was_not_seen_is_not_gone() -> None:
+    """Where a folder could not be read, what was in it stays as it stood."""
+    one, two = spec("one"), spec("two")
+    it = world(one, two)
+    folder = Folder(Catalog(specs=(one, two)))
+    daemon = with_folder(it, folder)
+    assert daemon.run_once(FOREVER)
+    folder.catalog = Catalog(specs=(one,), complete=False)
+    tick(it, daemon, 60)
+    assert set(daemon.standings()) == {"one", "two"}
+    folder.catalog = Catalog(specs=(one,))
+    it.heads = {"two": "b" * 40}
+    for _ in range(5):
+        tick(it, daemon, 60)
+    assert set(daemon.standings()) == {"one"}
+    assert it.api.creates == 2
+    assert it.disk["two"].last_version == 1
+
+
+def test_an_edited_spec_is_seen_when_woken_and_not_only_at_the_next_scan() -> None:
+    """A file's event makes the next pass scan."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    it.digests["web"] = "e" * 64
+    it.specs["web"] = replace(it.specs["web"], labels={"edit": "1"})
+    daemon.tick()
+    assert it.api.creates == 1
+    daemon.wake()
+    daemon.tick()
+    assert it.api.creates == 2
+
+
+# ---------------------------------------------------------------- limits and costs
+
+
+def test_no_more_than_the_limit_are_in_flight() -> None:
+    """Of 50 wants 20 are in flight at any time, the others wait, and all of them get their turn."""
+    it = world(*(spec(f"s{i:02}") for i in range(50)))
+    most = 0
+
+    def watch(_: str, __: str) -> Fault:
+        nonlocal most
+        live = [r for rs in it.api.records.values() for r in rs if not r.shown.status.ended]
+        most = max(most, len(live))
+        return Fault.NONE
+
+    it.api.faults = watch
+    daemon = it.daemon()
+    tick(it, daemon)
+    assert it.api.creates == 20
+    assert Counter(states(it).values()) == {State.PROGRESSING: 20, State.WAITING: 30}
+    assert it.disk["s49"].reason is not None
+    assert it.disk["s49"].reason.code is ReasonCode.LIMIT
+    assert daemon.run_once(FOREVER)
+    assert (most, it.api.creates) == (20, 50)
+    assert set(states(it).values()) == {State.READY}
+
+
+@pytest.fixture(scope="module")
+def thousand() -> World:
+    it = world(*(spec(f"s{i:04}") for i in range(1000)))
+    it.api.duration = timedelta(0)
+    it.run_once()
+    return it
+
+
+def test_a_pass_without_changes_makes_no_call(thousand: World) -> None:
+    """With 1000 specs up to date, neither the API is called nor a file written, for hours."""
+    counted = calls(thousand)
+    written, said = thousand.writes, len(thousand.said)
+    daemon = thousand.daemon()
+    for _ in range(5):
+        tick(thousand, daemon, 61)
+    assert counted == {}
+    assert thousand.writes == written
+    assert len(thousand.said) == said + 1000, "a new process says once how each stands"
+
+
+def test_a_new_commit_of_one_of_a_thousand_makes_a_few_calls(thousand: World) -> None:
+    """The calls are of the stack that changed."""
+    daemon = thousand.daemon()
+    tick(thousand, daemon, 61)
+    counted = calls(thousand)
+    thousand.heads["s0500"] = "b" * 40
+    tick(thousand, daemon, 61)
+    assert daemon.run_once(FOREVER)
+    assert counted["POST"] == 1
+    assert counted["GET"] <= 3
