@@ -45,8 +45,6 @@ REQUESTS_EVERY = timedelta(milliseconds=500)
 # A pass goes round again where an action opens the way to the next; more is a mistake of ours.
 MOST_ROUNDS = 8
 
-_LIMIT = ReasonCode.LIMIT
-
 # Where a status file cannot be written (disk full, read-only), it is tried again.
 NOT_DURABLE_AGAIN = timedelta(seconds=10)
 
@@ -80,7 +78,14 @@ class Standing:
             return True  # a person is needed, or a later run
         if self.plan.state is State.FAILED:
             return self.plan.verdict.code is ReasonCode.REFUSED
+        if self.held_by_limit:
+            return False  # its turn comes when another ends
         return self.plan.state not in {State.PROGRESSING, State.UNKNOWN}
+
+    @property
+    def held_by_limit(self) -> bool:
+        """Whether it only waits for others to end."""
+        return self.plan.verdict.code is ReasonCode.LIMIT
 
 
 @dataclass(slots=True)
@@ -170,8 +175,9 @@ class Daemon:
 
     def _settled(self) -> bool:
         standings = self._memory.standings
-        names = self._only or standings.keys()
-        return all(standings[n].settled for n in names if n in standings)
+        found = [s for n, s in standings.items() if not self._only or n in self._only]
+        # Those that hold a place and are not among `only` are not followed here to their end.
+        return all(s.settled or (self._only and s.held_by_limit) for s in found)
 
     def _in_flight(self) -> int:
         return sum(1 for s in self._memory.statuses.values() if s.run or s.intent)
@@ -272,8 +278,10 @@ class Daemon:
     def _due(self, now: datetime, requests: Iterable[str]) -> set[str]:
         memory = self._memory
         due = {n for n, moment in memory.again_at.items() if moment <= now}
-        if self._in_flight() < self._parts.limits.max_concurrent:
-            due |= {n for n, s in memory.standings.items() if s.plan.verdict.code is _LIMIT}
+        # As many as may start now: to look at a stack costs calls.
+        free = max(self._parts.limits.max_concurrent - self._in_flight(), 0)
+        held = sorted(n for n, s in memory.standings.items() if s.held_by_limit)
+        due |= set(held[:free])
         found = {n for n in memory.dirty | due | set(requests) if self._plannable(n)}
         if self._only:
             found &= self._only

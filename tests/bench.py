@@ -22,6 +22,7 @@ from reconciler.api.types import DeploymentRequest, GitSource, Secret, StackRef
 from reconciler.engine import tokens
 from reconciler.engine.config import EngineConfig
 from reconciler.engine.server import running
+from reconciler.errors import ReconcilerError
 from reconciler.pulumi_cli import PulumiCli, find
 
 ROUNDS = 7
@@ -51,10 +52,12 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def in_turn(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
+def in_turn(
+    one: Callable[[], object], other: Callable[[], object], rounds: int = ROUNDS
+) -> tuple[float, float]:
     """Return the medians of two things done in turn, after one round that does not count."""
     one(), other()
-    pairs = [(timed(one), timed(other)) for _ in range(ROUNDS)]
+    pairs = [(timed(one), timed(other)) for _ in range(rounds)]
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
@@ -137,26 +140,49 @@ def deployments(root: Path, runner: str) -> Figure:
     return Figure(f"a deployment ({runner}), over the same by hand", ours, theirs, "<= 1.3")
 
 
+def python(*arguments: str, cwd: Path) -> Callable[[], None]:
+    return lambda: command(sys.executable, *arguments, cwd=cwd, environment=dict(os.environ))
+
+
 def start_up() -> Figure:
-    environment = dict(os.environ)
     here = Path.cwd()
-
-    def help_text() -> None:
-        command(sys.executable, "-m", "reconciler", "--help", cwd=here, environment=environment)
-
-    def nothing() -> None:
-        command(sys.executable, "-c", "pass", cwd=here, environment=environment)
-
-    ours, theirs = in_turn(help_text, nothing)
+    ours, theirs = in_turn(
+        python("-m", "reconciler", "--help", cwd=here), python("-c", "pass", cwd=here), 10
+    )
     return Figure("reconciler --help, over python -c pass", ours, theirs, "<= 100 ms")
+
+
+def no_change(root: Path) -> Figure:
+    """Measure a pass that finds nothing to do, over reading the same files and no more."""
+    repository(root)
+    specs = root / "specs"
+    specs.mkdir()
+    for number in range(4):
+        (specs / f"s{number}.yaml").write_text(
+            f"stack: acme/bench/s{number}\n"
+            "sourceContext: {git: {repoUrl: ../repository}}\n"
+            "operationContext: {options: {skipInstallDependencies: true}}\n"
+        )
+    flags = ("--data", str(root / "state"))
+    once = python("-m", "reconciler", "run", "--once", "specs", *flags, cwd=root)
+    once()
+    ours, theirs = in_turn(once, python("-m", "reconciler", "validate", "specs", cwd=root))
+    return Figure("run --once over 4 specs, no change, over validate", ours, theirs, "")
 
 
 def main() -> None:
     print(f"{'':<58} {'ms':>8} {'baseline':>8} {'ratio':>7}  target")
-    print(start_up())
-    for runner in ("bubblewrap", "process"):
+    print(start_up(), flush=True)
+    for measure in (
+        lambda root: deployments(root, "bubblewrap"),
+        lambda root: deployments(root, "process"),
+        no_change,
+    ):
         with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
-            print(deployments(Path(folder), runner), flush=True)
+            try:
+                print(measure(Path(folder)), flush=True)
+            except (ReconcilerError, subprocess.CalledProcessError) as error:
+                print(f"not measured: {error}", flush=True)
 
 
 if __name__ == "__main__":

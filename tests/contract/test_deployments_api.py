@@ -36,8 +36,6 @@ from reconciler.engine.server import running
 from reconciler.errors import RefusedError
 from tests.fakes.deployments_api import TOKEN, FakeApi
 
-pytestmark = pytest.mark.real
-
 STACK = StackRef("acme", "contract", "dev")
 LIMIT_S = 60.0
 MARKER = "RECONCILER_RUN_me_{}_dddddddd"
@@ -52,6 +50,8 @@ class Api:
     repository: str
     pass_time: Callable[[], None]
     session: Callable[[], requests.Session]
+    # The step that a command which takes its time is in: the model knows no commands.
+    waits_in: str
 
     def request(self, marker: str = "", *commands: str) -> DeploymentRequest[Secret]:
         variables: tuple[EnvironmentVariable[Secret], ...] = ()
@@ -100,7 +100,14 @@ def model(dialect: Dialect) -> Iterator[Api]:
 
     fake = FakeApi(now=lambda: now[0], duration=timedelta(seconds=5))
     client = ApiClient("http://localhost", lambda: Secret(TOKEN), dialect, session())
-    yield Api(client, "http://localhost", "https://example.com/r.git", pass_time, session)
+    yield Api(
+        client,
+        "http://localhost",
+        "https://example.com/r.git",
+        pass_time,
+        session,
+        "Pulumi operation",
+    )
 
 
 def engine(dialect: Dialect, repository: Path, data: Path) -> Iterator[Api]:
@@ -115,13 +122,19 @@ def engine(dialect: Dialect, repository: Path, data: Path) -> Iterator[Api]:
         def pass_time() -> None:
             wait.wait(0.02)
 
-        yield Api(client, served.url, url, pass_time, requests.Session)
+        yield Api(client, served.url, url, pass_time, requests.Session, "Pre-run command 1")
 
 
-@pytest.fixture(
-    params=[(kind, dialect) for kind in ("model", "engine") for dialect in Dialect],
-    ids="-".join,
-)
+def cases(*dialects: Dialect) -> list[object]:
+    """Return the APIs under test, as parameters of `api`."""
+    return [
+        pytest.param((kind, dialect), id=f"{kind}-{dialect}", marks=marks)
+        for kind, marks in (("model", ()), ("engine", (pytest.mark.real,)))
+        for dialect in dialects
+    ]
+
+
+@pytest.fixture(params=cases(*Dialect))
 def api(request: pytest.FixtureRequest, repository: Path, tmp_path: Path) -> Iterator[Api]:
     kind, dialect = request.param
     yield from model(dialect) if kind == "model" else engine(dialect, repository, tmp_path / "d")
@@ -132,6 +145,7 @@ def test_the_life_of_deployments(api: Api) -> None:
     assert api.client.latest_version(STACK) == 0
     made = [api.client.create(STACK, api.request(str(i))) for i in range(3)]
     assert [m.version for m in made] == [1, 2, 3]
+    assert made[1].console_url.endswith(f"/{STACK}/deployments/2")
     ended = [api.ended(m.id) for m in made]
     assert [d.status for d in ended] == [JobStatus.SUCCEEDED] * 3
     starts = [
@@ -142,6 +156,8 @@ def test_the_life_of_deployments(api: Api) -> None:
     assert starts[2] >= ends[1]
     assert api.client.by_version(STACK, 2) == api.client.get(STACK, made[1].id)
     assert api.client.by_version(STACK, 4) is None
+    assert api.client.by_version(STACK, 0) is None
+    assert api.client.get(StackRef("acme", "contract", "other"), made[0].id) is None
     assert api.client.get(STACK, "00000000-0000-0000-0000-000000000000") is None
     assert api.client.latest_version(STACK) == 3
     assert ended[0].latest_version == 3
@@ -157,17 +173,23 @@ def test_a_known_marker_is_answered_with_the_first(api: Api) -> None:
     api.ended(first.id)
     assert api.client.create(STACK, api.request("same")).id == first.id
     assert api.client.latest_version(STACK) == 1
+    other = StackRef("acme", "contract", "other")
+    assert api.client.create(other, api.request("same")).id != first.id
 
 
+@pytest.mark.parametrize("api", cases(Dialect.TODAY), indirect=True)
 def test_the_organization_is_listed_newest_first(api: Api) -> None:
     """Today's dialect lists all stacks of an organization, page by page."""
-    if api.client.dialect is Dialect.PREVIEW:
-        return  # it has no such list
     other = StackRef("acme", "contract", "other")
     ids = [api.client.create(stack, api.request()).id for stack in (STACK, other, STACK)]
     pages = [api.client.list_organization("acme", page, 2) for page in (1, 2, 3)]
     assert [d.id for page in pages for d in page] == ids[::-1]
     assert pages[0][1].stack == other
+    assert api.client.latest_version(STACK) == 2
+    for page, size in ((0, 10), (1, 0), (1, 101)):
+        with pytest.raises(RefusedError) as refused:
+            api.client.list_organization("acme", page, size)
+        assert refused.value.status == 400
 
 
 def test_cancel(api: Api) -> None:
@@ -176,6 +198,12 @@ def test_cancel(api: Api) -> None:
     queued = api.client.create(STACK, api.request("b"))
     api.until(running_one.id, lambda d: d.status is JobStatus.RUNNING)
     assert api.client.cancel(STACK, queued.id)
+    withdrawn = api.client.get(STACK, queued.id)
+    assert withdrawn is not None
+    assert withdrawn.status is JobStatus.FAILED
+    assert {s.status for s in withdrawn.steps} == {StepStatus.NOT_STARTED}
+    log = api.client.logs(STACK, queued.id)
+    assert (log.lines, log.next_token) == ((), "")
     assert api.client.cancel(STACK, running_one.id)
     for deployment_id in (running_one.id, queued.id):
         found = api.ended(deployment_id)
@@ -184,6 +212,7 @@ def test_cancel(api: Api) -> None:
             assert found.ending is not None
             assert found.ending.kind is EndingKind.CANCELED
         assert not api.client.cancel(STACK, deployment_id)
+    assert not api.client.cancel(STACK, "00000000-0000-0000-0000-000000000000")
 
 
 def test_logs(api: Api) -> None:
@@ -209,12 +238,51 @@ def test_logs(api: Api) -> None:
     assert api.client.step_logs(STACK, made.id, source, len(step.lines)).lines == ()
 
 
+def test_a_log_with_nothing_new_gives_the_same_token(api: Api) -> None:
+    """While it runs and says nothing, whoever follows gets no lines, and the token they had."""
+    made = api.client.create(STACK, api.request("", "sleep 600"))
+
+    def waits(found: Deployment) -> bool:
+        return any(s.name == api.waits_in and s.status is StepStatus.RUNNING for s in found.steps)
+
+    step = next(i for i, s in enumerate(api.until(made.id, waits).steps) if s.name == api.waits_in)
+    first = api.client.logs(STACK, made.id)
+    assert [line.header for line in first.lines if line.header][-1] == api.waits_in
+    assert "Get Source" in {line.header for line in first.lines}
+    again = api.client.logs(STACK, made.id, first.next_token)
+    assert (again.lines, again.next_token) == ((), first.next_token)
+    page = api.client.step_logs(STACK, made.id, step, 0)
+    assert page.next_offset == len(page.lines)
+    assert not any(line.header for line in page.lines)
+    assert api.client.cancel(STACK, made.id)
+    api.ended(made.id)
+    assert api.client.logs(STACK, made.id, first.next_token).next_token == ""
+
+
+def test_logs_that_are_none(api: Api) -> None:
+    """A token that was never given and a step that is not there are the caller's mistakes."""
+    made = api.client.create(STACK, api.request())
+    api.ended(made.id)
+    for ask in (
+        lambda: api.client.logs(STACK, made.id, "x"),
+        lambda: api.client.step_logs(STACK, made.id, 9, 0),
+        lambda: api.client.step_logs(STACK, made.id, -1, 0),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            ask()
+        assert refused.value.status == 400
+    unknown = "00000000-0000-0000-0000-000000000000"
+    with pytest.raises(RefusedError) as refused:
+        api.client.logs(STACK, unknown)
+    assert refused.value.status == 404
+
+
 def test_refusals(api: Api) -> None:
     """A bad request is a 400 that names the field, a wrong token a 401."""
     nowhere: DeploymentRequest[Secret] = DeploymentRequest(
         source=GitSource(repo_url=api.repository)
     )
-    with pytest.raises(RefusedError, match="branch") as refused:
+    with pytest.raises(RefusedError, match=r"sourceContext\.git: .*branch") as refused:
         api.client.create(STACK, nowhere)
     assert refused.value.status == 400
     stranger = ApiClient(api.url, lambda: Secret("wrong"), api.client.dialect, api.session())

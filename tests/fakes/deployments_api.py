@@ -8,6 +8,7 @@ effect, answer 5xx and 429, and let its lists lag, as `faults` says for each cal
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -41,10 +42,13 @@ from reconciler.api.types import (
     StepStatus,
     User,
 )
+from reconciler.api.wire import pointer_text
 
 __all__ = ["FakeApi", "Fault", "Outcome"]
 
 TOKEN = "the-token"
+LARGEST_PAGE = 100
+HEADERS = ("Get Source", "Pulumi operation")
 
 
 class Fault(StrEnum):
@@ -154,7 +158,8 @@ class FakeApi(BaseAdapter):
     def _create(self, stack: StackRef, body: object, dialect: Dialect) -> tuple[int, object]:
         parsed = request_from_json(body, wire_secret, dialect)
         if isinstance(parsed, tuple):
-            return 400, _error(400, "; ".join(f.message for f in parsed))
+            told = (f"{pointer_text(f.pointer)}: {f.message}" for f in parsed)
+            return 400, _error(400, "; ".join(told))
         records = self.records.setdefault(stack, [])
         marker = next((v.name for v in parsed.environment if v.name.startswith(MARKER_PREFIX)), "")
         if marker and self.knows_markers:
@@ -211,13 +216,21 @@ class FakeApi(BaseAdapter):
         self, found: list[Deployment], query: dict[str, str], dialect: Dialect
     ) -> tuple[int, object]:
         page, size = int(query.get("page", "1")), int(query.get("pageSize", "10"))
+        if page < 1 or not 1 <= size <= LARGEST_PAGE:
+            return 400, _error(400, f"pageSize: is not a whole number from 1 to {LARGEST_PAGE}")
         chosen = found[(page - 1) * size : page * size]
         return 200, list_to_json(chosen, dialect, size, len(found))
 
     def _cancel(self, record: Record) -> tuple[int, object]:
         if record.shown.status.ended:
             return 404, _error(404, "nothing to cancel")
-        if not record.canceled:
+        if record.shown.status is JobStatus.NOT_STARTED:
+            record.canceled = True
+            record.ends_at = self.now()
+            message = "canceled before it started"
+            ending = Ending(kind=EndingKind.CANCELED, message=message)
+            record.shown = replace(record.shown, status=JobStatus.FAILED, ending=ending)
+        elif not record.canceled:
             record.canceled = True
             record.ends_at = self.now()
             self.settle()
@@ -226,15 +239,36 @@ class FakeApi(BaseAdapter):
     def _logs(self, record: Record, query: dict[str, str], dialect: Dialect) -> tuple[int, object]:
         ended = record.shown.status.ended
         if "step" in query:
-            step = int(query["step"]) - (dialect is Dialect.PREVIEW)
-            lines = self._lines(record, step)[int(query.get("offset", "0")) :]
-            return 200, {"lines": log_lines_to_json(lines)}
-        lines = [line for i in range(2) for line in self._lines(record, i)]
+            return self._step_log(record, query, dialect)
+        lines = [
+            line
+            for i, header in enumerate(HEADERS)
+            if record.shown.steps[i].status is not StepStatus.NOT_STARTED
+            for line in (LogLine(header=header), *self._lines(record, i))
+        ]
         token = query.get("continuationToken") or query.get("nextToken") or "0.0.0"
+        if not re.fullmatch(r"0\.0\.\d+", token):
+            return 400, _error(400, f"{token!r} is no token of this log")
         given = int(token.rsplit(".", 1)[1])
         body: dict[str, object] = {"lines": log_lines_to_json(lines[given:])}
         if not ended:
             body["nextToken"] = f"0.0.{len(lines)}"
+        return 200, body
+
+    def _step_log(
+        self, record: Record, query: dict[str, str], dialect: Dialect
+    ) -> tuple[int, object]:
+        step = int(query["step"]) - (dialect is Dialect.PREVIEW)
+        steps = record.shown.steps
+        if not 0 <= step < len(steps):
+            return 400, _error(400, f"step: this deployment has {len(steps)} steps")
+        offset, count = int(query.get("offset", "0")), int(query.get("count", "100"))
+        found = self._lines(record, step)
+        lines = found[offset : offset + count]
+        body: dict[str, object] = {"lines": log_lines_to_json(lines)}
+        writes = steps[step].status in {StepStatus.NOT_STARTED, StepStatus.RUNNING}
+        if offset + count < len(found) or (writes and not record.shown.status.ended):
+            body["nextOffset"] = offset + len(lines)
         return 200, body
 
     @staticmethod
@@ -295,7 +329,9 @@ class FakeApi(BaseAdapter):
 
 
 def _created(record: Record) -> dict[str, object]:
-    return {"id": record.shown.id, "version": record.shown.version, "consoleUrl": ""}
+    shown = record.shown
+    url = f"http://localhost/{shown.stack}/deployments/{shown.version}"
+    return {"id": shown.id, "version": shown.version, "consoleUrl": url}
 
 
 def _error(code: int, message: str) -> dict[str, object]:

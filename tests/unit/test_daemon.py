@@ -339,6 +339,16 @@ def test_no_more_than_the_limit_are_in_flight() -> None:
     assert set(states(it).values()) == {State.READY}
 
 
+def test_a_pass_over_one_does_not_wait_for_the_end_of_others() -> None:
+    """What is asked for by hand while all places are taken says so, and does not wait in vain."""
+    it = world(*(spec(f"s{i:02}") for i in range(21)))
+    tick(it, it.daemon())
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER, frozenset({"s20"}))
+    assert it.clock.time - NOW < timedelta(minutes=1)
+    assert daemon.standings()["s20"].plan.verdict.code is ReasonCode.LIMIT
+
+
 @pytest.fixture(scope="module")
 def thousand() -> World:
     it = world(*(spec(f"s{i:04}") for i in range(1000)))

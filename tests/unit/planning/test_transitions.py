@@ -88,6 +88,58 @@ def test_an_accepted_create_is_a_run_and_an_attempt() -> None:
     assert after.failures == 0, "another thing is wanted: the count starts again"
 
 
+def test_a_create_that_was_found_again_is_the_run() -> None:
+    """By its marker a deployment is known as ours, with its id and version, and noted."""
+    before = status(intent=intent(), last_version=2)
+    after = transitions.adopted(before, deployment(id="b", version=7), LATER)
+    assert after.run is not None
+    assert (after.run.id, after.run.version, after.run.run_id) == ("b", 7, "r1")
+    assert (after.intent, after.attempt, after.last_version) == (None, attempt(), 7)
+    assert "version 7 was found again" in after.history[-1].text
+
+
+def test_a_lost_create_is_waited_for_from_when_it_was_lost() -> None:
+    """Only the time changes: its answer may still come for a while from then."""
+    before = status(intent=intent())
+    after = transitions.lost(before, LATER)
+    assert after == replace(before, intent=intent(at=LATER))
+
+
+@pytest.mark.parametrize(
+    ("state", "started"), [(JobStatus.NOT_STARTED, None), (JobStatus.RUNNING, NOW)]
+)
+def test_a_followed_run_has_the_apis_state(state: JobStatus, started: object) -> None:
+    """Seen once it is visible; it has started when its first step has."""
+    before = status(run=run(visible=False, started=None, version=0, status=JobStatus.NOT_STARTED))
+    after = transitions.followed(before, deployment(state, version=4))
+    assert after.run is not None
+    assert (after.run.visible, after.run.status, after.run.version) == (True, state, 4)
+    assert (after.run.started, after.last_version) == (started, 4)
+
+
+def test_a_skipped_run_is_tried_again_and_is_no_failure() -> None:
+    """That it waited too long in a queue says nothing against the program."""
+    after = concluded(state=JobStatus.SKIPPED, failed_step="")
+    assert (after.failures, after.stalled) == (0, None)
+    assert after.next_attempt == NOW + RETRY.backoff
+
+
+def test_a_success_ends_the_count() -> None:
+    """After a success there is nothing to try again, and no failure is remembered."""
+    before = status(run=run(), attempt=attempt(), failures=2, next_attempt=NOW)
+    after = concluded(before, state=JobStatus.SUCCEEDED, failed_step="")
+    assert (after.failures, after.next_attempt, after.stalled) == (0, None, None)
+
+
+def test_the_backoff_never_exceeds_its_bound() -> None:
+    """However often it has failed, and with whatever limit, the pause is a time."""
+    before = status(run=run(), attempt=attempt(), failures=5000)
+    retry = replace(RETRY, limit=10_000)
+    seen = deployment(JobStatus.FAILED, failed_step=PULUMI)
+    after = transitions.concluded(before, Conclude(deployment=seen), retry, NOW)
+    assert after.next_attempt == NOW + retry.max_backoff
+
+
 def test_a_retry_goes_on_counting() -> None:
     """The same thing again does not reset the failures; a person's word does."""
     before = status(intent=intent(cause=cause(CauseKind.RETRY)), attempt=attempt(), failures=2)
