@@ -28,6 +28,7 @@ from reconciler.model import (
     Unknown,
     Upstream,
 )
+from reconciler.planning.transitions import ACCESS_REFUSED, LONGEST_RETRY_AFTER, PROBE_AFTER
 from reconciler.ports import ApiSource
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ R = TypeVar("R")
 # While the API is down it is asked again after 1, 2, 4 … seconds.
 BACKOFF_SHORTEST = timedelta(seconds=1)
 BACKOFF_LONGEST = timedelta(seconds=30)
-# What a refused token or path waits for is a person.
-PROBE_AFTER = timedelta(minutes=1)
 
 # A page of an organization's list, and how many are read for the runs in flight. What is
 # not among the newest 2,000 deployments is asked for by its id.
@@ -126,13 +125,13 @@ class Observer:
         return answer
 
     def _unknown(self, error: Exception, now: datetime) -> Unknown:
-        if isinstance(error, RefusedError) and error.status in {401, 403, 404}:
+        if isinstance(error, RefusedError) and error.status in ACCESS_REFUSED:
             reason = Reason(ReasonCode.ACCESS_DENIED, f"the API answered {error}")
             return Unknown(reason, now + PROBE_AFTER)
         wait = self._backoff
         self._backoff = min(self._backoff * 2, BACKOFF_LONGEST)
         if isinstance(error, LostError | RefusedError) and error.retry_after_s is not None:
-            wait = max(wait, min(timedelta(seconds=error.retry_after_s), timedelta(hours=1)))
+            wait = max(wait, min(timedelta(seconds=error.retry_after_s), LONGEST_RETRY_AFTER))
         return Unknown(Reason(ReasonCode.API_UNAVAILABLE, str(error)), now + wait)
 
     def _follow(
