@@ -5,10 +5,19 @@ set -eu
 
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+# PostgreSQL's and sshd's programs are in directories that a person's PATH may lack.
+PATH="$PATH:/usr/sbin:/sbin:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)"
 need bwrap bubblewrap
 need curl curl
 need git git
+need git-lfs git-lfs
 need systemd-analyze systemd
+need sshd openssh-server
+need ssh openssh-client
+need postgres postgresql
+need podman podman
+need runc runc
+need busybox busybox-static
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
