@@ -22,7 +22,7 @@ from starlette.routing import Route
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.specs import read_file
 from reconciler.cli import parser
-from reconciler.engine.app import build_app
+from reconciler.engine.http.app import build_app
 from reconciler.engine.service import Service
 from reconciler.model import ReasonCode, Spec
 

@@ -253,7 +253,7 @@ class Execution:
     def _operate(self, log: StepLog) -> bool:
         """Run the Pulumi operation, on a stack that is made first where it is new."""
         stack, directory, environment = self.record.stack, self._directory(), self._see()
-        known = self._tools.store.stack(stack)
+        known = self._tools.store.stacks.get(stack)
         there = self._backend.has(stack)
         if known is not None and known.initialized and not there:
             raise StepError(
@@ -265,7 +265,7 @@ class Execution:
             if not self._succeeds(init, log):
                 return False
         if known is None or not known.initialized:
-            self._tools.store.mark_initialized(stack)
+            self._tools.store.stacks.mark_initialized(stack)
         target = (self.record.operation, stack)
         command = steps.operation_command(self._programs, target, directory, environment)
         locked_before = bool(self._backend.locks(stack))
@@ -366,7 +366,7 @@ class Execution:
         """
         while True:
             try:
-                self._tools.store.apply(self.record.id, event)
+                self._tools.store.deployments.apply(self.record.id, event)
             except NotDurableError as error:
                 _log.error("deployment %s: %s; trying again", self.record.id, error)
                 if self._stopping.is_set():

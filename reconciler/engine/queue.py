@@ -65,7 +65,7 @@ class Queue:
         with self._changed:
             if self._running:
                 return True
-        return bool(self._tools.store.queued())
+        return bool(self._tools.store.deployments.queued())
 
     def stop(self) -> None:
         """Start nothing more, end what runs, and return when it has ended, within a bound.
@@ -103,17 +103,17 @@ class Queue:
     def _dispatch(self, now: datetime) -> datetime | None:
         with self._changed:
             stacks = tuple(e.record.stack for e in self._running.values())
-        queued = self._tools.store.queued()
+        queued = self._tools.store.deployments.queued()
         decision = dispatch.decide(queued, stacks, self._tools.config.workers, now)
         for deployment_id in decision.expire:
-            self._tools.store.change(deployment_id, _expire(now))
+            self._tools.store.deployments.change(deployment_id, _expire(now))
         for deployment_id in decision.start:
             if not self._stopping.is_set():
                 self._start(deployment_id, now)
         return decision.look_again_at
 
     def _start(self, deployment_id: str, now: datetime) -> None:
-        record = self._tools.store.get(deployment_id)
+        record = self._tools.store.deployments.get(deployment_id)
         if record is None:
             return
         execution = Execution(self._tools, record, self._stopping)
@@ -122,7 +122,7 @@ class Queue:
             self._running[deployment_id] = execution
         begun = False
         try:
-            begun = self._tools.store.change(deployment_id, _begin(now))[1] is not None
+            begun = self._tools.store.deployments.change(deployment_id, _begin(now))[1] is not None
             if begun:
                 thread = threading.Thread(
                     target=self._work, args=(execution,), name=f"deployment-{deployment_id}"
@@ -135,7 +135,7 @@ class Queue:
             if begun:
                 message = "the engine could not start a thread: nothing has happened"
                 ending = Ending(kind=EndingKind.LOST, message=message)
-                self._tools.store.apply(deployment_id, StepFailed(now, ending))
+                self._tools.store.deployments.apply(deployment_id, StepFailed(now, ending))
             raise
 
     def _forget(self, deployment_id: str) -> None:

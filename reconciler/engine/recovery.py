@@ -34,7 +34,7 @@ _PENDING = (
 
 def settle(tools: Tools, end_strays: EndStrays) -> None:
     """Settle every deployment that was running, and delete all workspaces."""
-    for record in tools.store.running():
+    for record in tools.store.deployments.running():
         ended = end_strays(record.id)
         freed = record.in_operation and _free_own_lock(tools, record)
         ending = _ending(record)
@@ -44,7 +44,7 @@ def settle(tools: Tools, end_strays: EndStrays) -> None:
             log.note("the stack's lock was freed")
         log.note(ending.message)
         log.close()
-        tools.store.apply(record.id, StepFailed(tools.clock.now(), ending))
+        tools.store.deployments.apply(record.id, StepFailed(tools.clock.now(), ending))
         _log.warning(
             "deployment %s of %s: %s (%d processes ended)",
             record.id,

@@ -26,8 +26,8 @@ from starlette.applications import Starlette
 
 from reconciler.clock import SystemClock
 from reconciler.engine import embedded, recovery
-from reconciler.engine.app import build_app
 from reconciler.engine.config import EngineConfig, Layout
+from reconciler.engine.http.app import build_app
 from reconciler.engine.logs import LogStore
 from reconciler.engine.queue import Queue
 from reconciler.engine.runners.choose import choose, end_strays
@@ -150,9 +150,9 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
 def _open_box(path: Path, store: Store) -> SecretBox:
     """Open the key file; it may be made only for a database that holds no secrets yet."""
     name = "key check"
-    check = store.fact(name)
+    check = store.facts.get(name)
     box = open_box(path, create=check is None)
-    known = store.fact_once(name, lambda: box.encrypt(secrets.token_bytes(16), name))
+    known = store.facts.get_or_make(name, lambda: box.encrypt(secrets.token_bytes(16), name))
     box.decrypt(known, name)
     return box
 

@@ -66,7 +66,7 @@ class Tokens:
         """Make a token, keep its hash and return it."""
         token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         now = self._clock.now()
-        self._store.add_token(
+        self._store.tokens.add(
             StoredToken(
                 hash=_hash(token),
                 organization=caller.organization,
@@ -81,12 +81,12 @@ class Tokens:
 
     def verify(self, token: str) -> Caller | None:
         """Return whose token it is; None for an unknown, revoked or expired one."""
-        found = self._store.token(_hash(token))
+        found = self._store.tokens.get(_hash(token))
         now = self._clock.now()
         if found is None or found.revoked or _has_expired(found, now):
             return None
         if found.last_used is None or now - found.last_used >= _TOUCH_EVERY:
-            self._store.touch_token(found.hash, now)
+            self._store.tokens.touch(found.hash, now)
         return Caller(
             organization=found.organization,
             user=found.user,

@@ -68,7 +68,7 @@ class Tools:
         def make() -> bytes:
             return self.box.encrypt(secrets.token_urlsafe(PASSPHRASE_BYTES).encode(), name)
 
-        sealed = self.store.fact(name) or self.store.fact_once(name, make)
+        sealed = self.store.facts.get(name) or self.store.facts.get_or_make(name, make)
         return self.box.decrypt(sealed, name).decode()
 
     def seal(self, request: DeploymentRequest[Secret], deployment_id: str) -> bytes:
@@ -78,7 +78,7 @@ class Tools:
 
     def request(self, deployment_id: str) -> DeploymentRequest[Secret]:
         """Return a deployment's request; KeyFileError where it cannot be decrypted."""
-        sealed = self.store.request(deployment_id)
+        sealed = self.store.deployments.request(deployment_id)
         body = json.loads(self.box.decrypt(sealed, f"request/{deployment_id}"))
         request = request_from_json(body, wire_secret, Dialect.TODAY)
         if isinstance(request, tuple):

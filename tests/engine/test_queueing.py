@@ -81,7 +81,7 @@ def test_what_waited_for_seven_days_is_skipped(tmp_path: Path, repository: Path)
         made = api.create("acme/web/old", repository)["id"]
     old = datetime.now(UTC) - timedelta(days=7, seconds=1)
     store = Store(engine.layout.database)
-    with store._write() as connection:
+    with store._database.write() as connection:
         connection.exec_driver_sql(
             "UPDATE deployments SET created = ?", (int(old.timestamp() * 1e6),)
         )

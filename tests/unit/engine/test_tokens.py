@@ -69,7 +69,7 @@ def test_the_last_use_is_kept_to_the_minute(store: Store, clock: StoppedClock) -
     for seconds, expected in ((0, 0), (59, 0), (60, 60)):
         clock.moment = NOW + timedelta(seconds=seconds)
         made.verify(token)
-        found = store.token(key)
+        found = store.tokens.get(key)
         assert found is not None
         assert found.last_used == NOW + timedelta(seconds=expected)
 
@@ -104,7 +104,7 @@ def test_tokens_can_be_made_before_the_engine_runs(tmp_path: Path) -> None:
     token = make(data)
     assert data.stat().st_mode & 0o077 == 0
     store = Store(Layout(data).database)
-    assert store.token(tokens._hash(token)) is not None
+    assert store.tokens.get(tokens._hash(token)) is not None
     store.close()
 
 

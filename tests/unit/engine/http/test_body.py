@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reconciler.engine import body
+from reconciler.engine.http import body
 from reconciler.engine.service import AnswerError
 
 

@@ -58,7 +58,7 @@ def make_record(deployment_id: str, stack: StackRef, version: int, marker: str =
 
 
 def add(store: Store, deployment_id: str, stack: StackRef = WEB, marker: str = "") -> Record:
-    return store.create(
+    return store.deployments.create(
         stack, marker, lambda version: (make_record(deployment_id, stack, version, marker), b"r")
     )[0]
 
@@ -67,11 +67,11 @@ def test_a_deployment_comes_back_as_it_was(store: Store) -> None:
     """Everything of a record survives the database, also in another process's eyes."""
     record = add(store, "d1", marker="RECONCILER_RUN_a")
     assert record.sequence == 1
-    assert store.get("d1") == record
-    assert store.get_version(WEB, 1) == record
-    assert store.get("d2") is None
-    assert store.get_version(WEB, 2) is None
-    assert store.request("d1") == b"r"
+    assert store.deployments.get("d1") == record
+    assert store.deployments.get_version(WEB, 1) == record
+    assert store.deployments.get("d2") is None
+    assert store.deployments.get_version(WEB, 2) is None
+    assert store.deployments.request("d1") == b"r"
 
 
 def test_versions_count_per_stack(store: Store) -> None:
@@ -79,7 +79,7 @@ def test_versions_count_per_stack(store: Store) -> None:
     records = [add(store, "d1"), add(store, "d2", DB), add(store, "d3")]
     assert [r.version for r in records] == [1, 1, 2]
     assert [r.sequence for r in records] == [1, 2, 3]
-    info = store.stack(WEB)
+    info = store.stacks.get(WEB)
     assert info is not None
     assert info.latest_version == 2
 
@@ -91,7 +91,9 @@ def test_many_at_once_get_different_versions(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    records, total = store.page(PageQuery(organization="acme", stack=WEB, page_size=100))
+    records, total = store.deployments.page(
+        PageQuery(organization="acme", stack=WEB, page_size=100)
+    )
     assert total == 20
     assert sorted(r.version for r in records) == list(range(1, 21))
 
@@ -99,7 +101,9 @@ def test_many_at_once_get_different_versions(store: Store) -> None:
 def test_a_known_marker_makes_nothing_new(store: Store) -> None:
     """A create with a marker that the stack has is answered with the first, version included."""
     first = add(store, "d1", marker="RECONCILER_RUN_a")
-    second, new = store.create(WEB, "RECONCILER_RUN_a", lambda _: pytest.fail("it was made"))
+    second, new = store.deployments.create(
+        WEB, "RECONCILER_RUN_a", lambda _: pytest.fail("it was made")
+    )
     assert (second, new) == (first, False)
     assert add(store, "d2", DB, marker="RECONCILER_RUN_a").version == 1
     assert add(store, "d3").version == 2
@@ -109,32 +113,32 @@ def test_events_are_kept(store: Store) -> None:
     """What happens to a deployment is there after the database is opened again."""
     add(store, "d1")
     ending = Ending(kind=EndingKind.INTERRUPTED, message="lost")
-    store.apply("d1", Begun(NOW))
-    store.apply("d1", StepSucceeded(NOW + timedelta(seconds=1)))
-    record = store.apply("d1", StepFailed(NOW + timedelta(seconds=2), ending))
+    store.deployments.apply("d1", Begun(NOW))
+    store.deployments.apply("d1", StepSucceeded(NOW + timedelta(seconds=1)))
+    record = store.deployments.apply("d1", StepFailed(NOW + timedelta(seconds=2), ending))
     assert record.status is JobStatus.FAILED
-    assert store.get("d1") == record
+    assert store.deployments.get("d1") == record
     assert record.ending == ending
 
 
 def test_a_change_may_be_none(store: Store) -> None:
     """Whoever looks may decide that nothing happens; an unknown deployment is an error."""
     record = add(store, "d1")
-    assert store.change("d1", lambda _: None) == (record, None)
+    assert store.deployments.change("d1", lambda _: None) == (record, None)
     with pytest.raises(LookupError):
-        store.apply("d9", Begun(NOW))
+        store.deployments.apply("d9", Begun(NOW))
     with pytest.raises(LookupError):
-        store.request("d9")
+        store.deployments.request("d9")
 
 
 def test_queued_and_running_ones_are_found(store: Store) -> None:
     """The queue is in the order of the creates, and holds neither running nor ended ones."""
     for name in ("d1", "d2", "d3", "d4"):
         add(store, name)
-    store.apply("d1", Begun(NOW))
-    store.apply("d3", Withdrawn(NOW, Ending(kind=EndingKind.CANCELED, message="x")))
-    assert [q.id for q in store.queued()] == ["d2", "d4"]
-    assert [r.id for r in store.running()] == ["d1"]
+    store.deployments.apply("d1", Begun(NOW))
+    store.deployments.apply("d3", Withdrawn(NOW, Ending(kind=EndingKind.CANCELED, message="x")))
+    assert [q.id for q in store.deployments.queued()] == ["d2", "d4"]
+    assert [r.id for r in store.deployments.running()] == ["d1"]
 
 
 def test_pages_of_a_stack_and_of_an_organization(store: Store) -> None:
@@ -145,48 +149,38 @@ def test_pages_of_a_stack_and_of_an_organization(store: Store) -> None:
     add(store, "o0", StackRef("other", "web", "prod"))
 
     def ids(query: PageQuery) -> list[str]:
-        return [r.id for r in store.page(query)[0]]
+        return [r.id for r in store.deployments.page(query)[0]]
 
     assert ids(PageQuery(organization="acme", stack=WEB, page_size=2)) == ["w4", "w3"]
     assert ids(PageQuery(organization="acme", stack=WEB, page=3, page_size=2)) == ["w0"]
     assert ids(PageQuery(organization="acme", stack=WEB, page=9)) == []
     assert ids(PageQuery(organization="acme", ascending=True))[-1] == "b0"
-    store.apply("w2", Begun(NOW + timedelta(hours=1)))
+    store.deployments.apply("w2", Begun(NOW + timedelta(hours=1)))
     assert ids(PageQuery(organization="acme", stack=WEB, sort="modified"))[0] == "w2"
     assert ids(PageQuery(organization="acme", stack=WEB, sort="status"))[0] == "w2"
-    assert store.page(PageQuery(organization="acme"))[1] == 6
+    assert store.deployments.page(PageQuery(organization="acme"))[1] == 6
 
 
 def test_stacks_are_made_once(store: Store) -> None:
     """A stack can be made known before its first deployment, once; then it is remembered."""
-    assert store.stack(WEB) is None
-    assert store.make_stack(WEB)
-    assert not store.make_stack(WEB)
+    assert store.stacks.get(WEB) is None
+    assert store.stacks.make(WEB)
+    assert not store.stacks.make(WEB)
     assert add(store, "d1").version == 1
-    assert not store.make_stack(WEB)
-    store.mark_initialized(WEB)
-    info = store.stack(WEB)
+    assert not store.stacks.make(WEB)
+    store.stacks.mark_initialized(WEB)
+    info = store.stacks.get(WEB)
     assert info is not None
     assert info.initialized
-    assert store.organizations() == ("acme",)
+    assert store.stacks.organizations() == ("acme",)
 
 
 def test_facts_are_made_once(store: Store) -> None:
     """A fact has the value that was made first."""
-    assert store.fact("a") is None
-    assert store.fact_once("a", lambda: b"1") == b"1"
-    assert store.fact_once("a", lambda: b"2") == b"1"
-    assert store.fact("a") == b"1"
-
-
-def test_a_newer_database_is_refused(tmp_path: Path) -> None:
-    """An engine does not touch a database whose form it does not know."""
-    Store(tmp_path / "engine.db").close()
-    with sqlite3.connect(tmp_path / "engine.db") as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(StoreError, match="newer"):
-        Store(tmp_path / "engine.db")
+    assert store.facts.get("a") is None
+    assert store.facts.get_or_make("a", lambda: b"1") == b"1"
+    assert store.facts.get_or_make("a", lambda: b"2") == b"1"
+    assert store.facts.get("a") == b"1"
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -203,11 +197,11 @@ def test_a_write_that_cannot_be_made_durable_is_told(store: Store) -> None:
     def bound(connection: sqlite3.Connection, _: object) -> None:
         connection.execute("PRAGMA max_page_count = 40")
 
-    store._reader.dispose()
-    sa.event.listen(store._reader, "connect", bound)
+    store._database._reader.dispose()
+    sa.event.listen(store._database._reader, "connect", bound)
     with pytest.raises(NotDurableError):
-        store.fact_once("large", lambda: b"x" * 1_000_000)
-    assert store.get("d1") == record
+        store.facts.get_or_make("large", lambda: b"x" * 1_000_000)
+    assert store.deployments.get("d1") == record
 
 
 def test_the_database_is_its_owner_s_alone(store: Store, tmp_path: Path) -> None:
@@ -219,7 +213,7 @@ def test_the_database_is_its_owner_s_alone(store: Store, tmp_path: Path) -> None
 
 def test_the_disk_is_waited_for(store: Store) -> None:
     """Commits are synchronous: what was answered survives a power cut."""
-    with store._reader.connect() as connection:
+    with store._database._reader.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
 
@@ -228,4 +222,22 @@ def test_the_same_id_twice_is_refused(store: Store) -> None:
     """The database itself keeps ids, versions and markers unique."""
     record = add(store, "d1")
     with pytest.raises(Exception, match="UNIQUE"):
-        store.create(WEB, "", lambda _: (replace(record, version=9), b""))
+        store.deployments.create(WEB, "", lambda _: (replace(record, version=9), b""))
+
+
+def test_who_opens_a_new_database_waits_for_another_writer(tmp_path: Path) -> None:
+    """A database that another process makes just now is waited for, and not refused."""
+    path = tmp_path / "engine.db"
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("CREATE TABLE other (x)")
+        opened: list[Store] = []
+        thread = threading.Thread(target=lambda: opened.append(Store(path)))
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        other.execute("ROLLBACK")
+    other.close()
+    thread.join(20)
+    assert len(opened) == 1
+    opened[0].close()

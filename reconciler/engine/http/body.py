@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator
 
-from reconciler.engine.service import AnswerError
+from reconciler.engine.service.errors import AnswerError
 
 __all__ = ["LARGEST_BODY_BYTES", "parse", "read"]
 

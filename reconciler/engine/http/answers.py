@@ -1,0 +1,52 @@
+"""How every fault is answered: `{"code", "message"}`, made in one place."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from reconciler.engine.service import AnswerError
+from reconciler.errors import NotDurableError
+
+__all__ = ["EXCEPTION_HANDLERS"]
+
+_log = logging.getLogger(__name__)
+
+
+def _error(status: int, message: str) -> Response:
+    headers = {"WWW-Authenticate": "token"} if status == HTTPStatus.UNAUTHORIZED else None
+    return JSONResponse({"code": status, "message": message}, status, headers=headers)
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, AnswerError):
+        raise error
+    return _error(error.status, error.message)
+
+
+async def _not_durable(_: Request, error: Exception) -> Response:
+    _log.error("%s", error)
+    return _error(503, "the engine cannot write to its disk; nothing was done, try again later")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return _error(error.status_code, str(error.detail))
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    _log.error("a request broke the engine", exc_info=error)
+    return _error(500, "the engine has a fault; its log says which")
+
+
+EXCEPTION_HANDLERS = {
+    AnswerError: _answer_error,
+    NotDurableError: _not_durable,
+    HTTPException: _http_error,
+    Exception: _broken,
+}

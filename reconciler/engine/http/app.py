@@ -1,0 +1,32 @@
+"""The application: all routes, and how faults are answered."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from reconciler.engine.http import accounts, deployments, stacks
+from reconciler.engine.http.answers import EXCEPTION_HANDLERS
+from reconciler.engine.service import Service
+
+__all__ = ["build_app"]
+
+
+def build_app(service: Service) -> Starlette:
+    """Return the application that serves both dialects."""
+    routes = [
+        Route("/healthz", _health, methods=["GET"]),
+        *accounts.routes(service),
+        *stacks.routes(service),
+        *deployments.routes(service),
+    ]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    # `/logs/` is an address of its own, and everything else has one spelling.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})

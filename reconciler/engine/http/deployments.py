@@ -1,0 +1,176 @@
+"""The routes of deployments and their logs, in both dialects."""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from reconciler.api.create_body import request_from_json, wire_secret
+from reconciler.api.dialects import (
+    Dialect,
+    deployment_to_json,
+    list_to_json,
+    log_lines_to_json,
+)
+from reconciler.api.types import DeploymentRequest, Secret, StackRef
+from reconciler.api.wire import pointer_text
+from reconciler.engine.http import body
+from reconciler.engine.http.reading import LARGEST_NUMBER, caller_of, read_body, stack_of, whole
+from reconciler.engine.logs import LogPage
+from reconciler.engine.service import AnswerError, Service, StepWindow
+from reconciler.engine.store import SORTS, PageQuery
+
+__all__ = ["routes"]
+
+LARGEST_PAGE = 100
+# Today's API says 499; the seed's names no limit, so a larger one keeps answers bounded.
+LARGEST_COUNT = {Dialect.TODAY: 499, Dialect.PREVIEW: 1000}
+
+# Faults beyond these say nothing new.
+MOST_FAULTS_TOLD = 10
+
+# Who asked by which program; only shown.
+LONGEST_INITIATOR = 100
+
+
+def routes(service: Service) -> list[Route]:
+    """Return the routes below both dialects' paths."""
+    api = _Deployments(service)
+    found = [Route("/api/orgs/{organization}/deployments", api.organization_page)]
+    for dialect, prefix in ((Dialect.PREVIEW, "/api/preview"), (Dialect.TODAY, "/api/stacks")):
+        base = prefix + "/{organization}/{project}/{stack}/deployments"
+        one = base + "/{deployment}"
+        logs = partial(api.logs, dialect)
+        found += [
+            Route(base, partial(api.create, dialect), methods=["POST"]),
+            Route(base, partial(api.page, dialect), methods=["GET"]),
+            Route(base + "/version/{version}", partial(api.get_version, dialect)),
+            Route(one, partial(api.get, dialect)),
+            Route(one + "/logs", logs),
+            Route(one + "/logs/", logs),
+            Route(one + "/cancel", api.cancel, methods=["POST"]),
+        ]
+    return found
+
+
+class _Deployments:
+    """The endpoints. All but the create are run in threads, since they wait for the disk."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def create(self, dialect: Dialect, request: Request) -> Response:
+        caller = await run_in_threadpool(caller_of, self._service, request)
+        stack = stack_of(request)
+        content = await read_body(request)
+        asked = _read_create(content, dialect)
+        initiator = request.headers.get("x-pulumi-deployment-initiator", "")
+        initiator = initiator[:LONGEST_INITIATOR] if initiator.isprintable() else ""
+        created = await run_in_threadpool(
+            self._service.deployments.create, caller, stack, asked, initiator
+        )
+        answer = {
+            "id": created.id,
+            "version": created.version,
+            "consoleUrl": created.console_url,
+        }
+        return JSONResponse(answer, HTTPStatus.ACCEPTED)
+
+    def get(self, dialect: Dialect, request: Request) -> Response:
+        caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
+        found = self._service.deployments.get(caller, stack_of(request), deployment_id)
+        return JSONResponse(deployment_to_json(found, dialect))
+
+    def get_version(self, dialect: Dialect, request: Request) -> Response:
+        caller, text = caller_of(self._service, request), request.path_params["version"]
+        if not text.isdecimal() or not 1 <= int(text[:20]) <= LARGEST_NUMBER:
+            raise AnswerError(404, f"deployment #{text[:20]} not found: versions count 1, 2, 3…")
+        found = self._service.deployments.get_version(caller, stack_of(request), int(text))
+        return JSONResponse(deployment_to_json(found, dialect))
+
+    def page(self, dialect: Dialect, request: Request) -> Response:
+        caller, stack = caller_of(self._service, request), stack_of(request)
+        query = _page_query(request, dialect, stack.organization, stack)
+        page = self._service.deployments.page(caller, query)
+        return JSONResponse(list_to_json(page.deployments, dialect, query.page_size, page.total))
+
+    def organization_page(self, request: Request) -> Response:
+        caller, organization = (
+            caller_of(self._service, request),
+            request.path_params["organization"],
+        )
+        query = _page_query(request, Dialect.TODAY, organization, None)
+        page = self._service.deployments.page(caller, query)
+        shown = list_to_json(page.deployments, Dialect.TODAY, query.page_size, page.total)
+        return JSONResponse(shown)
+
+    def logs(self, dialect: Dialect, request: Request) -> Response:
+        caller, stack = caller_of(self._service, request), stack_of(request)
+        deployment_id = request.path_params["deployment"]
+        query = request.query_params
+        if "step" not in query:
+            token = query.get("nextToken", "") or query.get("continuationToken", "")
+            return _log_answer(self._service.logs.follow(caller, stack, deployment_id, token))
+        # The preview API counts steps from 1, today's from 0.
+        first = 1 if dialect is Dialect.PREVIEW else 0
+        whole(request, "job", 0, (0, 0))
+        window = StepWindow(
+            step=whole(request, "step", first, (first, LARGEST_NUMBER)) - first,
+            offset=whole(request, "offset", 0, (0, LARGEST_NUMBER)),
+            count=whole(request, "count", 100, (1, LARGEST_COUNT[dialect])),
+        )
+        return _log_answer(self._service.logs.of_step(caller, stack, deployment_id, window))
+
+    def cancel(self, request: Request) -> Response:
+        caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
+        self._service.deployments.cancel(caller, stack_of(request), deployment_id)
+        return Response(status_code=HTTPStatus.OK)
+
+
+def _read_create(content: bytes, dialect: Dialect) -> DeploymentRequest[Secret]:
+    value = body.parse(content)
+    asked = request_from_json(value, wire_secret, dialect)
+    if not isinstance(asked, tuple):
+        return asked
+    told = [
+        f"{pointer_text(fault.pointer)}: {fault.message}" if fault.pointer else fault.message
+        for fault in asked[:MOST_FAULTS_TOLD]
+    ]
+    if len(asked) > MOST_FAULTS_TOLD:
+        told.append(f"and {len(asked) - MOST_FAULTS_TOLD} more")
+    raise AnswerError(400, "; ".join(told))
+
+
+def _page_query(
+    request: Request, dialect: Dialect, organization: str, stack: StackRef | None
+) -> PageQuery:
+    sort = request.query_params.get("sort") or "created"
+    if dialect is Dialect.TODAY and sort not in SORTS:
+        raise AnswerError(400, f"sort: {sort[:40]!r} is none of {', '.join(SORTS)}")
+    asc = request.query_params.get("asc", "false").lower()
+    if dialect is Dialect.TODAY and asc not in {"true", "false", "1", "0"}:
+        raise AnswerError(400, f"asc: {asc[:40]!r} is neither true nor false")
+    preview = dialect is Dialect.PREVIEW
+    return PageQuery(
+        organization=organization,
+        stack=stack,
+        page=whole(request, "page", 1, (1, LARGEST_NUMBER // LARGEST_PAGE)),
+        page_size=whole(request, "pageSize", 10, (1, LARGEST_PAGE)),
+        sort="created" if preview else sort,
+        # The preview API's lists have the oldest first, today's the newest.
+        ascending=preview or asc in {"true", "1"},
+    )
+
+
+def _log_answer(page: LogPage) -> Response:
+    answer: dict[str, object] = {"lines": log_lines_to_json(page.lines)}
+    if page.next_token is not None:
+        answer["nextToken"] = page.next_token
+    if page.next_offset is not None:
+        answer["nextOffset"] = page.next_offset
+    return JSONResponse(answer)

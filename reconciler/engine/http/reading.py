@@ -1,0 +1,62 @@
+"""What every route reads of a request: who asks, for which stack, with which body."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from reconciler.api.types import StackRef
+from reconciler.engine.http import body
+from reconciler.engine.service import AnswerError, Service
+from reconciler.engine.tokens import Caller
+
+__all__ = ["LARGEST_NUMBER", "caller_of", "check_names", "read_body", "stack_of", "whole"]
+
+_SCHEME = "token "
+
+# Beyond this no list and no log goes; SQLite's integers go further.
+LARGEST_NUMBER = 2**53
+
+
+def caller_of(service: Service, request: Request) -> Caller:
+    """Return who asks; 401 for a token that is missing, malformed, unknown or expired."""
+    header = request.headers.get("authorization", "")
+    token = header.removeprefix(_SCHEME).strip() if header.startswith(_SCHEME) else ""
+    caller = service.recognise(token) if token else None
+    if caller is None:
+        raise AnswerError(401, "give a valid token: `Authorization: token {token}`")
+    return caller
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the whole body of a request, within the limits."""
+    return await body.read(
+        request.stream(),
+        request.headers.get("content-length", ""),
+        request.headers.get("content-encoding", ""),
+    )
+
+
+def stack_of(request: Request) -> StackRef:
+    """Return the stack of the path; one with an impossible name does not exist."""
+    path = request.path_params
+    stack = StackRef(path["organization"], path["project"], path["stack"])
+    check_names(stack)
+    return stack
+
+
+def check_names(stack: StackRef) -> None:
+    """Answer 404 for a stack with an impossible name."""
+    if not all(map(StackRef.is_name, (stack.organization, stack.project, stack.stack))):
+        raise AnswerError(404, "not found")
+
+
+def whole(request: Request, name: str, default: int, bounds: tuple[int, int]) -> int:
+    """Read a whole number from the query; 400 where it is none or out of bounds."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    low, high = bounds
+    if text.isascii() and text.isdecimal() and low <= int(text[:20]) <= high:
+        return int(text)
+    wanted = f"{low}" if low == high else f"a whole number from {low} to {high}"
+    raise AnswerError(400, f"{name}: {text[:40]!r} is not {wanted}")

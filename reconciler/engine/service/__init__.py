@@ -1,0 +1,32 @@
+"""What callers can do with an engine, a module an area, a method each; no HTTP and no SQL.
+
+Whoever asks has been recognised; what they may not see does not exist for them. An
+`AnswerError` carries the status and the words that they are answered with.
+"""
+
+from __future__ import annotations
+
+from reconciler.engine.queue import Queue
+from reconciler.engine.service.deployments import Deployments, ListedPage
+from reconciler.engine.service.errors import AnswerError
+from reconciler.engine.service.logs import Logs, StepWindow
+from reconciler.engine.service.stacks import Stacks
+from reconciler.engine.tokens import Caller, Tokens
+from reconciler.engine.tools import Tools
+
+__all__ = ["AnswerError", "ListedPage", "Service", "StepWindow"]
+
+
+class Service:
+    """The use cases of one engine, by their areas. Any thread may call any method."""
+
+    def __init__(self, tools: Tools, queue: Queue, tokens: Tokens) -> None:
+        self.base_url = tools.base_url
+        self.deployments = Deployments(tools, queue)
+        self.logs = Logs(tools, self.deployments)
+        self.stacks = Stacks(tools)
+        self._tokens = tokens
+
+    def recognise(self, token: str) -> Caller | None:
+        """Return whose token it is, or None."""
+        return self._tokens.verify(token)

@@ -1,0 +1,133 @@
+"""Deployments, as callers make, see and end them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+
+from reconciler.api.types import (
+    Created,
+    Deployment,
+    DeploymentRequest,
+    Ending,
+    EndingKind,
+    JobStatus,
+    Secret,
+    StackRef,
+    User,
+)
+from reconciler.engine import steps, validation
+from reconciler.engine.model import CancelAsked, Event, Record, Withdrawn, deployment
+from reconciler.engine.queue import Queue
+from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
+from reconciler.engine.store import PageQuery
+from reconciler.engine.tokens import Caller
+from reconciler.engine.tools import Tools
+from reconciler.engine.validation import Policy, Refusal
+
+__all__ = ["Deployments", "ListedPage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPage:
+    """A page of deployments, and how many there are in all."""
+
+    deployments: tuple[Deployment, ...]
+    total: int
+
+
+class Deployments:
+    """Deployments, made, looked at and ended."""
+
+    def __init__(self, tools: Tools, queue: Queue) -> None:
+        self._tools = tools
+        self._queue = queue
+        self._policy = Policy(local_repositories=tools.config.local_repositories)
+
+    def create(
+        self, caller: Caller, stack: StackRef, request: DeploymentRequest[Secret], initiator: str
+    ) -> Created:
+        """Queue a deployment; one that carries a marker which the stack has is not made twice."""
+        may_deploy(caller, stack.organization)
+        accepted = validation.check(request, self._policy)
+        if isinstance(accepted, Refusal):
+            raise AnswerError(400, accepted.message)
+        deployment_id = str(uuid.uuid4())
+        now = self._tools.clock.now()
+
+        def make(version: int) -> tuple[Record, bytes]:
+            reserved = self._tools.reserved(stack, deployment_id, version)
+            record = Record(
+                id=deployment_id,
+                stack=stack,
+                version=version,
+                operation=accepted.request.operation,
+                created=now,
+                modified=now,
+                requested_by=User(name=caller.user, github_login=caller.user, email=caller.email),
+                initiator=initiator,
+                marker=accepted.marker,
+                environment=validation.shown_environment(accepted.request, reserved),
+                source=replace(accepted.request.source, auth=None),
+                steps=steps.initial_steps(accepted.request),
+            )
+            return record, self._tools.seal(accepted.request, deployment_id)
+
+        record, new = self._tools.store.deployments.create(stack, accepted.marker, make)
+        if new:
+            self._queue.wake()
+        url = self._tools.reserved(stack, record.id, record.version).build_url
+        return Created(id=record.id, version=record.version, console_url=url)
+
+    def find(self, caller: Caller, stack: StackRef, deployment_id: str) -> Record:
+        """Return the record of a deployment that the caller sees; 404 where there is none."""
+        may_see(caller, stack.organization)
+        record = self._tools.store.deployments.get(deployment_id)
+        if record is None or record.stack != stack:
+            raise AnswerError(404, f"deployment {deployment_id[:100]!r} of {stack} not found")
+        return record
+
+    def get(self, caller: Caller, stack: StackRef, deployment_id: str) -> Deployment:
+        """Return a deployment by its id."""
+        return self._deployment(self.find(caller, stack, deployment_id))
+
+    def get_version(self, caller: Caller, stack: StackRef, version: int) -> Deployment:
+        """Return a deployment by its version."""
+        may_see(caller, stack.organization)
+        record = self._tools.store.deployments.get_version(stack, version)
+        if record is None:
+            raise AnswerError(404, f"deployment #{version} of {stack} not found")
+        return self._deployment(record)
+
+    def page(self, caller: Caller, query: PageQuery) -> ListedPage:
+        """Return a page of a stack's or an organization's deployments."""
+        may_see(caller, query.organization)
+        records, total = self._tools.store.deployments.page(query)
+        return ListedPage(
+            deployments=tuple(deployment(record, 0) for record in records), total=total
+        )
+
+    def cancel(self, caller: Caller, stack: StackRef, deployment_id: str) -> None:
+        """Cancel a queued or running deployment; for an ended one there is nothing to cancel."""
+        may_deploy(caller, stack.organization)
+        self.find(caller, stack, deployment_id)
+        now = self._tools.clock.now()
+
+        def decide(record: Record) -> Event | None:
+            if record.status is JobStatus.NOT_STARTED:
+                message = "the deployment was canceled before it started"
+                return Withdrawn(now, Ending(kind=EndingKind.CANCELED, message=message))
+            return None if record.status.ended else CancelAsked(now)
+
+        _, event = self._tools.store.deployments.change(deployment_id, decide)
+        if event is None:
+            raise AnswerError(404, f"deployment {deployment_id} has ended: nothing to cancel")
+        if isinstance(event, CancelAsked):
+            self._queue.cancel(deployment_id)
+        self._queue.wake()
+
+    # ------------------------------------------------------------ inside
+
+    def _deployment(self, record: Record) -> Deployment:
+        info = self._tools.store.stacks.get(record.stack)
+        return deployment(record, record.version if info is None else info.latest_version)

@@ -1,0 +1,31 @@
+"""What callers are refused with."""
+
+from __future__ import annotations
+
+from reconciler.engine.tokens import Caller, Role
+from reconciler.errors import ReconcilerError
+
+__all__ = ["AnswerError", "may_deploy", "may_see"]
+
+
+class AnswerError(ReconcilerError):
+    """What was asked is not done: a status of 400 to 499, and why, for a person."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def may_see(caller: Caller, organization: str) -> None:
+    """Refuse those who may not read what the organization has."""
+    # The same words as for a thing that does not exist: nobody learns what others have.
+    if not caller.sees(organization):
+        raise AnswerError(404, "not found")
+
+
+def may_deploy(caller: Caller, organization: str) -> None:
+    """Refuse those who may not start and cancel what the organization has."""
+    may_see(caller, organization)
+    if caller.role is Role.READ:
+        raise AnswerError(403, "this token may only read; one with role deploy can do this")

@@ -1,0 +1,313 @@
+"""Deployments, a row each: their steps have no life of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from reconciler.api.types import (
+    Ending,
+    EndingKind,
+    GitSource,
+    JobStatus,
+    Operation,
+    ShownVariable,
+    StackRef,
+    Step,
+    StepStatus,
+    User,
+)
+from reconciler.engine.dispatch import Queued
+from reconciler.engine.model import Event, Record, advance
+from reconciler.engine.store.columns import (
+    METADATA,
+    is_stack,
+    microseconds,
+    moment,
+    stack_columns,
+    stack_values,
+)
+from reconciler.engine.store.database import Database
+from reconciler.engine.store.stacks import next_version
+
+__all__ = ["SORTS", "Deployments", "PageQuery"]
+
+# SQLite counts by itself only in a column that is called INTEGER.
+_SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+_deployments = sa.Table(
+    "deployments",
+    METADATA,
+    sa.Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    *stack_columns(),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    # Times are whole microseconds since 1970.
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("modified", sa.BigInteger, nullable=False),
+    sa.Column("started", sa.BigInteger, nullable=False),
+    sa.Column("last_updated", sa.BigInteger, nullable=False),
+    sa.Column("initiator", sa.Text, nullable=False),
+    sa.Column("marker", sa.Text),
+    sa.Column("cancel_asked", sa.Boolean, nullable=False),
+    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("steps", sa.Text, nullable=False),
+    sa.Column("ending_kind", sa.Text, nullable=False),
+    sa.Column("ending_message", sa.Text, nullable=False),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("organization", "project", "stack", "version"),
+    # NULLs differ from one another: only deployments with a marker are bound by it.
+    sa.UniqueConstraint("organization", "project", "stack", "marker"),
+    sa.Index("deployments_by_status", "status", "sequence"),
+    sa.Index("deployments_by_organization", "organization", "sequence"),
+    sqlite_autoincrement=True,
+)
+# What lists can be sorted by.
+SORTS = {
+    "created": _deployments.c.sequence,
+    "version": _deployments.c.version,
+    "modified": _deployments.c.modified,
+    "status": _deployments.c.status,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageQuery:
+    """Which page of which list, sorted by one of SORTS; `stack` None: the organization's."""
+
+    organization: str
+    stack: StackRef | None = None
+    page: int = 1
+    page_size: int = 10
+    sort: str = "created"
+    ascending: bool = False
+
+
+class Deployments:
+    """Deployments by their ids, and by their stacks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self, stack: StackRef, marker: str, make: Callable[[int], tuple[Record, bytes]]
+    ) -> tuple[Record, bool]:
+        """Add a deployment and return it and True.
+
+        `make` is given its version and returns it and its encrypted request. Where the stack
+        has one with this marker already, that one and False are returned.
+        """
+        with self._database.write() as connection:
+            if marker:
+                known = _one(
+                    connection, is_stack(_deployments, stack), _deployments.c.marker == marker
+                )
+                if known is not None:
+                    return known, False
+            version = next_version(connection, stack)
+            record, request = make(version)
+            values = _values(record) | {"request": request}
+            key = connection.execute(sa.insert(_deployments).values(values)).inserted_primary_key
+            return replace(record, sequence=0 if key is None else int(key[0])), True
+
+    def get(self, deployment_id: str) -> Record | None:
+        """Return a deployment by its id."""
+        with self._database.read() as connection:
+            return _one(connection, _deployments.c.id == deployment_id)
+
+    def get_version(self, stack: StackRef, version: int) -> Record | None:
+        """Return a stack's deployment by its version."""
+        with self._database.read() as connection:
+            return _one(
+                connection, is_stack(_deployments, stack), _deployments.c.version == version
+            )
+
+    def change(
+        self, deployment_id: str, decide: Callable[[Record], Event | None]
+    ) -> tuple[Record, Event | None]:
+        """Let `decide` look at a deployment and say what happens to it; LookupError if unknown.
+
+        Nobody else changes it in between. Returns the record afterwards, and the event.
+        """
+        with self._database.write() as connection:
+            record = _one(connection, _deployments.c.id == deployment_id)
+            if record is None:
+                raise LookupError(deployment_id)
+            event = decide(record)
+            if event is None:
+                return record, None
+            record = advance(record, event)
+            connection.execute(
+                sa.update(_deployments)
+                .where(_deployments.c.id == deployment_id)
+                .values(_changing_values(record))
+            )
+            return record, event
+
+    def apply(self, deployment_id: str, event: Event) -> Record:
+        """Record what happened to a deployment and return it as it is now."""
+        return self.change(deployment_id, lambda _: event)[0]
+
+    def request(self, deployment_id: str) -> bytes:
+        """Return the encrypted request; LookupError for an unknown deployment."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                sa.select(_deployments.c.request).where(_deployments.c.id == deployment_id)
+            ).scalar_one_or_none()
+        if found is None:
+            raise LookupError(deployment_id)
+        return bytes(found)
+
+    def queued(self) -> tuple[Queued, ...]:
+        """Return all queued deployments, in the order of their creates."""
+        c = _deployments.c
+        columns = (c.id, c.sequence, c.organization, c.project, c.stack, c.created)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(*columns)
+                .where(c.status == str(JobStatus.NOT_STARTED))
+                .order_by(c.sequence)
+            ).all()
+        return tuple(
+            Queued(
+                id=row.id,
+                sequence=row.sequence,
+                stack=StackRef(row.organization, row.project, row.stack),
+                created=moment(row.created),
+            )
+            for row in rows
+        )
+
+    def running(self) -> tuple[Record, ...]:
+        """Return all deployments that run, as far as the database knows."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                _select().where(_deployments.c.status == str(JobStatus.RUNNING))
+            ).all()
+        return tuple(map(_record, rows))
+
+    def page(self, query: PageQuery) -> tuple[tuple[Record, ...], int]:
+        """Return a page of a list, and how many there are in all."""
+        where = (
+            _deployments.c.organization == query.organization
+            if query.stack is None
+            else is_stack(_deployments, query.stack)
+        )
+        column = SORTS[query.sort]
+        tie = _deployments.c.sequence
+        order = (column, tie) if query.ascending else (column.desc(), tie.desc())
+        with self._database.read() as connection:
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(_deployments).where(where)
+            ).scalar_one()
+            rows = connection.execute(
+                _select()
+                .where(where)
+                .order_by(*order)
+                .limit(query.page_size)
+                .offset((query.page - 1) * query.page_size)
+            ).all()
+        return tuple(map(_record, rows)), int(total)
+
+
+def _select() -> sa.Select[Any]:
+    """Select records; the request is large and read by itself."""
+    return sa.select(*(c for c in _deployments.c if c.name != "request"))
+
+
+def _one(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Record | None:
+    row = connection.execute(_select().where(*where)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _values(record: Record) -> dict[str, object]:
+    user, source = record.requested_by, record.source
+    return (
+        stack_values(record.stack)
+        | {
+            "id": record.id,
+            "version": record.version,
+            "operation": str(record.operation),
+            "created": microseconds(record.created),
+            "initiator": record.initiator,
+            "marker": record.marker or None,
+            "shown": json.dumps(
+                {
+                    "user": [user.name, user.github_login, user.avatar_url, user.email],
+                    "source": [
+                        source.repo_url,
+                        source.branch,
+                        source.commit,
+                        source.tag,
+                        source.repo_dir,
+                    ],
+                    "environment": [[v.name, v.value, v.secret] for v in record.environment],
+                }
+            ),
+        }
+        | _changing_values(record)
+    )
+
+
+def _changing_values(record: Record) -> dict[str, object]:
+    ending = record.ending
+    return {
+        "status": str(record.status),
+        "modified": microseconds(record.modified),
+        "started": microseconds(record.started),
+        "last_updated": microseconds(record.last_updated),
+        "cancel_asked": record.cancel_asked,
+        "steps": json.dumps(
+            [
+                [s.name, str(s.status), microseconds(s.started), microseconds(s.last_updated)]
+                for s in record.steps
+            ]
+        ),
+        "ending_kind": "" if ending is None else str(ending.kind),
+        "ending_message": "" if ending is None else ending.message,
+    }
+
+
+def _record(row: sa.Row[Any]) -> Record:
+    shown = json.loads(row.shown)
+    name, login, avatar, email = shown["user"]
+    url, branch, commit, tag, repo_dir = shown["source"]
+    return Record(
+        id=row.id,
+        sequence=row.sequence,
+        stack=StackRef(row.organization, row.project, row.stack),
+        version=row.version,
+        operation=Operation(row.operation),
+        status=JobStatus(row.status),
+        created=moment(row.created),
+        modified=moment(row.modified),
+        requested_by=User(name=name, github_login=login, avatar_url=avatar, email=email),
+        initiator=row.initiator,
+        marker=row.marker or "",
+        environment=tuple(
+            ShownVariable(name=name, value=value, secret=secret)
+            for name, value, secret in shown["environment"]
+        ),
+        source=GitSource(repo_url=url, branch=branch, commit=commit, tag=tag, repo_dir=repo_dir),
+        started=moment(row.started),
+        last_updated=moment(row.last_updated),
+        steps=tuple(
+            Step(
+                name=name,
+                status=StepStatus(status),
+                started=moment(started),
+                last_updated=moment(updated),
+            )
+            for name, status, started, updated in json.loads(row.steps)
+        ),
+        cancel_asked=row.cancel_asked,
+        ending=Ending(kind=EndingKind(row.ending_kind), message=row.ending_message)
+        if row.ending_kind
+        else None,
+    )

@@ -1,0 +1,91 @@
+"""The stacks that an engine knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from reconciler.api.types import StackRef
+from reconciler.engine.store.columns import METADATA, is_stack, stack_columns, stack_values
+from reconciler.engine.store.database import Database
+
+__all__ = ["StackInfo", "Stacks", "next_version"]
+
+_stacks = sa.Table(
+    "stacks",
+    METADATA,
+    *stack_columns(primary_key=True),
+    sa.Column("latest_version", sa.Integer, nullable=False),
+    sa.Column("initialized", sa.Boolean, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackInfo:
+    """What the engine knows of a stack. `initialized`: its backend was seen to have it."""
+
+    latest_version: int
+    initialized: bool
+
+
+class Stacks:
+    """Stacks by their names."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, stack: StackRef) -> StackInfo | None:
+        """Return what is known of a stack."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(_stacks).where(is_stack(_stacks, stack))
+            ).one_or_none()
+        if row is None:
+            return None
+        return StackInfo(latest_version=row.latest_version, initialized=row.initialized)
+
+    def make(self, stack: StackRef) -> bool:
+        """Make a stack known; False where it was."""
+        with self._database.write() as connection:
+            if connection.execute(
+                sa.select(_stacks.c.stack).where(is_stack(_stacks, stack))
+            ).one_or_none():
+                return False
+            _insert(connection, stack, version=0)
+            return True
+
+    def mark_initialized(self, stack: StackRef) -> None:
+        """Remember that the backend has the stack: from now on it must."""
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(_stacks).where(is_stack(_stacks, stack)).values(initialized=True)
+            )
+
+    def organizations(self) -> tuple[str, ...]:
+        """Return the names of all organizations that have a stack."""
+        with self._database.read() as connection:
+            names = connection.execute(
+                sa.select(_stacks.c.organization).distinct().order_by(_stacks.c.organization)
+            ).scalars()
+            return tuple(str(name) for name in names)
+
+
+def next_version(connection: sa.Connection, stack: StackRef) -> int:
+    """Count one more deployment of a stack, within the caller's transaction."""
+    known = connection.execute(
+        sa.select(_stacks.c.latest_version).where(is_stack(_stacks, stack))
+    ).scalar_one_or_none()
+    version = 1 + (known or 0)
+    if known is None:
+        _insert(connection, stack, version)
+    else:
+        connection.execute(
+            sa.update(_stacks).where(is_stack(_stacks, stack)).values(latest_version=version)
+        )
+    return version
+
+
+def _insert(connection: sa.Connection, stack: StackRef, version: int) -> None:
+    values = stack_values(stack) | {"latest_version": version, "initialized": False}
+    connection.execute(sa.insert(_stacks).values(values))
