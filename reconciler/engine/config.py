@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-__all__ = ["EngineConfig", "Layout"]
+__all__ = ["EngineConfig", "Layout", "Limits"]
 
 # One deployment takes most of a processor while its program starts, and waits for a cloud
 # the rest of the time; two at once also keep one slow stack from stopping all others.
@@ -20,8 +20,27 @@ CANCEL_GRACE = timedelta(minutes=10)
 IDLE_EXIT = timedelta(seconds=10)
 
 
+# A program of pulumi's takes about 20 processes and 250 MB, one that builds things several
+# times that. The limits are for what has gone wild, and one deployment must not take a host.
+MOST_PROCESSES = 1024
+MOST_MEMORY_BYTES = 4 * 1024**3
+MOST_DISK_BYTES = 10 * 1024**3
+
+
 def _workers() -> int:
     return max(FEWEST_WORKERS, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What all programs of one deployment may use together; 0 is no limit.
+
+    `disk_bytes` counts the workspace. How strictly each is kept is the runner's to say.
+    """
+
+    processes: int = MOST_PROCESSES
+    memory_bytes: int = MOST_MEMORY_BYTES
+    disk_bytes: int = MOST_DISK_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +51,8 @@ class EngineConfig:
     `cancel_grace` is how long an interrupted operation may take to end by itself.
     `local_repositories` allows `file://` sources. `allow_write` are directories, besides its
     own, that deployments may change; `hide` are paths they are not to see, where the runner
-    can hide them. An `embedded` engine ends when it has had no user and
-    no work for `idle_exit`.
+    can hide them. `limits` hold for each deployment. An `embedded` engine ends when it has had
+    no user and no work for `idle_exit`.
     """
 
     data: Path
@@ -45,6 +64,7 @@ class EngineConfig:
     local_repositories: bool = False
     allow_write: tuple[Path, ...] = ()
     hide: tuple[Path, ...] = ()
+    limits: Limits = Limits()
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 

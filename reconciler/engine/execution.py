@@ -12,16 +12,28 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reconciler.api.types import Ending, EndingKind
+from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Secret
 from reconciler.engine import project, steps
 from reconciler.engine.logs import StepLog
 from reconciler.engine.model import Event, Record, StepFailed, StepSucceeded
-from reconciler.engine.runners.base import Command, Surroundings
+from reconciler.engine.runners.base import (
+    Command,
+    Image,
+    Inside,
+    Needs,
+    OnOutput,
+    Place,
+    PlaceError,
+    Process,
+    Surroundings,
+)
 from reconciler.engine.secrets_box import KeyFileError
 from reconciler.engine.source import checkout_commands
 from reconciler.engine.steps import PlannedStep, Programs, StepKind
@@ -109,10 +121,13 @@ class Execution:
             ),
             hidden=(tools.layout.data, *tools.config.hide),
         )
-        self._surroundings = surroundings
-        self._commands = CommandRun(tools.runner)
+        self._needs = Needs(
+            deployment_id=record.id, surroundings=surroundings, limits=tools.config.limits
+        )
+        self._commands = CommandRun()
         self._redactor = Redactor()
         self._exported: dict[str, str] = {}
+        self._closing = ExitStack()
 
     def stop(self, kind: StopKind) -> None:
         """Ask the run to end; returns at once."""
@@ -131,7 +146,8 @@ class Execution:
             self._record(StepFailed(self._tools.clock.now()))
 
     def clean(self) -> None:
-        """Delete the workspace."""
+        """Give the place up, and delete the workspace."""
+        self._closing.close()
         remove_workspace(self._workspace.root)
 
     def _walk_all(self) -> None:
@@ -159,7 +175,7 @@ class Execution:
         self._killed_by_signal = False
         try:
             succeeded = self._do(step, log)
-        except (StepError, project.ProjectError) as error:
+        except (StepError, PlaceError, project.ProjectError) as error:
             succeeded = False
             log.note(self._redactor.mask_text(str(error)))
         except Exception:  # noqa: BLE001 - whatever it was, the step has failed
@@ -198,33 +214,57 @@ class Execution:
         self._redactor = Redactor((*secret_values(self._request), token, self._passphrase))
         self._reserved = tools.reserved(record.stack, record.id, record.version).variables()
         self._reserved["PULUMI_ACCESS_TOKEN"] = token
-        cli = tools.find_pulumi()
-        if not isinstance(cli, PulumiCli):
-            raise StepError(cli)
-        self._programs = Programs(pulumi=str(cli.program), shell=tools.shell)
         self._workspace.make(tools.layout.plugins(record.stack.organization))
         self._backend.make()
+        runner = tools.runners.of(_image(self._request))
+        needs = replace(self._needs, image=_image(self._request))
+        self._place = place = runner.open(needs)
+        self._closing.callback(place.close)
+        if self._into(log, "the executor", place.prepare) != 0:
+            return False
+        inside = place.inside or self._of_host(runner.name)
+        self._programs = Programs(pulumi=inside.pulumi, shell=inside.shell)
         home = steps.Home(
             home=self._workspace.home,
             temporary=self._workspace.temporary,
             pulumi_home=self._workspace.pulumi_home,
         )
-        self._base = steps.base_environment(
-            tools.environment, home, before=str(cli.directory), after=tools.python_directory
+        self._host_base = steps.base_environment(
+            tools.environment, home, before="", after=tools.python_directory
         )
         # By its id, whatever is left of a deployment is found after the engine was lost.
-        self._base["PULUMI_CI_BUILD_ID"] = record.id
-        log.note(f"Using pulumi {cli.version} of this host, with the {tools.runner.name} runner")
+        self._host_base["PULUMI_CI_BUILD_ID"] = record.id
+        self._base = self._host_base | {"PATH": inside.path}
+        if place.inside is not None:
+            self._base = steps.without_host_files(self._base)
+        log.note(f"Using pulumi {inside.version} {inside.described}")
         return True
+
+    def _of_host(self, runner: str) -> Inside:
+        """Return the programs of this host."""
+        cli = self._tools.find_pulumi()
+        if not isinstance(cli, PulumiCli):
+            raise StepError(cli)
+        path = steps.host_path(
+            self._tools.environment, str(cli.directory), self._tools.python_directory
+        )
+        return Inside(
+            pulumi=str(cli.program),
+            version=cli.version,
+            shell=self._tools.shell,
+            path=path,
+            described=f"of this host, with the {runner} runner",
+        )
 
     def _get_source(self, log: StepLog) -> bool:
         source = self._request.source
-        around = self._with_repository(source.repo_url)
-        commands = checkout_commands(source, self._workspace.source, self._base)
-        if self._run(steps.in_one_shell(commands), log, around) != 0:
+        host = self._tools.runners.host.open(self._with_repository(source.repo_url))
+        commands = checkout_commands(source, self._workspace.source, self._host_base)
+        if self._run(steps.in_one_shell(commands), log, host) != 0:
             return False
         commit = project.head_commit(self._workspace.source)
         project.check(self._directory(), self.record.stack.project)
+        self._place.send(self._workspace.source)
         if commit:
             log.note(f"Commit: {commit}")
         log.note(self._redactor.mask_text(f"Successfully cloned: {source.repo_url}"))
@@ -233,9 +273,12 @@ class Execution:
     def _pre_run(self, text: str, log: StepLog) -> bool:
         directory = self._directory()
         project.empty_pulumi_env(directory)
+        exchanged = directory / project.PULUMI_ENV
+        self._place.send(exchanged)
         command = steps.pre_run_command(self._programs, text, directory, self._see())
         if not self._succeeds(command, log):
             return False
+        self._place.fetch(exchanged)
         # The command may have moved the directory away, or put a link in its place.
         content = project.read_pulumi_env(self._directory())
         exported = steps.parse_pulumi_env(content)
@@ -269,7 +312,7 @@ class Execution:
         target = (self.record.operation, stack)
         command = steps.operation_command(self._programs, target, directory, environment)
         locked_before = bool(self._backend.locks(stack))
-        code = self._run(command, log, self._surroundings, gentle=True)
+        code = self._run(command, log, self._place, gentle=True)
         if code and not locked_before and self._backend.locks(stack):
             # Whoever held it is gone with the process tree, and this stack runs once at a time.
             free = steps.cancel_command(self._programs, stack, directory, environment)
@@ -296,40 +339,53 @@ class Execution:
         )
 
     def _succeeds(self, command: Command, log: StepLog) -> bool:
-        return self._run(command, log, self._surroundings) == 0
+        return self._run(command, log, self._place) == 0
 
-    def _with_repository(self, url: str) -> Surroundings:
-        """Return surroundings in which a local repository is seen, wherever it lies.
+    def _with_repository(self, url: str) -> Needs:
+        """Return needs by which a local repository is seen, wherever it lies.
 
-        Only git runs in them, and it changes nothing there.
+        Only git runs so, and it changes nothing there.
         """
         path = Path(url.removeprefix("file://"))
         if not url.startswith("file://") or not path.is_dir():
-            return self._surroundings
-        return replace(self._surroundings, writable=(*self._surroundings.writable, path))
+            return self._needs
+        around = self._needs.surroundings
+        around = replace(around, writable=(*around.writable, path))
+        return replace(self._needs, surroundings=around)
 
     def _run(
-        self, command: Command, log: StepLog, around: Surroundings, *, gentle: bool = False
+        self, command: Command, log: StepLog, place: Place, *, gentle: bool = False
     ) -> int | None:
         """Run a command into the log; None where it was not started, as a stop was asked."""
+        name = Path(command.argv[0]).name
+        return self._into(log, name, partial(place.start, command), gentle=gentle)
+
+    def _into(
+        self,
+        log: StepLog,
+        name: str,
+        start: Callable[[OnOutput], Process],
+        *,
+        gentle: bool = False,
+    ) -> int | None:
+        """Do as `_run` with what is started."""
         redactor = self._redactor
 
         def on_output(output: bytes) -> None:
             log.write(redactor.feed(output))
 
         try:
-            code = self._commands.run(command, around, on_output, gentle=gentle)
+            code = self._commands.run(partial(start, on_output), gentle=gentle)
         except OSError as error:
-            name = Path(command.argv[0]).name
             raise StepError(f"{name} cannot be started: {error.strerror}") from error
         log.write(redactor.flush())
         log.end_line()
         if code and self._commands.asked is None:
-            log.note(_exit_text(Path(command.argv[0]).name, code))
+            log.note(_exit_text(name, code))
         return code
 
     def _free(self, command: Command, log: StepLog) -> None:
-        freed = free_lock(self._tools, self._surroundings, command)
+        freed = free_lock(self._place, command)
         log.note("the stack's lock was freed" if freed else "the stack's lock could not be freed")
 
     def _ending(self, kind: StepKind) -> Ending | None:
@@ -377,10 +433,10 @@ class Execution:
                 return
 
 
-def free_lock(tools: Tools, surroundings: Surroundings, command: Command) -> bool:
+def free_lock(place: Place, command: Command) -> bool:
     """Run `pulumi cancel`, and return whether it did it."""
     try:
-        process = tools.runner.start(command, surroundings, lambda _: None)
+        process = place.start(command, lambda _: None)
     except OSError:
         return False
     code = process.wait(FREE_LOCK_LIMIT_S)
@@ -405,6 +461,18 @@ def remove_workspace(root: Path) -> None:
 
     if root.exists():
         shutil.rmtree(root, onerror=make_writable)
+
+
+def _image(request: DeploymentRequest[Secret]) -> Image:
+    """Return the image the request asks for. A line end behind a value came with its file."""
+    auth = request.image_credentials
+    if auth is None:
+        return Image(reference=request.executor_image)
+    user, password = (
+        (value if isinstance(value, str) else value.value).rstrip("\r\n")
+        for value in (auth.user_name, auth.password)
+    )
+    return Image(reference=request.executor_image, user_name=user, password=password)
 
 
 def _exit_text(program: str, code: int) -> str:

@@ -17,6 +17,7 @@ import yaml
 from reconciler.engine.steps import LARGEST_PULUMI_ENV_BYTES
 
 __all__ = [
+    "PULUMI_ENV",
     "ProjectError",
     "check",
     "empty_pulumi_env",
@@ -32,7 +33,7 @@ _LARGEST_REF_BYTES = 4096
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 _PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml")
-_PULUMI_ENV = "PULUMI_ENV"
+PULUMI_ENV = "PULUMI_ENV"
 
 
 class ProjectError(Exception):
@@ -94,22 +95,22 @@ def head_commit(clone: Path) -> str:
 
 def empty_pulumi_env(directory: Path) -> None:
     """Make PULUMI_ENV an empty file, whatever stands there."""
-    path = directory / _PULUMI_ENV
+    path = directory / PULUMI_ENV
     try:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
-        raise ProjectError(f"{_PULUMI_ENV} cannot be made: {error.strerror}") from None
+        raise ProjectError(f"{PULUMI_ENV} cannot be made: {error.strerror}") from None
 
 
 def read_pulumi_env(directory: Path) -> str:
     """Return what a command wrote to PULUMI_ENV; a removed one is empty."""
-    content = _read_inside(directory / _PULUMI_ENV, LARGEST_PULUMI_ENV_BYTES)
+    content = _read_inside(directory / PULUMI_ENV, LARGEST_PULUMI_ENV_BYTES)
     try:
         return "" if content is None else content.decode()
     except UnicodeDecodeError:
-        raise ProjectError(f"{_PULUMI_ENV} is not UTF-8 text") from None
+        raise ProjectError(f"{PULUMI_ENV} is not UTF-8 text") from None
 
 
 def _read_inside(path: Path, limit: int) -> bytes | None:

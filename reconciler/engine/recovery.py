@@ -8,13 +8,12 @@ does no harm, since the next start finds it running still.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from reconciler.api.types import Ending, EndingKind
 from reconciler.engine import steps
 from reconciler.engine.execution import free_lock, remove_workspace
 from reconciler.engine.model import Record, StepFailed, running_step
-from reconciler.engine.runners.base import Surroundings
+from reconciler.engine.runners.base import Needs, Surroundings
 from reconciler.engine.steps import Programs
 from reconciler.engine.tools import Tools
 from reconciler.pulumi_cli import PulumiCli
@@ -23,19 +22,16 @@ __all__ = ["settle"]
 
 _log = logging.getLogger(__name__)
 
-# Ends all processes of a deployment, by its id, and returns how many there were.
-EndStrays = Callable[[str], int]
-
 _PENDING = (
     "pending operations may exist: look at what it was changing, then refresh the stack, "
     "which clears them"
 )
 
 
-def settle(tools: Tools, end_strays: EndStrays) -> None:
+def settle(tools: Tools) -> None:
     """Settle every deployment that was running, and delete all workspaces."""
     for record in tools.store.deployments.running():
-        ended = end_strays(record.id)
+        ended = tools.runners.end_strays(record.id)
         freed = record.in_operation and _free_own_lock(tools, record)
         ending = _ending(record)
         position = running_step(record)
@@ -99,4 +95,5 @@ def _free_own_lock(tools: Tools, record: Record) -> bool:
         writable=(backend.directory,),
         hidden=(tools.layout.data, *tools.config.hide),
     )
-    return free_lock(tools, surroundings, command)
+    place = tools.runners.host.open(Needs(deployment_id=record.id, surroundings=surroundings))
+    return free_lock(place, command)

@@ -30,7 +30,7 @@ from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.http.app import build_app
 from reconciler.engine.logs import LogStore
 from reconciler.engine.queue import Queue
-from reconciler.engine.runners.choose import choose, end_strays
+from reconciler.engine.runners.choose import choose
 from reconciler.engine.secrets_box import SecretBox, open_box
 from reconciler.engine.service import Service
 from reconciler.engine.store import Store
@@ -102,7 +102,7 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             host, port = config.host, listener.getsockname()[1]
             shown_host = f"[{host}]" if ":" in host else host
             tools = _tools(config, store, f"http://{shown_host}:{port}")
-            recovery.settle(tools, end_strays)
+            recovery.settle(tools)
             queue = Queue(tools)
             tokens = Tokens(store, tools.clock)
             app = build_app(Service(tools, queue, tokens))
@@ -138,7 +138,7 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         logs=LogStore(layout.logs, time.time_ns),
         box=_open_box(layout.key, store),
         clock=SystemClock(),
-        runner=choose(config.runner),
+        runners=choose(config.runner),
         environment=dict(os.environ),
         shell=shutil.which("bash") or shutil.which("sh") or "/bin/sh",
         python_directory=str(Path(sys.executable).parent),

@@ -32,6 +32,7 @@ __all__ = [
     "build",
     "cancel_command",
     "header",
+    "host_path",
     "in_one_shell",
     "initial_steps",
     "install_command",
@@ -40,6 +41,7 @@ __all__ = [
     "pre_run_command",
     "program_environment",
     "stack_init_command",
+    "without_host_files",
 ]
 
 # The only variables of the engine's own that a deployment sees: how to find programs, speak
@@ -142,13 +144,27 @@ def base_environment(
     are put around its PATH: pulumi's, and the one of the engine's Python.
     """
     passed = {name: value for name, value in engine.items() if PASSED_ON.match(name)}
-    path = passed.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
     return passed | {
-        "PATH": f"{before}:{path}:{after}",
+        "PATH": host_path(engine, before, after),
         "HOME": str(home.home),
         "TMPDIR": str(home.temporary),
         "PULUMI_HOME": str(home.pulumi_home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+
+def host_path(engine: Mapping[str, str], before: str, after: str) -> str:
+    """Return the engine's own PATH with a directory before it and one after it; empty: none."""
+    path = engine.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+    return ":".join(part for part in (before, path, after) if part)
+
+
+def without_host_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that mean something where the host's files are not."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in {"SSL_CERT_FILE", "SSL_CERT_DIR"}
     }
 
 

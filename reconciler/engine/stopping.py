@@ -8,10 +8,11 @@ when that takes too long.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconciler.engine.runners.base import Command, OnOutput, Process, Runner, Surroundings
+from reconciler.engine.runners.base import Process
 
 __all__ = ["CommandRun", "Patience", "StopKind"]
 
@@ -34,8 +35,7 @@ class Patience:
 class CommandRun:
     """Runs commands for one thread, while any other may ask to stop. Once asked, none starts."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked: StopKind | None = None
         self._process: Process | None = None
@@ -53,15 +53,8 @@ class CommandRun:
         """Whether a gentle command was not waited for to the end, so that it left work undone."""
         return self._cut_off
 
-    def run(
-        self,
-        command: Command,
-        surroundings: Surroundings,
-        on_output: OnOutput,
-        *,
-        gentle: bool = False,
-    ) -> int | None:
-        """Run a command to its end and return its exit code; None where it was not started.
+    def run(self, start: Callable[[], Process], *, gentle: bool = False) -> int | None:
+        """Run what is started to its end and return its exit code; None where it was not started.
 
         OSError where it cannot be started.
         """
@@ -69,7 +62,7 @@ class CommandRun:
             if self._asked is not None:
                 return None
             self._ended.clear()
-            self._process = self._runner.start(command, surroundings, on_output)
+            self._process = start()
             self._gentle = gentle
         code = None
         while code is None:

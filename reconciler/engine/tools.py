@@ -14,7 +14,7 @@ from reconciler.clock import Clock
 from reconciler.engine.backend import Backend
 from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.logs import LogStore
-from reconciler.engine.runners.base import Runner
+from reconciler.engine.runners.choose import Runners
 from reconciler.engine.secrets_box import KeyFileError, SecretBox
 from reconciler.engine.store import Store
 from reconciler.engine.validation import Reserved
@@ -41,7 +41,7 @@ class Tools:
     logs: LogStore
     box: SecretBox
     clock: Clock
-    runner: Runner
+    runners: Runners
     environment: Mapping[str, str] = field(repr=False)
     shell: str
     python_directory: str

@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.engine.runners.base import Command, OnOutput, Process, Runner, Surroundings
+from reconciler.engine.runners.base import (
+    Command,
+    Needs,
+    OnOutput,
+    Place,
+    Process,
+    Runner,
+    Surroundings,
+)
 
 __all__ = ["LIMIT_S", "World", "eventually", "left", "nothing"]
 
@@ -51,6 +59,8 @@ class World:
         self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
         self.writable: tuple[Path, ...] = ()
         self.hidden: tuple[Path, ...] = ()
+        self.deployment_id = root.name
+        self._places: list[tuple[Needs, Place]] = []
         self._pieces: list[bytes] = []
 
     @property
@@ -58,14 +68,30 @@ class World:
         """What the last command has printed so far."""
         return b"".join(self._pieces)
 
-    def start(self, *argv: str, on_output: OnOutput | None = None) -> Process:
-        """Start a command in the workspace; its output is kept, or given to `on_output`."""
-        self._pieces = []
-        command = Command(argv=argv, cwd=self.workspace, environment=self.environment)
+    def place(self) -> Place:
+        """Return the place for what is set here, ready; the same one while that is the same."""
         surroundings = Surroundings(
             workspace=self.workspace, writable=self.writable, hidden=self.hidden
         )
-        return self.runner.start(command, surroundings, on_output or self._pieces.append)
+        needs = Needs(deployment_id=self.deployment_id, surroundings=surroundings)
+        if not self._places or self._places[-1][0] != needs:
+            place = self.runner.open(needs)
+            self._places.append((needs, place))
+            self._pieces = []
+            assert place.prepare(self._pieces.append).wait(LIMIT_S) == 0, self.output.decode()
+        return self._places[-1][1]
+
+    def close(self) -> None:
+        """Give up all places."""
+        for _, place in self._places:
+            place.close()
+
+    def start(self, *argv: str, on_output: OnOutput | None = None) -> Process:
+        """Start a command in the workspace; its output is kept, or given to `on_output`."""
+        place = self.place()
+        self._pieces = []
+        command = Command(argv=argv, cwd=self.workspace, environment=self.environment)
+        return place.start(command, on_output or self._pieces.append)
 
     def run(self, *argv: str) -> int:
         """Run a command to its end."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.engine.runners.choose import RUNNERS, choose, end_strays
+from reconciler.engine.runners.choose import RUNNERS, choose
+from reconciler.engine.runners.strays import end_strays
 from reconciler.errors import ReconcilerError, UsageError
 from tests.runners.processes import LIMIT_S, World, eventually, left
 
@@ -16,12 +17,12 @@ pytestmark = pytest.mark.real
 @pytest.mark.parametrize("name", RUNNERS)
 def test_a_runner_is_chosen_by_its_name(name: str) -> None:
     """What is named is what one gets."""
-    assert choose(name).name == name
+    assert choose(name).usual.name == name
 
 
 def test_without_a_name_the_sandbox_is_chosen_where_it_works() -> None:
     """The safe one is the default."""
-    assert choose(None).name == "bubblewrap"
+    assert choose(None).usual.name == "bubblewrap"
 
 
 def test_without_a_sandbox_the_weaker_one_is_chosen_aloud(
@@ -29,7 +30,7 @@ def test_without_a_sandbox_the_weaker_one_is_chosen_aloud(
 ) -> None:
     """Nobody runs without a sandbox and is not told."""
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert choose(None).name == "process"
+    assert choose(None).usual.name == "process"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "programs you trust" in caplog.text
 
@@ -80,7 +81,7 @@ def test_strays_of_others_are_left_alone(tmp_path: Path) -> None:
 def test_an_engine_inside_a_deployment_does_not_end_itself() -> None:
     """A nested engine that has the very id spares itself and what it descends from."""
     program = (
-        "from reconciler.engine.runners.choose import end_strays\n"
+        "from reconciler.engine.runners.strays import end_strays\n"
         "print(end_strays('outer'), flush=True)\n"
     )
     ended = subprocess.run(
@@ -96,7 +97,7 @@ def test_an_engine_inside_a_deployment_does_not_end_itself() -> None:
 @pytest.mark.parametrize("name", RUNNERS)
 def test_strays_of_a_running_command_are_ended(name: str, tmp_path: Path) -> None:
     """Also while its engine lives: the command reads as killed."""
-    world = World(choose(name), tmp_path)
+    world = World(choose(name).usual, tmp_path)
     token = f"running-{os.getpid()}-{tmp_path.name}"
     world.environment["PULUMI_CI_BUILD_ID"] = token
     process = world.start("sh", "-c", f"echo ready; sleep 1000; : {token}")

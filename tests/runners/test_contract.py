@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import pytest
 
 from reconciler.engine.runners.base import Process, Runner
 from reconciler.engine.runners.bubblewrap import BubblewrapRunner
-from reconciler.engine.runners.choose import end_strays
 from reconciler.engine.runners.process import ProcessRunner
 from reconciler.engine.runners.supervisor import processes
 from tests.runners.processes import LIMIT_S, World, eventually, left, nothing
@@ -27,9 +26,11 @@ RUNNERS: dict[str, Callable[[], Runner]] = {
 
 
 @pytest.fixture(params=RUNNERS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Each runner in its turn."""
-    return World(RUNNERS[request.param](), tmp_path)
+    world = World(RUNNERS[request.param](), tmp_path)
+    yield world
+    world.close()
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ def test_a_tree_ends_with_the_engine(world: World, token: str, tmp_path: Path) -
         "import sys\nfrom pathlib import Path\n"
         "from tests.runners.processes import World\n"
         "from reconciler.engine.runners.choose import choose\n"
-        "world = World(choose(sys.argv[1]), Path(sys.argv[2]))\n"
+        "world = World(choose(sys.argv[1]).usual, Path(sys.argv[2]))\n"
         "world.environment['PULUMI_CI_BUILD_ID'] = sys.argv[4]\n"
         "world.start(sys.executable, '-c', sys.argv[3], sys.argv[4], 'stay').wait()\n"
     )
@@ -276,7 +277,7 @@ def test_a_tree_ends_with_the_engine(world: World, token: str, tmp_path: Path) -
     eventually(lambda: len(list((inside / "workspace").glob("ready-*"))) == 5, "the tree")
     parent.kill()
     parent.wait(LIMIT_S)
-    end_strays(token)
+    world.runner.end_strays(token)
     eventually(lambda: left(token) == [], "the tree has gone")
 
 

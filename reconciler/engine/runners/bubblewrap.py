@@ -13,8 +13,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.engine.runners.base import Command, OnOutput, Process, Surroundings
+from reconciler.engine.runners.base import (
+    Command,
+    Needs,
+    OnOutput,
+    Place,
+    Process,
+    Surroundings,
+)
+from reconciler.engine.runners.host import HostPlace
 from reconciler.engine.runners.process import program_path, start_supervised
+from reconciler.engine.runners.strays import end_strays
 
 __all__ = ["PRIVATE_TMP", "BubblewrapRunner"]
 
@@ -73,11 +82,20 @@ class BubblewrapRunner:
             return False
         return ended.returncode == 0
 
-    def start(self, command: Command, surroundings: Surroundings, on_output: OnOutput) -> Process:
+    def open(self, needs: Needs) -> Place:
+        """Return a place."""
+        return HostPlace(needs, self._start)
+
+    def end_strays(self, deployment_id: str) -> int:
+        """End what a lost engine has left of a deployment, and return how many there were."""
+        return end_strays(deployment_id)
+
+    def _start(self, command: Command, needs: Needs, on_output: OnOutput) -> Process:
         """Start the command; OSError where it cannot be started.
 
         A writable directory that is not there is made, as one cannot be bound otherwise.
         """
+        surroundings = needs.surroundings
         program = program_path(command)
         for path in surroundings.writable:
             if not path.exists():

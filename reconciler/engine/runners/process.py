@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.engine.runners import supervisor
-from reconciler.engine.runners.base import Command, OnOutput, Process, Surroundings
-from reconciler.engine.runners.strays import BUILD_ID, SUPERVISES, end_processes
+from reconciler.engine.runners.base import Command, Needs, OnOutput, Place, Process
+from reconciler.engine.runners.host import HostPlace
+from reconciler.engine.runners.strays import BUILD_ID, SUPERVISES, end_processes, end_strays
 
 __all__ = ["ProcessRunner", "start_supervised"]
 
@@ -44,9 +45,16 @@ class ProcessRunner:
     def __init__(self) -> None:
         self.name = "process"
 
-    def start(self, command: Command, surroundings: Surroundings, on_output: OnOutput) -> Process:
-        """Start the command; OSError where it cannot be started."""
-        del surroundings  # nothing is hidden here, and everything is as writable as it is
+    def open(self, needs: Needs) -> Place:
+        """Return a place."""
+        return HostPlace(needs, self._start)
+
+    def end_strays(self, deployment_id: str) -> int:
+        """End what a lost engine has left of a deployment, and return how many there were."""
+        return end_strays(deployment_id)
+
+    def _start(self, command: Command, needs: Needs, on_output: OnOutput) -> Process:
+        del needs  # nothing is hidden here, and everything is as writable as it is
         argv = (program_path(command), *command.argv[1:])
         return start_supervised(command, argv, on_output)
 

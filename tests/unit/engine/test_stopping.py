@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from reconciler.engine.runners.base import Command, OnOutput, Process, Surroundings
+from reconciler.engine.runners.base import Process
 from reconciler.engine.stopping import CommandRun, Patience, StopKind
 
-COMMAND = Command(argv=("pulumi",), cwd=Path("/"), environment={})
-AROUND = Surroundings(workspace=Path("/"))
 NONE = Patience(first_s=0.0, second_s=0.0)
 SHORT = Patience(first_s=0.0, second_s=60.0)
 LONG = Patience(first_s=60.0, second_s=60.0)
@@ -51,17 +48,13 @@ class Obstinate:
 
 
 class OneProcess:
-    """A runner that has one process to start."""
-
-    name = "one"
+    """What has one process to start."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.started = threading.Event()
 
-    def start(self, command: Command, surroundings: Surroundings, on_output: OnOutput) -> Process:
-        assert (command, surroundings) == (COMMAND, AROUND)
-        on_output(b"started\n")
+    def start(self) -> Process:
         self.started.set()
         return self.process
 
@@ -70,14 +63,12 @@ def run_and_stop(
     process: Obstinate, *, stop: Callable[[CommandRun], None], gentle: bool = True
 ) -> tuple[int | None, CommandRun]:
     """Run the process in a thread, stop it as told, and return its exit code."""
-    runner = OneProcess(process)
-    commands = CommandRun(runner)
+    one = OneProcess(process)
+    commands = CommandRun()
     codes: list[int | None] = []
-    thread = threading.Thread(
-        target=lambda: codes.append(commands.run(COMMAND, AROUND, lambda _: None, gentle=gentle))
-    )
+    thread = threading.Thread(target=lambda: codes.append(commands.run(one.start, gentle=gentle)))
     thread.start()
-    assert runner.started.wait(LIMIT_S)
+    assert one.started.wait(LIMIT_S)
     stop(commands)
     thread.join(LIMIT_S)
     assert codes
@@ -148,8 +139,8 @@ def test_an_ending_engine_shortens_the_patience_of_a_cancel() -> None:
 
 def test_nothing_starts_after_a_stop() -> None:
     """Once asked to stop, no further command is started."""
-    runner = OneProcess(Obstinate(1))
-    commands = CommandRun(runner)
+    one = OneProcess(Obstinate(1))
+    commands = CommandRun()
     commands.stop(StopKind.SHUTDOWN, LONG)
-    assert commands.run(COMMAND, AROUND, lambda _: None) is None
-    assert not runner.started.is_set()
+    assert commands.run(one.start) is None
+    assert not one.started.is_set()
