@@ -37,6 +37,7 @@ ROUTES = [
     ("GET", "/api/orgs/acme/deployments"),
     ("GET", "/api/stacks/acme/web/guarded"),
     ("POST", "/api/stacks/acme/web"),
+    ("GET", "/api/openapi/pulumi-spec.json"),
     ("GET", "/api/user"),
     ("GET", "/api/user/organizations/default"),
     ("GET", "/api/capabilities"),
@@ -213,3 +214,12 @@ def test_the_cli_s_own_body_is_taken(api: Api, stack: str, repository: Path) -> 
     ended = api.ended(stack, answer.json()["id"])
     assert ended["status"] == "succeeded"
     assert ended["initiator"] == "automation-api"
+
+
+def test_a_method_that_is_not_served_names_those_that_are(api: Api) -> None:
+    """405 says in Allow which methods the address has, over all of its routes."""
+    path = f"{api.url}/api/stacks/acme/web/dev/deployments"
+    answer = api.session.delete(path, timeout=LIMIT_S)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "GET, HEAD, POST"
+    assert answer.json() == {"code": 405, "message": "this address is for GET and HEAD and POST"}

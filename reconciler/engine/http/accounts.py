@@ -6,11 +6,57 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from reconciler.engine.http.document import TEXT, Operation, listed, record
 from reconciler.engine.http.reading import caller_of
 from reconciler.engine.service import Service
 from reconciler.engine.tokens import EVERY_ORGANIZATION
 
-__all__ = ["routes"]
+__all__ = ["OPERATIONS", "routes"]
+
+_ORGANIZATIONS = listed(record({"githubLogin": TEXT, "name": TEXT, "avatarUrl": TEXT}))
+
+OPERATIONS = (
+    Operation(
+        id="GetCurrentUser",
+        method="GET",
+        path="/api/user",
+        tag="Users",
+        about="Whose the token is, and the organizations it sees",
+        answers={
+            200: record(
+                {
+                    **dict.fromkeys(("id", "githubLogin", "name", "email", "avatarUrl"), TEXT),
+                    "organizations": _ORGANIZATIONS,
+                    "identities": listed(TEXT),
+                }
+            )
+        },
+    ),
+    Operation(
+        id="GetDefaultOrganization",
+        method="GET",
+        path="/api/user/organizations/default",
+        tag="Users",
+        about="The token's organization; empty for one of all",
+        answers={200: record({"GitHubLogin": TEXT})},
+    ),
+    Operation(
+        id="Capabilities",
+        method="GET",
+        path="/api/capabilities",
+        tag="Engine",
+        about="What a client of Pulumi's state service may use: nothing",
+        answers={200: record({"capabilities": listed({"type": "object"})})},
+    ),
+    Operation(
+        id="GetCLIVersionInfo",
+        method="GET",
+        path="/api/cli/version",
+        tag="Engine",
+        about="Which Pulumi CLI is asked for: none",
+        answers={200: record({"latestVersion": TEXT, "oldestWithoutWarning": TEXT})},
+    ),
+)
 
 
 def routes(service: Service) -> list[Route]:

@@ -33,10 +33,24 @@ async def _not_durable(_: Request, error: Exception) -> Response:
     return _error(503, "the engine cannot write to its disk; nothing was done, try again later")
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _error(error.status_code, str(error.detail))
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        return _error(error.status_code, str(error.detail))
+    allowed = _methods(request)
+    answer = _error(error.status_code, f"this address is for {' and '.join(allowed)}")
+    answer.headers["Allow"] = ", ".join(allowed)
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes of this address; a method has a route of its own."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.path_regex.match(request.url.path):
+            methods |= route.methods
+    return sorted(methods)
 
 
 async def _broken(_: Request, error: Exception) -> Response:

@@ -7,17 +7,36 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from reconciler.engine.http import accounts, deployments, stacks
+from reconciler.engine.http import accounts, deployments, openapi, stacks
 from reconciler.engine.http.answers import EXCEPTION_HANDLERS
+from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.service import Service
 
-__all__ = ["build_app"]
+__all__ = ["OPERATIONS", "build_app"]
+
+# All that is served, for the document: an entry for each method of each route.
+OPERATIONS = (
+    Operation(
+        id="GetHealth",
+        method="GET",
+        path="/healthz",
+        tag="Engine",
+        about="Whether the engine answers",
+        answers={200: record({"status": one_of("ok")})},
+        public=True,
+    ),
+    *openapi.OPERATIONS,
+    *accounts.OPERATIONS,
+    *stacks.OPERATIONS,
+    *deployments.OPERATIONS,
+)
 
 
 def build_app(service: Service) -> Starlette:
     """Return the application that serves both dialects."""
     routes = [
         Route("/healthz", _health, methods=["GET"]),
+        *openapi.routes(service, OPERATIONS),
         *accounts.routes(service),
         *stacks.routes(service),
         *deployments.routes(service),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,12 +21,22 @@ from reconciler.api.dialects import (
 from reconciler.api.types import DeploymentRequest, Secret, StackRef
 from reconciler.api.wire import pointer_text
 from reconciler.engine.http import body
+from reconciler.engine.http.document import (
+    FLAG,
+    TEXT,
+    Operation,
+    Parameter,
+    Schema,
+    listed,
+    one_of,
+    ref,
+)
 from reconciler.engine.http.reading import LARGEST_NUMBER, caller_of, read_body, stack_of, whole
 from reconciler.engine.logs import LogPage
 from reconciler.engine.service import AnswerError, Service, StepWindow
 from reconciler.engine.store import SORTS, PageQuery
 
-__all__ = ["routes"]
+__all__ = ["OPERATIONS", "routes"]
 
 LARGEST_PAGE = 100
 # Today's API says 499; the seed's names no limit, so a larger one keeps answers bounded.
@@ -38,11 +49,109 @@ MOST_FAULTS_TOLD = 10
 LONGEST_INITIATOR = 100
 
 
+def _number(low: int, high: int) -> Schema:
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+_PAGE = (
+    Parameter(
+        name="page",
+        schema=_number(1, LARGEST_NUMBER // LARGEST_PAGE),
+        about="which page, from 1 (1)",
+    ),
+    Parameter(name="pageSize", schema=_number(1, LARGEST_PAGE), about="how many to a page (10)"),
+)
+_ORDER = (
+    Parameter(name="sort", schema=one_of(*SORTS), about="by what (created)"),
+    Parameter(name="asc", schema=FLAG, about="the smallest first (false)"),
+)
+
+
+def _log_parameters(dialect: Dialect) -> tuple[Parameter, ...]:
+    preview = dialect is Dialect.PREVIEW
+    first = 1 if preview else 0
+    token = "nextToken" if preview else "continuationToken"
+    return (
+        Parameter(name=token, schema=TEXT, about="the nextToken of the answer before"),
+        Parameter(name="job", schema=_number(0, 0), about="which job (0)"),
+        Parameter(
+            name="step",
+            schema=_number(first, LARGEST_NUMBER),
+            about=f"the lines of this step alone, counted from {first}",
+        ),
+        Parameter(name="offset", schema=_number(0, LARGEST_NUMBER), about="from which line (0)"),
+        Parameter(
+            name="count", schema=_number(1, LARGEST_COUNT[dialect]), about="how many lines (100)"
+        ),
+    )
+
+
+def _operations(dialect: Dialect) -> tuple[Operation, ...]:
+    """Return what the routes of one dialect take and answer."""
+    preview = dialect is Dialect.PREVIEW
+    base = f"{_PREFIXES[dialect]}/{{organization}}/{{project}}/{{stack}}/deployments"
+    suffix, tag = ("Preview", "Preview") if preview else ("", "Deployments")
+    whole_one = {200: ref("DeploymentPreview" if preview else "Deployment")}
+
+    def operation(id: str, method: str, path: str, about: str, **more: Any) -> Operation:  # noqa: A002 - the field's name
+        return Operation(
+            id=id + suffix, method=method, path=base + path, tag=tag, about=about, **more
+        )
+
+    logs: dict[str, Any] = {"query": _log_parameters(dialect), "answers": {200: ref("Logs")}}
+    return (
+        operation(
+            "CreateAPIDeploymentHandlerV2",
+            "POST",
+            "",
+            "Create a deployment",
+            body=ref(f"CreateDeploymentRequest{suffix}"),
+            answers={202: ref("CreatedDeployment")},
+        ),
+        operation(
+            "ListStackDeploymentsHandlerV2",
+            "GET",
+            "",
+            "List a stack's deployments",
+            query=_PAGE if preview else (*_PAGE, *_ORDER),
+            answers={200: listed(ref("DeploymentSummary")) if preview else ref("DeploymentList")},
+        ),
+        operation(
+            "GetDeployment_version",
+            "GET",
+            "/version/{version}",
+            "Get a deployment by its version",
+            answers=whole_one,
+        ),
+        operation("GetDeployment", "GET", "/{deployment}", "Get a deployment", answers=whole_one),
+        operation("GetDeploymentLogs", "GET", "/{deployment}/logs", "Get its log", **logs),
+        operation("GetDeploymentLogs_slash", "GET", "/{deployment}/logs/", "Get its log", **logs),
+        operation("CancelDeployment", "POST", "/{deployment}/cancel", "Cancel a deployment"),
+    )
+
+
+_PREFIXES = {Dialect.PREVIEW: "/api/preview", Dialect.TODAY: "/api/stacks"}
+
+OPERATIONS = (
+    Operation(
+        id="ListOrgDeployments",
+        method="GET",
+        path="/api/orgs/{organization}/deployments",
+        tag="Deployments",
+        about="List an organization's deployments",
+        query=(*_PAGE, *_ORDER),
+        answers={200: ref("DeploymentList")},
+    ),
+    *_operations(Dialect.PREVIEW),
+    *_operations(Dialect.TODAY),
+)
+
+
 def routes(service: Service) -> list[Route]:
     """Return the routes below both dialects' paths."""
     api = _Deployments(service)
     found = [Route("/api/orgs/{organization}/deployments", api.organization_page)]
-    for dialect, prefix in ((Dialect.PREVIEW, "/api/preview"), (Dialect.TODAY, "/api/stacks")):
+    for dialect, prefix in _PREFIXES.items():
         base = prefix + "/{organization}/{project}/{stack}/deployments"
         one = base + "/{deployment}"
         logs = partial(api.logs, dialect)

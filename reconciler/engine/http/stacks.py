@@ -9,10 +9,43 @@ from starlette.routing import Route
 
 from reconciler.api.types import StackRef
 from reconciler.engine.http import body
+from reconciler.engine.http.document import NUMBER, TEXT, Operation, Schema, mapped, record
 from reconciler.engine.http.reading import caller_of, check_names, read_body, stack_of
 from reconciler.engine.service import AnswerError, Service
 
-__all__ = ["routes"]
+__all__ = ["OPERATIONS", "routes"]
+
+_NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"}
+
+OPERATIONS = (
+    Operation(
+        id="CreateStack",
+        method="POST",
+        path="/api/stacks/{organization}/{project}",
+        tag="Stacks",
+        about="Make a stack known",
+        body=record({"stackName": _NAME}),
+        answers={200: record({})},
+        refusals=(409,),
+    ),
+    Operation(
+        id="GetStack",
+        method="GET",
+        path="/api/stacks/{organization}/{project}/{stack}",
+        tag="Stacks",
+        about="Get a stack",
+        answers={
+            200: record(
+                {
+                    **dict.fromkeys(("id", "orgName", "projectName", "stackName"), TEXT),
+                    "activeUpdate": TEXT,
+                    "tags": mapped(TEXT),
+                    "version": NUMBER,
+                }
+            )
+        },
+    ),
+)
 
 
 def routes(service: Service) -> list[Route]:

@@ -1,0 +1,159 @@
+"""The JSON Schemas that several routes share, by their names in the document. Pure.
+
+What a request's schema allows is accepted, as far as it does not depend on the engine's own
+settings; what it forbids is refused with 400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.api.dialects import Dialect
+from reconciler.api.types import EndingKind, JobStatus, Operation, StepStatus
+from reconciler.engine.http.document import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    Schema,
+    listed,
+    mapped,
+    nullable,
+    one_of,
+    record,
+    ref,
+)
+
+__all__ = ["SCHEMAS"]
+
+# `2022-10-17 22:12:34.834`
+_CREATED: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}$"}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_ID: Schema = {"type": "string", "format": "uuid"}
+_STATUS = one_of(*JobStatus)
+_OPERATION = one_of(*Operation)
+
+# What a request may carry as text: everything but NUL, which no program can be given.
+_FREE: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
+_FREE_OR_NULL = nullable(_FREE)
+_FLAG_OR_NULL = nullable(FLAG)
+
+_SECRET: Schema = {
+    "description": "A secret, or in `isSecret` false a plain value; what comes back is ciphertext",
+    "anyOf": [
+        _FREE,
+        record({"secret": _FREE}),
+        record({"isSecret": FLAG, "value": _FREE}),
+        record({"ciphertext": TEXT}),
+    ],
+}
+
+
+def _summary() -> dict[str, Schema]:
+    return {
+        "id": _ID,
+        "created": _CREATED,
+        "modified": _CREATED,
+        "status": _STATUS,
+        "version": NUMBER,
+        "requestedBy": ref("User"),
+    }
+
+
+def _answers() -> dict[str, Schema]:
+    shown = record({"name": TEXT, "secret": FLAG}, {"value": TEXT})
+    git = record({"repoURL": TEXT}, dict.fromkeys(("branch", "commit", "tag", "repoDir"), TEXT))
+    configuration = record(
+        {"environmentVariables": listed(shown)}, {"source": record({}, {"git": git})}
+    )
+    times: dict[str, Schema] = {"started": _TIME, "lastUpdated": _TIME}
+    jobs: dict[str, Schema] = {"jobs": listed(ref("Job"))}
+    ours: dict[str, Schema] = {
+        "initiator": TEXT,
+        "pulumiOperation": _OPERATION,
+        "projectName": TEXT,
+        "stackName": TEXT,
+        "ending": record({"kind": one_of(*EndingKind), "message": TEXT}),
+    }
+    full = {**_summary(), **jobs, "latestVersion": NUMBER, "configuration": configuration}
+    lines = listed(record({"timestamp": _TIME}, {"header": TEXT, "line": TEXT}))
+    return {
+        "User": record(dict.fromkeys(("name", "githubLogin", "avatarUrl", "email"), TEXT)),
+        "Step": record({"name": TEXT, "status": one_of(*StepStatus), **times}),
+        "Job": record({"status": _STATUS, "steps": listed(ref("Step")), **times}),
+        "DeploymentSummary": record(_summary()),
+        "DeploymentPreview": record(full),
+        "Deployment": record(full, ours),
+        "DeploymentList": record(
+            {
+                "deployments": listed(record({**_summary(), **jobs}, ours)),
+                "itemsPerPage": NUMBER,
+                "total": NUMBER,
+            }
+        ),
+        "CreatedDeployment": record({"id": _ID, "version": NUMBER, "consoleUrl": TEXT}),
+        "Logs": record({"lines": lines}, {"nextToken": TEXT, "nextOffset": NUMBER}),
+    }
+
+
+def _git_source(dialect: Dialect) -> Schema:
+    preview = dialect is Dialect.PREVIEW
+    basic = record({"userName": ref("SecretValue"), "password": ref("SecretValue")})
+    ssh = record(
+        {("privateKey" if preview else "sshPrivateKey"): ref("SecretValue")},
+        {"password": nullable(ref("SecretValue"))},
+    )
+    auth: Schema = {
+        "oneOf": [
+            record({"accessToken": ref("SecretValue")}),
+            record({"sshAuth": ssh}),
+            record({"basicAuth": basic}),
+        ]
+    }
+    texts = dict.fromkeys(("branch", "commit", "tag", "repoDir"), _FREE_OR_NULL)
+    url = "repoURL" if preview else "repoUrl"
+    return record({}, {url: _FREE_OR_NULL, **texts, "gitAuth": nullable(auth)})
+
+
+def _operation_context(dialect: Dialect) -> Schema:
+    options = record(
+        {},
+        {
+            "skipInstallDependencies": _FLAG_OR_NULL,
+        },
+    )
+    context: dict[str, Schema] = {
+        "preRunCommands": nullable(listed(_FREE)),
+        "environmentVariables": nullable(
+            mapped(nullable(ref("SecretValue")), r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
+        ),
+        "options": nullable(options),
+        "oidc": nullable({"type": "object"}),
+    }
+    return record({"operation": _OPERATION} if dialect is Dialect.PREVIEW else {}, context)
+
+
+def _requests() -> dict[str, Schema]:
+    credentials = record({"username": ref("SecretValue"), "password": ref("SecretValue")})
+    image: Schema = {
+        "anyOf": [_FREE, record({"reference": _FREE}, {"credentials": nullable(credentials)})]
+    }
+    executor = record({}, {"executorImage": nullable(image)})
+
+    def body(dialect: Dialect) -> dict[str, Schema]:
+        return {
+            "sourceContext": record({}, {"git": nullable(_git_source(dialect))}),
+            "operationContext": _operation_context(dialect),
+            "executorContext": nullable(executor),
+        }
+
+    today = body(Dialect.TODAY)
+    return {
+        "SecretValue": _SECRET,
+        "CreateDeploymentRequestPreview": record(body(Dialect.PREVIEW)),
+        "CreateDeploymentRequest": record(
+            {"operation": _OPERATION}, {**today, "inheritSettings": _FLAG_OR_NULL}
+        ),
+    }
+
+
+SCHEMAS: Mapping[str, Schema] = {**_answers(), **_requests()}
