@@ -21,7 +21,7 @@ from reconciler.adapters.spec_secrets import find_secrets
 from reconciler.adapters.yaml_faults import one_line
 from reconciler.adapters.yaml_reader import Document, escape
 from reconciler.api.create_body import is_relative_url, request_from_json
-from reconciler.api.types import DeploymentRequest, Operation, StackRef
+from reconciler.api.types import PREVIEW_OPERATIONS, DeploymentRequest, Operation, StackRef
 from reconciler.api.wire import Fault, Pointer
 from reconciler.model import Problem, Retry, Schedule, SecretReference, Spec
 from reconciler.planning import cron
@@ -296,7 +296,7 @@ class _Sections:
         if wrong_zone:
             self.faults.append(Fault((*at, "timeZone"), wrong_zone))
         operation = item.get("operation", Operation.UPDATE)
-        if operation not in set(Operation):
+        if operation not in PREVIEW_OPERATIONS:
             return None
         return Schedule(name=name, cron=text, time_zone=zone, operation=Operation(operation))
 

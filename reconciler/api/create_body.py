@@ -13,21 +13,33 @@ from typing import Generic
 
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import (
+    PREVIEW_OPERATIONS,
     BasicAuth,
     DeploymentRequest,
     EnvironmentVariable,
     GitAuth,
     GitSource,
     Operation,
+    Options,
     S,
     Secret,
     SshAuth,
 )
 from reconciler.api.wire import Fault, Pointer, Reader
 
-__all__ = ["SecretReader", "is_relative_url", "request_from_json", "request_to_json", "wire_secret"]
+__all__ = [
+    "SHELL_PATTERN",
+    "SecretReader",
+    "is_relative_url",
+    "request_from_json",
+    "request_to_json",
+    "wire_secret",
+]
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+# A shell is a program's name or its path: it is one word of a command.
+SHELL_PATTERN = "^(/?[A-Za-z0-9_.+][A-Za-z0-9_.+/-]{0,254})?$"
+_SHELL = re.compile(SHELL_PATTERN)
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 
 # Reads what stands where a secret belongs; a `Fault` where it cannot be one.
@@ -87,6 +99,7 @@ class _RequestReader(Reader, Generic[S]):
                 (*options_at, "skipInstallDependencies"),
                 default=False,
             ),
+            options=self.options(options, options_at),
             oidc=json.dumps(oidc, sort_keys=True) if oidc else "",
             inherit_settings=self.flag(
                 root.get("inheritSettings"),
@@ -109,15 +122,30 @@ class _RequestReader(Reader, Generic[S]):
             self.fault(("operation",), "in the preview API it belongs in operationContext")
         pointer = ("operation",) if outer or dialect is Dialect.TODAY else inner_at
         text = outer or inner
+        known = tuple(Operation) if dialect is Dialect.TODAY else PREVIEW_OPERATIONS
         if not text:
             if dialect is not None:
-                self.fault(pointer, "is required: update, preview, refresh or destroy")
+                self.fault(pointer, f"is required: {', '.join(known[:-1])} or {known[-1]}")
             return Operation.UPDATE
-        try:
-            return Operation(text)
-        except ValueError:
-            self.fault(pointer, f"{text!r} is none of update, preview, refresh and destroy")
+        if text not in known:
+            none_of = f"{', '.join(known[:-1])} and {known[-1]}"
+            self.fault(pointer, f"{text[:80]!r} is none of {none_of}")
             return Operation.UPDATE
+        return Operation(text)
+
+    def options(self, options: Mapping[str, object], at: Pointer) -> Options:
+        def flag(name: str) -> bool:
+            return self.flag(options.get(name), (*at, name), default=False)
+
+        shell = self.text(options.get("shell"), (*at, "shell"))
+        if shell.endswith("\n") or not _SHELL.match(shell):
+            self.fault((*at, "shell"), "is no program's name or path; give one such as 'bash'")
+        return Options(
+            skip_intermediate=flag("skipIntermediateDeployments"),
+            shell=shell,
+            delete_after_destroy=flag("deleteAfterDestroy"),
+            remediate_drift=flag("remediateIfDriftDetected"),
+        )
 
     def source(self, root: Mapping[str, object]) -> GitSource[S]:
         at: Pointer = ("sourceContext", "git")
@@ -315,11 +343,24 @@ def _context_to_json(request: DeploymentRequest[Secret], dialect: Dialect) -> di
         context["environmentVariables"] = {
             v.name: _secret_json(v.value) for v in request.environment
         }
-    if request.skip_install_dependencies:
-        context["options"] = {"skipInstallDependencies": True}
+    options = _options_to_json(request)
+    if options:
+        context["options"] = options
     if request.oidc:
         context["oidc"] = json.loads(request.oidc)
     return context
+
+
+def _options_to_json(request: DeploymentRequest[Secret]) -> dict[str, object]:
+    options = request.options
+    written: dict[str, object] = {
+        "skipInstallDependencies": request.skip_install_dependencies,
+        "skipIntermediateDeployments": options.skip_intermediate,
+        "shell": options.shell,
+        "deleteAfterDestroy": options.delete_after_destroy,
+        "remediateIfDriftDetected": options.remediate_drift,
+    }
+    return {name: value for name, value in written.items() if value}
 
 
 def _secret_json(value: Secret | str) -> object:

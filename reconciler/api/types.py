@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 __all__ = [
     "MARKER_PREFIX",
+    "PREVIEW_OPERATIONS",
     "RESERVED_VARIABLES",
     "UNSET_TIME",
     "BasicAuth",
@@ -30,6 +31,7 @@ __all__ = [
     "JobStatus",
     "LogLine",
     "Operation",
+    "Options",
     "Secret",
     "ShownVariable",
     "SshAuth",
@@ -63,12 +65,27 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 
 
 class Operation(StrEnum):
-    """What a deployment runs: `pulumi up`, `preview`, `refresh` or `destroy`."""
+    """What a deployment runs: `pulumi up`, `preview`, `refresh` or `destroy`, or about drift.
+
+    `detect-drift` looks whether what is there is what the state says; `remediate-drift` makes
+    it what the program says. The API of 2022 has neither.
+    """
 
     UPDATE = "update"
     PREVIEW = "preview"
     REFRESH = "refresh"
     DESTROY = "destroy"
+    DETECT_DRIFT = "detect-drift"
+    REMEDIATE_DRIFT = "remediate-drift"
+
+
+# Those of the API of 2022, which are those of a spec too.
+PREVIEW_OPERATIONS = (
+    Operation.UPDATE,
+    Operation.PREVIEW,
+    Operation.REFRESH,
+    Operation.DESTROY,
+)
 
 
 class JobStatus(StrEnum):
@@ -103,6 +120,7 @@ class EndingKind(StrEnum):
     INTERRUPTED = "interrupted"  # its process was lost while Pulumi ran: the state may lag behind
     LOST = "lost"  # its process was lost before Pulumi ran: nothing has happened
     EXPIRED = "expired"  # it waited in the queue for too long
+    SUPERSEDED = "superseded"  # a newer one of its kind in the queue made it needless
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +232,21 @@ class EnvironmentVariable(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What today's `operationContext.options` adds to how a deployment is run.
+
+    `skip_intermediate`: older ones of its stack and operation that wait beside it are skipped.
+    `shell` runs the pre-run commands; empty: bash. `delete_after_destroy`: the stack goes too.
+    `remediate_drift`: drift that is found is undone at once.
+    """
+
+    skip_intermediate: bool = False
+    shell: str = ""
+    delete_after_destroy: bool = False
+    remediate_drift: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRequest(Generic[S]):
     """What a create asks for.
 
@@ -228,6 +261,7 @@ class DeploymentRequest(Generic[S]):
     pre_run_commands: tuple[str, ...] = ()
     environment: tuple[EnvironmentVariable[S], ...] = ()
     skip_install_dependencies: bool = False
+    options: Options = Options()
     oidc: str = ""
     inherit_settings: bool = False
 
@@ -274,6 +308,7 @@ def map_secrets(request: DeploymentRequest[S], change: Callable[[S], T]) -> Depl
             EnvironmentVariable(name=v.name, value=each(v.value)) for v in request.environment
         ),
         skip_install_dependencies=request.skip_install_dependencies,
+        options=request.options,
         oidc=request.oidc,
         inherit_settings=request.inherit_settings,
     )

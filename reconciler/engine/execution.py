@@ -223,7 +223,8 @@ class Execution:
         if self._into(log, "the executor", place.prepare) != 0:
             return False
         inside = place.inside or self._of_host(runner.name)
-        self._programs = Programs(pulumi=inside.pulumi, shell=inside.shell)
+        shell = self._request.options.shell or inside.shell
+        self._programs = Programs(pulumi=inside.pulumi, shell=shell)
         home = steps.Home(
             home=self._workspace.home,
             temporary=self._workspace.temporary,

@@ -3,7 +3,8 @@
     not-started ──Begun──▶ running ──StepSucceeded (of the last step)──▶ succeeded
          │                    └──────StepFailed──▶ failed
          ├──Withdrawn──▶ failed   (cancelled in the queue)
-         └──Expired────▶ skipped  (waited for too long)
+         ├──Expired────▶ skipped  (waited for too long)
+         └──Superseded─▶ skipped  (a newer one of its kind waits)
 
 While a deployment runs, exactly one of its steps does; the steps before it have succeeded and
 those after it have not started. A cancel of a running one is a wish first (`CancelAsked`): the
@@ -40,6 +41,7 @@ __all__ = [
     "Record",
     "StepFailed",
     "StepSucceeded",
+    "Superseded",
     "Withdrawn",
     "advance",
     "deployment",
@@ -52,7 +54,8 @@ class Record:
     """One deployment, as the engine keeps it.
 
     `sequence` counts all creates of the engine: the order in which they may start. `marker` is
-    empty where the request carries none. `source` is without credentials. `started` and
+    empty where the request carries none. `source` is without credentials. `skip_intermediate`:
+    older ones of its stack and operation in the queue are skipped for it. `started` and
     `last_updated` are the job's.
     """
 
@@ -69,6 +72,7 @@ class Record:
     marker: str = ""
     environment: tuple[ShownVariable, ...] = ()
     source: GitSource[Secret]
+    skip_intermediate: bool = False
     started: datetime = UNSET_TIME
     last_updated: datetime = UNSET_TIME
     steps: tuple[Step, ...] = ()
@@ -126,7 +130,15 @@ class Expired:
     ending: Ending
 
 
-Event = Begun | StepSucceeded | StepFailed | CancelAsked | Withdrawn | Expired
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A queued one is needless: a newer one of its stack and operation waits, and says so."""
+
+    at: datetime
+    ending: Ending
+
+
+Event = Begun | StepSucceeded | StepFailed | CancelAsked | Withdrawn | Expired | Superseded
 
 
 class IllegalTransitionError(Exception):
@@ -138,6 +150,7 @@ _LEGAL: dict[type[Event], JobStatus] = {
     Begun: JobStatus.NOT_STARTED,
     Withdrawn: JobStatus.NOT_STARTED,
     Expired: JobStatus.NOT_STARTED,
+    Superseded: JobStatus.NOT_STARTED,
     StepSucceeded: JobStatus.RUNNING,
     StepFailed: JobStatus.RUNNING,
     CancelAsked: JobStatus.RUNNING,
@@ -166,7 +179,7 @@ def advance(record: Record, event: Event) -> Record:
             return replace(record, cancel_asked=True)
         case Withdrawn(ending=ending):
             return replace(record, status=JobStatus.FAILED, cancel_asked=True, ending=ending)
-        case Expired(ending=ending):
+        case Expired(ending=ending) | Superseded(ending=ending):
             return replace(record, status=JobStatus.SKIPPED, ending=ending)
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from reconciler.api.types import Ending, EndingKind, JobStatus
 from reconciler.engine import dispatch
 from reconciler.engine.execution import SHUTDOWN, Execution
-from reconciler.engine.model import Begun, Event, Expired, Record, StepFailed
+from reconciler.engine.model import Begun, Event, Expired, Record, StepFailed, Superseded
 from reconciler.engine.stopping import StopKind
 from reconciler.engine.tools import Tools
 
@@ -104,9 +104,12 @@ class Queue:
         with self._changed:
             stacks = tuple(e.record.stack for e in self._running.values())
         queued = self._tools.store.deployments.queued()
-        decision = dispatch.decide(queued, stacks, self._tools.config.workers, now)
+        paused = self._tools.store.pauses.all()
+        decision = dispatch.decide(queued, stacks, self._tools.config.workers, now, paused)
         for deployment_id in decision.expire:
             self._tools.store.deployments.change(deployment_id, _expire(now))
+        for deployment_id in decision.supersede:
+            self._tools.store.deployments.change(deployment_id, _supersede(now))
         for deployment_id in decision.start:
             if not self._stopping.is_set():
                 self._start(deployment_id, now)
@@ -167,5 +170,15 @@ def _expire(now: datetime) -> _Decide:
 
     def decide(record: Record) -> Event | None:
         return Expired(now, ending) if record.status is JobStatus.NOT_STARTED else None
+
+    return decide
+
+
+def _supersede(now: datetime) -> _Decide:
+    message = "a newer deployment of this stack and operation was queued: it stands for this one"
+    ending = Ending(kind=EndingKind.SUPERSEDED, message=message)
+
+    def decide(record: Record) -> Event | None:
+        return Superseded(now, ending) if record.status is JobStatus.NOT_STARTED else None
 
     return decide

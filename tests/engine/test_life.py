@@ -306,3 +306,17 @@ def test_what_the_cli_asks_first(api: Api, engine: Engine) -> None:
     assert "already exists" in again.json()["message"]
     assert api.post("/api/stacks/acme/web", {"stackName": "a/b"}).status_code == 400
     assert json.loads(api.session.get(engine.url + "/healthz", headers={"Authorization": ""}).text)
+
+
+def test_pre_run_commands_run_in_the_shell_that_is_asked_for(
+    api: Api, stack: str, repository: Path
+) -> None:
+    """`options.shell` names the shell of the pre-run commands; one that is not there fails them."""
+    command = ['test -z "${BASH_VERSION:-}"']
+    plain = api.create(stack, repository, operation="preview", preRunCommands=command)["id"]
+    assert statuses(api.ended(stack, plain))[3] == "failed"
+    for shell, status in (("sh", "succeeded"), ("no-such-shell", "failed")):
+        options = {"shell": shell}
+        asked = {"preRunCommands": command, "options": options}
+        made = api.create(stack, repository, operation="preview", **asked)["id"]
+        assert api.ended(stack, made)["status"] == status, api.log(stack, made)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from reconciler.engine.http import accounts, deployments, openapi, stacks
+from reconciler.engine.http import accounts, deployments, openapi, pauses, stacks
 from reconciler.engine.http.answers import EXCEPTION_HANDLERS
 from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.service import Service
@@ -28,6 +28,7 @@ OPERATIONS = (
     *openapi.OPERATIONS,
     *accounts.OPERATIONS,
     *stacks.OPERATIONS,
+    *pauses.OPERATIONS,
     *deployments.OPERATIONS,
 )
 
@@ -39,6 +40,7 @@ def build_app(service: Service) -> Starlette:
         *openapi.routes(service, OPERATIONS),
         *accounts.routes(service),
         *stacks.routes(service),
+        *pauses.routes(service),
         *deployments.routes(service),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)

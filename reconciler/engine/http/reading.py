@@ -9,7 +9,15 @@ from reconciler.engine.http import body
 from reconciler.engine.service import AnswerError, Service
 from reconciler.engine.tokens import Caller
 
-__all__ = ["LARGEST_NUMBER", "caller_of", "check_names", "read_body", "stack_of", "whole"]
+__all__ = [
+    "LARGEST_NUMBER",
+    "caller_of",
+    "check_names",
+    "organization_of",
+    "read_body",
+    "stack_of",
+    "whole",
+]
 
 _SCHEME = "token "
 
@@ -42,6 +50,14 @@ def stack_of(request: Request) -> StackRef:
     stack = StackRef(path["organization"], path["project"], path["stack"])
     check_names(stack)
     return stack
+
+
+def organization_of(request: Request) -> str:
+    """Return the organization of the path; one with an impossible name does not exist."""
+    name = str(request.path_params["organization"])
+    if not StackRef.is_name(name):
+        raise AnswerError(404, "not found")
+    return name
 
 
 def check_names(stack: StackRef) -> None:

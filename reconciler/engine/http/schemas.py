@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reconciler.api.create_body import SHELL_PATTERN
 from reconciler.api.dialects import Dialect
-from reconciler.api.types import EndingKind, JobStatus, Operation, StepStatus
+from reconciler.api.types import PREVIEW_OPERATIONS, EndingKind, JobStatus, Operation, StepStatus
 from reconciler.engine.http.document import (
     FLAG,
     NUMBER,
@@ -119,6 +120,10 @@ def _operation_context(dialect: Dialect) -> Schema:
         {},
         {
             "skipInstallDependencies": _FLAG_OR_NULL,
+            "skipIntermediateDeployments": _FLAG_OR_NULL,
+            "shell": nullable({"type": "string", "pattern": SHELL_PATTERN}),
+            "deleteAfterDestroy": _FLAG_OR_NULL,
+            "remediateIfDriftDetected": _FLAG_OR_NULL,
         },
     )
     context: dict[str, Schema] = {
@@ -129,7 +134,9 @@ def _operation_context(dialect: Dialect) -> Schema:
         "options": nullable(options),
         "oidc": nullable({"type": "object"}),
     }
-    return record({"operation": _OPERATION} if dialect is Dialect.PREVIEW else {}, context)
+    return record(
+        {"operation": one_of(*PREVIEW_OPERATIONS)} if dialect is Dialect.PREVIEW else {}, context
+    )
 
 
 def _requests() -> dict[str, Schema]:

@@ -10,6 +10,7 @@ from reconciler.engine.queue import Queue
 from reconciler.engine.service.deployments import Deployments, ListedPage
 from reconciler.engine.service.errors import AnswerError
 from reconciler.engine.service.logs import Logs, StepWindow
+from reconciler.engine.service.pauses import Pauses
 from reconciler.engine.service.stacks import Stacks
 from reconciler.engine.tokens import Caller, Tokens
 from reconciler.engine.tools import Tools
@@ -24,6 +25,7 @@ class Service:
         self.base_url = tools.base_url
         self.deployments = Deployments(tools, queue)
         self.logs = Logs(tools, self.deployments)
+        self.pauses = Pauses(tools, queue)
         self.stacks = Stacks(tools)
         self._tokens = tokens
 

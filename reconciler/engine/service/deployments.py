@@ -69,6 +69,7 @@ class Deployments:
                 marker=accepted.marker,
                 environment=validation.shown_environment(accepted.request, reserved),
                 source=replace(accepted.request.source, auth=None),
+                skip_intermediate=accepted.request.options.skip_intermediate,
                 steps=steps.initial_steps(accepted.request),
             )
             return record, self._tools.seal(accepted.request, deployment_id)

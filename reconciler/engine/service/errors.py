@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.engine.tokens import Caller, Role
 from reconciler.errors import ReconcilerError
 
-__all__ = ["AnswerError", "may_deploy", "may_see"]
+__all__ = ["AnswerError", "may_administer", "may_deploy", "may_see"]
 
 
 class AnswerError(ReconcilerError):
@@ -29,3 +29,10 @@ def may_deploy(caller: Caller, organization: str) -> None:
     may_see(caller, organization)
     if caller.role is Role.READ:
         raise AnswerError(403, "this token may only read; one with role deploy can do this")
+
+
+def may_administer(caller: Caller, organization: str) -> None:
+    """Refuse those who may not decide for the whole organization."""
+    may_see(caller, organization)
+    if caller.role is not Role.ADMIN:
+        raise AnswerError(403, "this takes a token with role admin")

@@ -12,6 +12,7 @@ from pathlib import Path
 from reconciler.engine.store.database import Database, StoreError
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
+from reconciler.engine.store.pauses import Pauses
 from reconciler.engine.store.stacks import StackInfo, Stacks
 from reconciler.engine.store.tokens import StoredToken, Tokens
 
@@ -27,6 +28,7 @@ class Store:
         self.deployments = Deployments(self._database)
         self.stacks = Stacks(self._database)
         self.facts = Facts(self._database)
+        self.pauses = Pauses(self._database)
         self.tokens = Tokens(self._database)
 
     def close(self) -> None:

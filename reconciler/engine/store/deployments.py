@@ -61,6 +61,7 @@ _deployments = sa.Table(
     sa.Column("ending_kind", sa.Text, nullable=False),
     sa.Column("ending_message", sa.Text, nullable=False),
     sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("skip_intermediate", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("organization", "project", "stack", "version"),
     # NULLs differ from one another: only deployments with a marker are bound by it.
     sa.UniqueConstraint("organization", "project", "stack", "marker"),
@@ -167,7 +168,10 @@ class Deployments:
     def queued(self) -> tuple[Queued, ...]:
         """Return all queued deployments, in the order of their creates."""
         c = _deployments.c
-        columns = (c.id, c.sequence, c.organization, c.project, c.stack, c.created)
+        columns = (
+            *(c.id, c.sequence, c.organization, c.project, c.stack),
+            *(c.created, c.operation, c.skip_intermediate),
+        )
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(*columns)
@@ -180,6 +184,8 @@ class Deployments:
                 sequence=row.sequence,
                 stack=StackRef(row.organization, row.project, row.stack),
                 created=moment(row.created),
+                operation=Operation(row.operation),
+                skip_intermediate=row.skip_intermediate,
             )
             for row in rows
         )
@@ -191,6 +197,17 @@ class Deployments:
                 _select().where(_deployments.c.status == str(JobStatus.RUNNING))
             ).all()
         return tuple(map(_record, rows))
+
+    def counts(self, organization: str) -> dict[JobStatus, int]:
+        """Return how many deployments of an organization have which status."""
+        status = _deployments.c.status
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(status, sa.func.count())
+                .where(_deployments.c.organization == organization)
+                .group_by(status)
+            ).all()
+        return {JobStatus(name): int(count) for name, count in rows}
 
     def page(self, query: PageQuery) -> tuple[tuple[Record, ...], int]:
         """Return a page of a list, and how many there are in all."""
@@ -237,6 +254,7 @@ def _values(record: Record) -> dict[str, object]:
             "created": microseconds(record.created),
             "initiator": record.initiator,
             "marker": record.marker or None,
+            "skip_intermediate": record.skip_intermediate,
             "shown": json.dumps(
                 {
                     "user": [user.name, user.github_login, user.avatar_url, user.email],
@@ -295,6 +313,7 @@ def _record(row: sa.Row[Any]) -> Record:
             for name, value, secret in shown["environment"]
         ),
         source=GitSource(repo_url=url, branch=branch, commit=commit, tag=tag, repo_dir=repo_dir),
+        skip_intermediate=row.skip_intermediate,
         started=moment(row.started),
         last_updated=moment(row.last_updated),
         steps=tuple(

@@ -23,6 +23,7 @@ from reconciler.api.types import (
     GitAuth,
     GitSource,
     Operation,
+    Options,
     Secret,
     SshAuth,
     map_secrets,
@@ -112,6 +113,12 @@ def requests(draw: st.DrawFn) -> DeploymentRequest[Secret]:
         pre_run_commands=tuple(draw(st.lists(texts, max_size=3))),
         environment=draw(variables()),
         skip_install_dependencies=draw(st.booleans()),
+        options=Options(
+            skip_intermediate=draw(st.booleans()),
+            shell=draw(st.sampled_from(["", "sh", "/bin/zsh"])),
+            delete_after_destroy=draw(st.booleans()),
+            remediate_drift=draw(st.booleans()),
+        ),
         oidc=draw(st.sampled_from(["", '{"aws": {"roleArn": "arn:x"}}'])),
         inherit_settings=draw(st.booleans()),
     )
@@ -123,7 +130,8 @@ def test_what_is_written_reads_the_same(
 ) -> None:
     """A request that goes over the wire, as JSON text, is the same request on the other side."""
     if dialect is Dialect.PREVIEW:
-        request = replace(request, inherit_settings=False)  # that dialect has no such thing
+        # That dialect has no such thing.
+        request = replace(request, inherit_settings=False, operation=Operation.UPDATE)
     body = json.loads(json.dumps(request_to_json(request, dialect)))
     assert read(body, dialect) == request
 
@@ -138,6 +146,32 @@ def test_secrets_never_show(request: DeploymentRequest[Secret]) -> None:
     found: list[str] = []
     map_secrets(marked, lambda secret: found.append(secret.value))
     assert count == len(found)
+
+
+@pytest.mark.parametrize("shell", ["bash -c", "-c", "a b", "sh\n", "$SHELL", "x" * 300])
+def test_a_shell_is_one_program(shell: str) -> None:
+    """What is no name or path of a program is refused as a shell, by its path."""
+    body = {
+        "operation": "update",
+        "sourceContext": {"git": {"repoUrl": "https://example.com/r.git", "branch": "main"}},
+        "operationContext": {"options": {"shell": shell}},
+    }
+    faults = request_from_json(body, wire_secret, Dialect.TODAY)
+    assert isinstance(faults, tuple)
+    assert [f.pointer for f in faults] == [("operationContext", "options", "shell")]
+
+
+def test_the_api_of_2022_has_no_drift_operations() -> None:
+    """`detect-drift` is an operation of today's dialect, and of no other."""
+    source = {"git": {"repoUrl": "https://example.com/r.git", "branch": "main"}}
+    today = {"operation": "detect-drift", "sourceContext": source}
+    found = request_from_json(today, wire_secret, Dialect.TODAY)
+    assert isinstance(found, DeploymentRequest)
+    assert found.operation is Operation.DETECT_DRIFT
+    preview = {"operationContext": {"operation": "detect-drift"}, "sourceContext": source}
+    faults = request_from_json(preview, wire_secret, Dialect.PREVIEW)
+    assert isinstance(faults, tuple)
+    assert "none of update, preview, refresh and destroy" in faults[0].message
 
 
 def test_the_dialects_write_their_own_names() -> None:

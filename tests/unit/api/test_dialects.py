@@ -211,7 +211,7 @@ def test_both_spellings_of_the_url_are_read(key: str) -> None:
 def test_what_a_newer_server_says_is_read_as_far_as_it_is_known() -> None:
     """Unknown keys, operations and endings are no reason to fail; nulls are absent."""
     body: Any = over_the_wire(deployment_to_json(WHOLE, Dialect.TODAY))
-    body |= {"new": 1, "pulumiOperation": "detect-drift", "ending": {"kind": "eaten"}}
+    body |= {"new": 1, "pulumiOperation": "teleport", "ending": {"kind": "eaten"}}
     body |= {"jobs": None, "requestedBy": None, "latestVersion": None, "configuration": None}
     found = deployment_from_json(body)
     assert (found.operation, found.ending, found.jobs, found.source) == (None, None, (), None)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.api.types import StackRef
-from reconciler.engine.dispatch import LONGEST_WAIT, Queued, decide
+from reconciler.api.types import Operation, StackRef
+from reconciler.engine.dispatch import LONGEST_WAIT, Paused, Queued, decide
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -18,9 +18,19 @@ def stack(name: str) -> StackRef:
 
 
 def queue(*entries: str, age: timedelta = timedelta(minutes=1)) -> tuple[Queued, ...]:
-    """Make queued deployments from texts like `a1`: a stack and a number, in order."""
+    """Make queued deployments from texts like `a1`, in order: a stack and a number.
+
+    `!` behind it: intermediate ones are skipped for it; `p`: it is a preview.
+    """
     return tuple(
-        Queued(id=text, sequence=n, stack=stack(text[0]), created=NOW - age)
+        Queued(
+            id=text,
+            sequence=n,
+            stack=stack(text[0]),
+            created=NOW - age,
+            operation=Operation.PREVIEW if "p" in text[1:] else Operation.UPDATE,
+            skip_intermediate="!" in text,
+        )
         for n, text in enumerate(entries, start=1)
     )
 
@@ -62,6 +72,92 @@ def test_the_next_look_is_when_the_first_waiting_one_expires() -> None:
     decision = decide(queue("a1", "a2"), [], 2, NOW)
     assert decision.look_again_at == NOW - timedelta(minutes=1) + LONGEST_WAIT
     assert decide(queue("a1"), [], 2, NOW).look_again_at is None
+
+
+@pytest.mark.parametrize(
+    ("queued", "running", "paused", "start", "superseded"),
+    [
+        # The newest that asks for it stands for all before it.
+        (("a1!", "a2!", "a3!"), (), "", ("a3!",), ("a1!", "a2!")),
+        # It need not be asked of those that are skipped.
+        (("a1", "a2", "a3!"), (), "", ("a3!",), ("a1", "a2")),
+        # What came after the one that asks keeps its turn.
+        (("a1", "a2!", "a3"), (), "", ("a2!",), ("a1",)),
+        # Nobody asks: first in, first out.
+        (("a1", "a2"), (), "", ("a1",), ()),
+        # Another operation is not stood for, and keeps its place.
+        (("a1", "a2p", "a3!"), (), "", ("a2p",), ("a1",)),
+        (("a1p!", "a2"), (), "", ("a1p!",), ()),
+        # Another stack is another queue.
+        (("a1", "b1", "b2!"), (), "", ("a1", "b2!"), ("b1",)),
+        # Nothing is skipped before its stack's turn: the newest may still be canceled.
+        (("a1", "a2!"), ("a",), "", (), ()),
+        (("a1", "a2!"), (), "a", (), ()),
+        (("a1", "a2!"), ("c", "d", "e", "f", "g", "h"), "", (), ()),
+    ],
+)
+def test_intermediate_ones_are_skipped_when_their_stack_s_turn_comes(
+    queued: Sequence[str],
+    running: Sequence[str],
+    paused: str,
+    start: Sequence[str],
+    superseded: Sequence[str],
+) -> None:
+    """Of those queued for one operation the newest that says so runs, those before it do not."""
+    held = Paused(stacks=frozenset(map(stack, paused)))
+    decision = decide(queue(*queued), [stack(s) for s in running], 6, NOW, held)
+    assert decision.start == start
+    assert decision.supersede == superseded
+
+
+def test_what_is_paused_keeps_its_place_and_holds_nobody_else() -> None:
+    """A paused stack or organization starts nothing; others do, and it goes on where it was."""
+    waiting = queue("a1", "b1", "a2")
+    other = Queued(id="o1", sequence=9, stack=StackRef("other", "web", "a"), created=NOW)
+    by_stack = Paused(stacks=frozenset({stack("a")}))
+    assert decide([*waiting, other], [], 9, NOW, by_stack).start == ("b1", "o1")
+    by_organization = Paused(organizations=frozenset({"acme"}))
+    assert decide([*waiting, other], [], 9, NOW, by_organization).start == ("o1",)
+    assert decide(waiting, [], 9, NOW).start == ("a1", "b1")
+
+
+def test_what_is_paused_expires_like_all_that_waits() -> None:
+    """A pause does not make a deployment wait for more than 7 days."""
+    old = queue("a1", age=LONGEST_WAIT)
+    assert decide(old, [], 2, NOW, Paused(stacks=frozenset({stack("a")}))).expire == ("a1",)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "a!", "ap", "ap!", "b", "b!"]), max_size=14),
+    st.sets(st.sampled_from("ab")),
+    st.sets(st.sampled_from("ab")),
+    st.integers(0, 3),
+)
+def test_no_skip_breaks_the_rules(
+    names: list[str], running: set[str], paused: set[str], workers: int
+) -> None:
+    """Each skipped one has a newer one that stands for it and is left; its stack moves on."""
+    queued = queue(*(f"{name[0]}{n}{name[1:]}" for n, name in enumerate(names)))
+    held = Paused(stacks=frozenset(map(stack, paused)))
+    decision = decide(queued, [stack(s) for s in running], workers, NOW, held)
+    gone = set(decision.supersede)
+    moved = {text[0] for text in decision.start}
+    assert not moved & (paused | running)
+    assert not gone & set(decision.start)
+    for old in (q for q in queued if q.id in gone):
+        assert old.id[0] in moved
+        assert [
+            q
+            for q in queued
+            if q.stack == old.stack
+            and q.operation == old.operation
+            and q.sequence > old.sequence
+            and q.skip_intermediate
+            and q.id not in gone
+        ]
+    for started in decision.start:
+        before = [q for q in queued if q.stack == stack(started[0]) and q.id not in gone]
+        assert before[0].id == started
 
 
 @given(
