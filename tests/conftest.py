@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.kubernetes_server import KubernetesServer, kubernetes_server
 from tests.postgres_server import PostgresServer, postgres_server
 
 
@@ -11,4 +12,11 @@ from tests.postgres_server import PostgresServer, postgres_server
 def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL server, started at its first use; a test makes its own database in it."""
     with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[KubernetesServer]:
+    """A real Kubernetes API server, started at its first use; a test makes its own namespace."""
+    with kubernetes_server() as server:
         yield server

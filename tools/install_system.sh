@@ -18,6 +18,8 @@ need postgres postgresql
 need podman podman
 need runc runc
 need busybox busybox-static
+need containerd containerd
+[ -d /usr/lib/cni ] || missing="$missing containernetworking-plugins"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

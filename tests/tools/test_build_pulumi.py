@@ -53,7 +53,7 @@ class Machine:
     def build(self) -> subprocess.CompletedProcess[str]:
         """Run the tool as `make setup` does."""
         return subprocess.run(
-            [sys.executable, "tools/build_pulumi.py"],
+            [sys.executable, "-m", "tools.build_pulumi"],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
