@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from reconciler.engine.service import AnswerError
+from reconciler.engine.store import DatabaseLostError
 from reconciler.errors import NotDurableError
 
 __all__ = ["EXCEPTION_HANDLERS"]
@@ -30,7 +31,12 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 
 async def _not_durable(_: Request, error: Exception) -> Response:
     _log.error("%s", error)
-    return _error(503, "the engine cannot write to its disk; nothing was done, try again later")
+    return _error(503, "the engine cannot write to its database; try again later")
+
+
+async def _database_lost(_: Request, error: Exception) -> Response:
+    _log.error("%s", error)
+    return _error(503, "the engine's database cannot be reached; try again later")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -61,6 +67,7 @@ async def _broken(_: Request, error: Exception) -> Response:
 EXCEPTION_HANDLERS = {
     AnswerError: _answer_error,
     NotDurableError: _not_durable,
+    DatabaseLostError: _database_lost,
     HTTPException: _http_error,
     Exception: _broken,
 }

@@ -60,7 +60,7 @@ _STATUS_TEXTS = {
     413: "the body is too large",
     415: "the body's encoding is not understood",
     429: "too many calls; Retry-After says when to try again",
-    503: "the engine cannot write to its disk; nothing was done",
+    503: "the engine cannot use its database now; ask what was done, or try again later",
 }
 
 

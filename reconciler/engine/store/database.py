@@ -1,59 +1,73 @@
 """One database: its connections, its transactions, and its form.
 
-SQLite, in one file. A new or older file is brought to the newest form when it is opened.
+SQLite, in one file, or PostgreSQL, for many processes. A new or older one is brought to the
+newest form when it is opened.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
+from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.store import postgres, sqlite
 from reconciler.engine.store.migrations.migrate import HEAD, StrangeFormError, upgrade
+from reconciler.engine.store.signals import Signal, Signals
 from reconciler.errors import NotDurableError, ReconcilerError
 
-__all__ = ["Database", "StoreError"]
+__all__ = ["Database", "DatabaseLostError", "StoreError"]
 
-# How long a write waits for another process's (a token being made) before it gives up.
-BUSY_TIMEOUT_MS = 10_000
+# What a lost, overloaded or full database answers, and one that has ended a transaction which
+# took too long (an `InternalError`); all others are faults of our own.
+_LOST = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.InternalError,
+    sa.exc.TimeoutError,
+)
 
-# More than all request threads and workers together, so that none waits for a connection.
-CONNECTIONS = 64
+_SIGNALS = "signals"
 
 
 class StoreError(ReconcilerError):
     """The database is of another version, or not one of ours."""
 
 
+class DatabaseLostError(StoreError):
+    """The database cannot be reached or read just now; it may be again by itself."""
+
+
 class Database:
     """The connections to one database. `close` when done."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the database, making it where there is none; StoreError, NotDurableError."""
+    def __init__(self, where: Path | DatabaseUrl) -> None:
+        """Open the database, a file or a PostgreSQL one; StoreError, NotDurableError.
+
+        A file is made where there is none.
+        """
+        self.signals = Signals()
+        self.url = where if isinstance(where, DatabaseUrl) else None
         self._lock = threading.Lock()
-        _make_private(path)
-        self._reader = sa.create_engine(
-            sa.URL.create("sqlite", database=str(path)),
-            pool_size=CONNECTIONS,
-            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
-        )
-        sa.event.listen(self._reader, "connect", _prepare_connection)
-        sa.event.listen(self._reader, "begin", _begin)
-        self._writer = self._reader.execution_options(immediate=True)
+        if self.url is not None:
+            self._reader, self._writer = postgres.make_engines(self.url)
+        else:
+            self._reader, self._writer = sqlite.make_engines(Path(str(where)))
         try:
             self._bring_to_form()
-        except sa.exc.DatabaseError as error:
+        except (sa.exc.DatabaseError, StrangeFormError, DatabaseLostError) as error:
             self.close()
-            raise StoreError(f"{path} cannot be used: {error.orig}") from error
-        except StrangeFormError as error:
-            self.close()
-            raise StoreError(f"{path} cannot be used: {error}") from error
+            reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+            raise StoreError(f"{where} cannot be used: {reason}") from error
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes work with this database as well."""
+        return self.url is not None
 
     def close(self) -> None:
         """Let go of the database."""
@@ -61,74 +75,74 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees one state of the database."""
-        with self._reader.connect() as connection:
-            yield connection
+        """Give a connection that sees one state of the database; DatabaseLostError."""
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except _LOST as error:
+            raise DatabaseLostError(
+                f"the engine's database cannot be read: {_why(error)}"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Give a transaction that is durable at its end; one at a time in this process."""
+        """Give a transaction that is durable at its end; one at a time, over all processes."""
+        with self._writing(alone=True) as connection:
+            yield connection
+
+    @contextmanager
+    def write_rows(self) -> Iterator[sa.Connection]:
+        """Do as `write`, but on PostgreSQL beside others.
+
+        The caller selects the rows that it will change `with_for_update`.
+        """
+        with self._writing(alone=False) as connection:
+            yield connection
+
+    def send(self, connection: sa.Connection, signal: Signal) -> None:
+        """Tell everybody who waits, when this transaction is durable."""
+        if self.shared:
+            postgres.notify(connection, str(signal))
+        else:
+            connection.info.setdefault(_SIGNALS, []).append(signal)
+
+    @contextmanager
+    def _writing(self, *, alone: bool, long: bool = False) -> Iterator[sa.Connection]:
+        signals: list[Signal] = []
+        # Within one process SQLite's writers take turns here, which is fairer than its own wait.
+        turn = contextlib.nullcontext() if self.shared else self._lock
         try:
-            with self._lock, self._writer.begin() as connection:
+            with turn, self._writer.begin() as connection:
+                connection.info.pop(_SIGNALS, None)
+                if long and self.shared:
+                    postgres.allow_long(connection)
+                if alone and self.shared:
+                    postgres.take_turn(connection)
                 yield connection
-        except sa.exc.OperationalError as error:
-            message = f"the engine's database could not be written: {error.orig}"
+                signals += connection.info.pop(_SIGNALS, ())
+        except _LOST as error:
+            message = f"the engine's database could not be written: {_why(error)}"
             raise NotDurableError(message) from error
+        for signal in signals:
+            self.signals.emit(signal)
 
     def _bring_to_form(self) -> None:
         with self.read() as connection:
             if _form(connection) == HEAD:
                 return
-        with self.write() as connection:
+        with self._writing(alone=True, long=True) as connection:
             # Another process may have done it in between.
             if _form(connection) != HEAD:
                 upgrade(connection)
 
 
+def _why(error: Exception) -> str:
+    return str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip()
+
+
 def _form(connection: sa.Connection) -> str:
     """Return the revision the database is of; empty for a new one or one without."""
-    known = connection.execute(
-        sa.text("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-    ).one_or_none()
-    if known is None:
+    if not sa.inspect(connection).has_table("alembic_version"):
         return ""
     found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
     return str(found[0]) if len(found) == 1 else ""
-
-
-def _make_private(path: Path) -> None:
-    """Make the file before SQLite does, so that nobody else can read it or its companions."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
-def _prepare_connection(connection: Any, _: object) -> None:
-    # Transactions begin where `_begin` says, and not where the driver guesses.
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    _keep_a_log(connection)
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _keep_a_log(connection: Any) -> None:
-    """Have the database write ahead.
-
-    It refuses at once, whatever the timeout, while another process makes it: ask until it is
-    made.
-    """
-    end = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-    pause = threading.Event()
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except Exception as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            pause.wait(0.01)
-        else:
-            return
-
-
-def _begin(connection: sa.Connection) -> None:
-    # A write takes its lock at once: one that was upgraded from a read could not wait for it.
-    immediate = connection.get_execution_options().get("immediate")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

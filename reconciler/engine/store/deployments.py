@@ -32,7 +32,7 @@ from reconciler.engine.store.columns import (
     stack_values,
 )
 from reconciler.engine.store.database import Database
-from reconciler.engine.store.stacks import next_version
+from reconciler.engine.store.stacks import lock_stack, next_version
 
 __all__ = ["SORTS", "Deployments", "PageQuery"]
 
@@ -104,7 +104,8 @@ class Deployments:
         `make` is given its version and returns it and its encrypted request. Where the stack
         has one with this marker already, that one and False are returned.
         """
-        with self._database.write() as connection:
+        with self._database.write_rows() as connection:
+            lock_stack(connection, stack)
             if marker:
                 known = _one(
                     connection, is_stack(_deployments, stack), _deployments.c.marker == marker
@@ -136,8 +137,8 @@ class Deployments:
 
         Nobody else changes it in between. Returns the record afterwards, and the event.
         """
-        with self._database.write() as connection:
-            record = _one(connection, _deployments.c.id == deployment_id)
+        with self._database.write_rows() as connection:
+            record = _one(connection, _deployments.c.id == deployment_id, lock=True)
             if record is None:
                 raise LookupError(deployment_id)
             event = decide(record)
@@ -238,8 +239,11 @@ def _select() -> sa.Select[Any]:
     return sa.select(*(c for c in _deployments.c if c.name != "request"))
 
 
-def _one(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Record | None:
-    row = connection.execute(_select().where(*where)).one_or_none()
+def _one(
+    connection: sa.Connection, *where: sa.ColumnElement[bool], lock: bool = False
+) -> Record | None:
+    query = _select().where(*where)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _record(row)
 
 

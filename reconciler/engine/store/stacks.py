@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from reconciler.api.types import StackRef
 from reconciler.engine.store.columns import METADATA, is_stack, stack_columns, stack_values
 from reconciler.engine.store.database import Database
 
-__all__ = ["StackInfo", "Stacks", "next_version"]
+__all__ = ["StackInfo", "Stacks", "lock_stack", "next_version"]
 
 _stacks = sa.Table(
     "stacks",
@@ -52,7 +53,7 @@ class Stacks:
                 sa.select(_stacks.c.stack).where(is_stack(_stacks, stack))
             ).one_or_none():
                 return False
-            _insert(connection, stack, version=0)
+            _insert(connection, stack)
             return True
 
     def mark_initialized(self, stack: StackRef) -> None:
@@ -72,20 +73,29 @@ class Stacks:
 
 
 def next_version(connection: sa.Connection, stack: StackRef) -> int:
-    """Count one more deployment of a stack, within the caller's transaction."""
-    known = connection.execute(
-        sa.select(_stacks.c.latest_version).where(is_stack(_stacks, stack))
-    ).scalar_one_or_none()
-    version = 1 + (known or 0)
-    if known is None:
-        _insert(connection, stack, version)
-    else:
-        connection.execute(
-            sa.update(_stacks).where(is_stack(_stacks, stack)).values(latest_version=version)
-        )
+    """Count one more deployment of a stack, within the caller's transaction.
+
+    From now until its end nobody else counts one of this stack.
+    """
+    version = 1 + lock_stack(connection, stack)
+    connection.execute(
+        sa.update(_stacks).where(is_stack(_stacks, stack)).values(latest_version=version)
+    )
     return version
 
 
-def _insert(connection: sa.Connection, stack: StackRef, version: int) -> None:
-    values = stack_values(stack) | {"latest_version": version, "initialized": False}
-    connection.execute(sa.insert(_stacks).values(values))
+def lock_stack(connection: sa.Connection, stack: StackRef) -> int:
+    """Keep all others from changing a stack, made known if need be; return its latest version."""
+    query = sa.select(_stacks.c.latest_version).where(is_stack(_stacks, stack)).with_for_update()
+    known = connection.execute(query).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    _insert(connection, stack)
+    return int(connection.execute(query).scalar_one())
+
+
+def _insert(connection: sa.Connection, stack: StackRef) -> None:
+    """Make a stack known, unless somebody else does so at the same time."""
+    values = stack_values(stack) | {"latest_version": 0, "initialized": False}
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(_stacks).values(values).on_conflict_do_nothing())

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from reconciler.api.types import JobStatus, StackRef
+from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.store import Store, StoreError
 from reconciler.engine.store.columns import METADATA
+from reconciler.engine.store.database import Database
 from reconciler.engine.store.migrations import migrate
 
 RELEASED = Path(__file__).parent / "released"
@@ -28,19 +30,38 @@ def released(tmp_path: Path, version: str) -> Path:
     return path
 
 
-def differences(path: Path) -> list[object]:
+def differences(where: Path | DatabaseUrl) -> list[object]:
     """Say how the tables of a database differ from those that the code knows."""
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
+    database = Database(where)
+    with database.read() as connection:
         found = compare_metadata(MigrationContext.configure(connection), METADATA)
-    engine.dispose()
+    database.close()
     return list(found)
 
 
-def test_the_newest_form_is_the_one_that_the_code_knows(tmp_path: Path) -> None:
+def test_the_newest_form_is_the_one_that_the_code_knows(where: Path | DatabaseUrl) -> None:
     """A new database, made by the migrations, has the tables, columns and indexes of the code."""
-    Store(tmp_path / "engine.db").close()
-    assert differences(tmp_path / "engine.db") == []
+    Store(where).close()
+    assert differences(where) == []
+
+
+def test_many_processes_may_open_a_new_database_at_once(where: Path | DatabaseUrl) -> None:
+    """Whoever comes first makes the tables, and the others wait for that."""
+    failed: list[Exception] = []
+
+    def use() -> None:
+        try:
+            Store(where).close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test tells of it
+            failed.append(error)
+
+    threads = [threading.Thread(target=use) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert differences(where) == []
 
 
 def test_the_newest_revision_is_named() -> None:

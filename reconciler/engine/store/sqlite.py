@@ -1,0 +1,70 @@
+"""How SQLite is opened: written ahead, durable, and waited for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+__all__ = ["make_engines"]
+
+# How long a write waits for another process's (a token being made) before it gives up.
+BUSY_TIMEOUT_MS = 10_000
+
+# More than all request threads and workers together, so that none waits for a connection.
+CONNECTIONS = 64
+
+
+def make_engines(path: Path) -> tuple[sa.Engine, sa.Engine]:
+    """Return what reads and what writes the file, which is made where there is none."""
+    _make_private(path)
+    reader = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        pool_size=CONNECTIONS,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+    )
+    sa.event.listen(reader, "connect", _prepare_connection)
+    sa.event.listen(reader, "begin", _begin)
+    return reader, reader.execution_options(immediate=True)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file before SQLite does, so that nobody else can read it or its companions."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _prepare_connection(connection: Any, _: object) -> None:
+    # Transactions begin where `_begin` says, and not where the driver guesses.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    _keep_a_log(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _keep_a_log(connection: Any) -> None:
+    """Have the database write ahead.
+
+    It refuses at once, whatever the timeout, while another process makes it: ask until it is
+    made.
+    """
+    end = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    pause = threading.Event()
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            pause.wait(0.01)
+        else:
+            return
+
+
+def _begin(connection: sa.Connection) -> None:
+    # A write takes its lock at once: one that was upgraded from a read could not wait for it.
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
