@@ -64,7 +64,7 @@ test-long: system setup cluster
 	SIMULATION_SEEDS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 tests/simulation
 
 bench: setup
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench $(WHAT)
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \

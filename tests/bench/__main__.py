@@ -1,0 +1,40 @@
+"""Prints the table: all figures, or those of the groups that are named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from reconciler.errors import ReconcilerError
+from tests.bench import deployments, http, startup
+from tests.bench.figures import HEADING
+
+GROUPS = {
+    "startup": startup.MEASURES,
+    "deployments": deployments.MEASURES,
+    "http": http.MEASURES,
+}
+
+
+def main(names: list[str]) -> int:
+    """Measure the groups in turn; 2 where a name is none of them."""
+    unknown = sorted(set(names) - set(GROUPS))
+    if unknown:
+        print(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+        return 2
+    print(HEADING)
+    for name in names or GROUPS:
+        for measure in GROUPS[name]:
+            # The sandbox has a /tmp of its own, so repositories there would not be seen.
+            with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
+                try:
+                    print(measure(Path(folder)), flush=True)
+                except (ReconcilerError, subprocess.CalledProcessError) as error:
+                    print(f"not measured: {error}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

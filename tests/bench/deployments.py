@@ -1,0 +1,179 @@
+"""Deployments through an engine, over the same by hand: clone, install, select, up."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from reconciler.api.types import StackRef
+from tests.bench.engines import Served, make_repository, pulumi, request_for, serving
+from tests.bench.figures import Figure, command, in_turn, timed
+
+__all__ = ["MEASURES"]
+
+SHORT = "name: bench\nruntime: yaml\noutputs: {answer: '42'}\n"
+LONG = """\
+name: bench
+runtime: yaml
+plugins: {{providers: [{{name: slow, path: provider}}]}}
+resources:
+  thing: {{type: slow:index:Thing, properties: {{begun: {gate}/begun, open: {gate}/open}}}}
+"""
+LONG_S = 10.0
+# The clone, install, select and up of one stack; `$1` is the stack's name.
+SCRIPT = """\
+set -e
+git clone -q "file://$SOURCE" "clone-$1-$2"
+cd "clone-$1-$2"
+{install}
+pulumi stack select --create "organization/bench/$1"
+pulumi up --yes --skip-preview --non-interactive --suppress-progress
+"""
+STACKS, EACH = 20, 2
+
+
+class ByHand:
+    """What a person would do, with a backend and a home of their own."""
+
+    def __init__(self, root: Path, source: Path, *, install: bool = True) -> None:
+        self._home = root / "hand"
+        (self._home / "backend").mkdir(parents=True)
+        script = SCRIPT.format(install="pulumi install" if install else ":")
+        self._script = self._home / "deploy.sh"
+        self._script.write_text(script)
+        self._environment = {
+            "PATH": f"{pulumi().directory}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self._home),
+            "SOURCE": str(source),
+            "PULUMI_HOME": str(self._home / "pulumi"),
+            "PULUMI_BACKEND_URL": f"file://{self._home / 'backend'}",
+            "PULUMI_CONFIG_PASSPHRASE": "bench",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+
+    def one(self, stack: str, number: int) -> None:
+        words = ("sh", self._script, stack, str(number))
+        command(*words, cwd=self._home, environment=self._environment)
+
+    def all(self) -> None:
+        """Deploy every stack as often as asked, two at a time; each stack's runs in order."""
+        runs = "; ".join(f"sh {self._script} $0 {number}" for number in range(EACH))
+        names = " ".join(f"s{n}" for n in range(STACKS))
+        line = f"echo {names} | xargs -n1 -P2 sh -c 'set -e; {runs}'"
+        command("sh", "-c", line, cwd=self._home, environment=self._environment)
+
+
+def deploy(engine: Served, stack: str, source: Path, *, install: bool = True) -> None:
+    """Deploy one stack, and ask until that has ended."""
+    place = StackRef("acme", "bench", stack)
+    request = request_for(source, install=install)
+    made = engine.client.create(place, request)
+    wait(engine, place, made.id)
+
+
+def wait(engine: Served, place: StackRef, deployment_id: str) -> None:
+    while True:
+        found = engine.client.get(place, deployment_id)
+        if found is not None and found.status.ended:
+            assert found.status == "succeeded", found
+            return
+        time.sleep(0.01)
+
+
+def short(root: Path, runner: str, target: str) -> Figure:
+    source, numbers = make_repository(root / "repository", SHORT), count()
+    hand = ByHand(root, source)
+    with serving(root / "engine", "--runner", runner) as engine:
+        ours, theirs = in_turn(
+            lambda: deploy(engine, "dev", source), lambda: hand.one("dev", next(numbers))
+        )
+    return Figure(f"a 0.3 s program ({runner}), over the same by hand", ours, theirs, target)
+
+
+def long(root: Path) -> Figure:
+    """Measure a program whose one resource takes ten seconds, in a new stack each time."""
+    gate = root / "gate"
+    gate.mkdir()
+    source = root / "repository"
+    make_slow_provider(source / "provider")
+    make_repository(source, LONG.format(gate=gate))
+    hand = ByHand(root, source, install=False)
+    ours_numbers, theirs_numbers = count(), count()
+    options = ("--runner", "bubblewrap", "--allow-write", str(gate))
+    with serving(root / "engine", *options) as engine, opening(gate):
+        ours, theirs = in_turn(
+            lambda: deploy(engine, f"s{next(ours_numbers)}", source, install=False),
+            lambda: hand.one(f"s{next(theirs_numbers)}", 0),
+            rounds=3,
+        )
+    return Figure("a 10 s program (bubblewrap), over the same by hand", ours, theirs, "<= 1.03")
+
+
+def make_slow_provider(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    script = directory / "slow_provider.py"
+    script.write_bytes((Path(__file__).parents[1] / "engine" / script.name).read_bytes())
+    program = directory / "pulumi-resource-slow"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "${{0%/*}}/{script.name}" "$@"\n')
+    program.chmod(0o755)
+
+
+@contextmanager
+def opening(gate: Path) -> Iterator[None]:
+    """Open the gate ten seconds after something has come to it, again and again."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(0.005):
+            if (gate / "begun").exists():
+                (gate / "begun").unlink()
+                (gate / "open").unlink(missing_ok=True)
+                done.wait(LONG_S)
+                (gate / "open").touch()
+                # Nothing waits for it any more after a moment, and the next one must.
+                done.wait(0.5)
+                (gate / "open").unlink(missing_ok=True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def many(root: Path) -> Figure:
+    source = make_repository(root / "repository", SHORT)
+    hand = ByHand(root, source)
+    places = [StackRef("acme", "bench", f"s{n}") for n in range(STACKS)]
+
+    def ours(engine: Served) -> None:
+        request = request_for(source)
+        made = [(p, engine.client.create(p, request).id) for _ in range(EACH) for p in places]
+        for place, deployment_id in made:
+            wait(engine, place, deployment_id)
+
+    with serving(root / "engine", "--workers", "2") as engine:
+        deploy(engine, "warm", source)
+        mine = timed(lambda: ours(engine))
+    return Figure(
+        f"{STACKS * EACH} deployments on {STACKS} stacks, 2 at a time, over xargs -P2",
+        mine,
+        timed(hand.all),
+        "<= 1.10",
+    )
+
+
+MEASURES: tuple[Callable[[Path], Figure], ...] = (
+    lambda root: short(root, "bubblewrap", "<= 1.15"),
+    lambda root: short(root, "process", ""),
+    long,
+    many,
+)
