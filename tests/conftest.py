@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kubernetes_server import KubernetesServer, kubernetes_server
+from tests.moto_server import MotoServer, moto_server
 from tests.postgres_server import PostgresServer, postgres_server
 
 
@@ -19,4 +20,11 @@ def postgres() -> Iterator[PostgresServer]:
 def api_server() -> Iterator[KubernetesServer]:
     """A real Kubernetes API server, started at its first use; a test makes its own namespace."""
     with kubernetes_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    """AWS's STS, IAM and S3, started at their first use."""
+    with moto_server() as server:
         yield server

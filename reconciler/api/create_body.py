@@ -6,12 +6,12 @@ keeps to its dialect. A spec's API blocks are read by the same function, with no
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Generic
 
 from reconciler.api.dialects import Dialect
+from reconciler.api.oidc_body import oidc_to_json, read_oidc
 from reconciler.api.types import (
     PREVIEW_OPERATIONS,
     BasicAuth,
@@ -84,7 +84,6 @@ class _RequestReader(Reader, Generic[S]):
         options_at: Pointer = ("operationContext", "options")
         options = self.mapping(context.get("options"), options_at)
         image, credentials = self.image(executor.get("executorImage"))
-        oidc = self.mapping(context.get("oidc"), ("operationContext", "oidc"))
         return DeploymentRequest(
             operation=self.operation(root, context, dialect),
             source=self.source(root),
@@ -100,7 +99,7 @@ class _RequestReader(Reader, Generic[S]):
                 default=False,
             ),
             options=self.options(options, options_at),
-            oidc=json.dumps(oidc, sort_keys=True) if oidc else "",
+            oidc=read_oidc(self, context.get("oidc"), ("operationContext", "oidc")),
             inherit_settings=self.flag(
                 root.get("inheritSettings"),
                 ("inheritSettings",),
@@ -346,8 +345,8 @@ def _context_to_json(request: DeploymentRequest[Secret], dialect: Dialect) -> di
     options = _options_to_json(request)
     if options:
         context["options"] = options
-    if request.oidc:
-        context["oidc"] = json.loads(request.oidc)
+    if request.oidc.asked:
+        context["oidc"] = oidc_to_json(request.oidc)
     return context
 
 

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from reconciler.api.oidc import NO_OIDC, Oidc
+
 __all__ = [
     "MARKER_PREFIX",
     "PREVIEW_OPERATIONS",
@@ -251,7 +253,7 @@ class DeploymentRequest(Generic[S]):
     """What a create asks for.
 
     `S` is `Secret` on its way over the wire, and `reconciler.model.SecretReference` in a spec.
-    `environment` is sorted by name. `oidc` is JSON text, passed on as it is.
+    `environment` is sorted by name. `oidc` holds no secret, only names of what to become.
     """
 
     operation: Operation = Operation.UPDATE
@@ -262,7 +264,7 @@ class DeploymentRequest(Generic[S]):
     environment: tuple[EnvironmentVariable[S], ...] = ()
     skip_install_dependencies: bool = False
     options: Options = Options()
-    oidc: str = ""
+    oidc: Oidc = NO_OIDC
     inherit_settings: bool = False
 
 

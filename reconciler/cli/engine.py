@@ -10,7 +10,7 @@ from pathlib import Path
 from reconciler.adapters.state_directory import locate
 from reconciler.errors import UsageError
 
-__all__ = ["run"]
+__all__ = ["data_directory", "run"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def _serve(options: argparse.Namespace) -> int:
     from reconciler.engine.config import EngineConfig  # noqa: PLC0415 - the same
 
     host, port = _listen(options.listen)
-    defaults = EngineConfig(data=_data(options))
+    defaults = EngineConfig(data=data_directory(options))
     return server.serve(
         EngineConfig(
             data=defaults.data,
@@ -35,6 +35,8 @@ def _serve(options: argparse.Namespace) -> int:
             local_repositories=options.local_repositories or _is_loopback(host),
             allow_write=tuple(p.absolute() for p in options.allow_write),
             hide=tuple(p.absolute() for p in options.hide),
+            public_url=options.public_url,
+            aws_sts_url=options.aws_sts_url,
             embedded=options.embedded,
         )
     )
@@ -43,7 +45,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from reconciler.engine import tokens  # noqa: PLC0415 - costs 300 ms
 
-    data = _data(options)
+    data = data_directory(options)
     try:
         token = tokens.create(
             data,
@@ -59,7 +61,7 @@ def _token(options: argparse.Namespace) -> int:
     return 0
 
 
-def _data(options: argparse.Namespace) -> Path:
+def data_directory(options: argparse.Namespace) -> Path:
     """Where the engine's data is: `--data`, else `engine` in the state directory."""
     data: Path | None = options.data
     return data if data is not None else locate(None, os.environ) / "engine"

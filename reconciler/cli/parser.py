@@ -179,6 +179,20 @@ def _engine(commands: Commands) -> None:
         action="store_true",
         help="allow file:// sources; they are allowed anyway where it listens on loopback",
     )
+    serve.add_argument(
+        "--public-url",
+        type=_public_url,
+        default="",
+        metavar="URL",
+        help="where others reach it, such as https://engine.example.com; makes it an OIDC issuer",
+    )
+    serve.add_argument(
+        "--aws-sts-url",
+        type=_public_url,
+        default="",
+        metavar="URL",
+        help="where to ask for AWS's credentials; default: AWS's own endpoint of the region",
+    )
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     serve.set_defaults(verb="serve")
     token = verbs.add_parser("token", help="make access tokens")
@@ -197,6 +211,26 @@ def _engine(commands: Commands) -> None:
     )
     _data(create)
     create.set_defaults(verb="token")
+    _engine_keys(verbs)
+
+
+def _engine_keys(verbs: Commands) -> None:
+    keys = verbs.add_parser("keys", help="the keys that an engine signs and encrypts with")
+    key_verbs = keys.add_subparsers(metavar="VERB", required=True)
+    texts = {
+        "list": "show the keys that identity tokens are signed with",
+        "rotate": "make a new key to sign with; the old one is shown until its tokens have expired",
+        "withdraw": "take a signing key away at once: what it has signed is refused from now on",
+        "export": "print the issuer's documents, to be served elsewhere",
+    }
+    for verb, text in texts.items():
+        parser = _command(key_verbs, verb, "engine_keys", text)
+        parser.set_defaults(verb=verb)
+        if verb == "withdraw":
+            parser.add_argument("key", metavar="KEY", help="its id, as `list` shows it")
+        if verb == "export":
+            parser.add_argument("--public-url", type=_public_url, required=True, metavar="URL")
+        _data(parser)
 
 
 # ---------------------------------------------------------------- options in common
@@ -346,6 +380,22 @@ def _duration(text: str) -> timedelta:
     if not number.isdigit() or unit not in _UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; give one such as 30s, 10m, 2h, 7d")
     return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def _public_url(text: str) -> str:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only few commands need it
+
+    if not text:
+        return ""
+    message = f"{text!r} is no address such as https://engine.example.com"
+    try:
+        parts = urlsplit(text)
+        bad = parts.query or parts.fragment or parts.username is not None or parts.port == 0
+    except ValueError:
+        raise argparse.ArgumentTypeError(message) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or bad or " " in text:
+        raise argparse.ArgumentTypeError(message)
+    return text.rstrip("/")
 
 
 def _count(text: str) -> int:

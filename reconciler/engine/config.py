@@ -49,10 +49,12 @@ class EngineConfig:
 
     `port` 0 takes a free one. `runner` names one, or None for the best that works here.
     `cancel_grace` is how long an interrupted operation may take to end by itself.
-    `local_repositories` allows `file://` sources. `allow_write` are directories, besides its
-    own, that deployments may change; `hide` are paths they are not to see, where the runner
-    can hide them. `limits` hold for each deployment. An `embedded` engine ends when it has had
-    no user and no work for `idle_exit`.
+    `public_url` is the address that others know the engine by, as `https://engine.example.com`;
+    with one, it is an issuer of identity tokens. `aws_sts_url` is asked for AWS's credentials,
+    in place of AWS's own. `local_repositories` allows `file://` sources. `allow_write` are
+    directories, besides its own, that deployments may change; `hide` are paths they are not to
+    see, where the runner can hide them. `limits` hold for each deployment. An `embedded` engine
+    ends when it has had no user and no work for `idle_exit`.
     """
 
     data: Path
@@ -61,6 +63,8 @@ class EngineConfig:
     runner: str | None = None
     workers: int = field(default_factory=_workers)
     cancel_grace: timedelta = CANCEL_GRACE
+    public_url: str = ""
+    aws_sts_url: str = ""
     local_repositories: bool = False
     allow_write: tuple[Path, ...] = ()
     hide: tuple[Path, ...] = ()

@@ -23,6 +23,10 @@ from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Secret
 from reconciler.engine import project, steps
 from reconciler.engine.logs import StepLog
 from reconciler.engine.model import Event, Record, StepFailed, StepSucceeded
+from reconciler.engine.oidc.claims import Deployed
+from reconciler.engine.oidc.obtain import CredentialsError
+from reconciler.engine.oidc.published import Published
+from reconciler.engine.oidc.run_identity import RunIdentity
 from reconciler.engine.runners.base import (
     Command,
     Image,
@@ -90,6 +94,11 @@ class Workspace:
         return self.root / "tmp"
 
     @property
+    def identity(self) -> Path:
+        """The deployment's identity token, and what goes with it."""
+        return self.root / "oidc"
+
+    @property
     def pulumi_home(self) -> Path:
         """PULUMI_HOME; the plugins in it are the organization's."""
         return self.root / "pulumi"
@@ -97,7 +106,7 @@ class Workspace:
     def make(self, plugins: Path) -> None:
         """Make the directories, anew if need be."""
         remove_workspace(self.root)
-        for directory in (self.home, self.temporary, self.pulumi_home, plugins):
+        for directory in (self.home, self.temporary, self.identity, self.pulumi_home, plugins):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.pulumi_home / "plugins").symlink_to(plugins)
 
@@ -128,6 +137,11 @@ class Execution:
         self._redactor = Redactor()
         self._exported: dict[str, str] = {}
         self._closing = ExitStack()
+        about = Deployed(
+            stack=record.stack, operation=record.operation, version=record.version, id=record.id
+        )
+        self._identity = RunIdentity(tools.oidc, about, self._workspace.identity)
+        self._asked_to_stop = threading.Event()
 
     def stop(self, kind: StopKind) -> None:
         """Ask the run to end; returns at once."""
@@ -135,6 +149,7 @@ class Execution:
         if kind is StopKind.CANCEL:
             grace_s = self._tools.config.cancel_grace.total_seconds()
             patience = Patience(first_s=grace_s, second_s=SECOND_GRACE_S)
+        self._asked_to_stop.set()
         self._commands.stop(kind, patience)
 
     def run(self) -> None:
@@ -175,7 +190,7 @@ class Execution:
         self._killed_by_signal = False
         try:
             succeeded = self._do(step, log)
-        except (StepError, PlaceError, project.ProjectError) as error:
+        except (StepError, CredentialsError, PlaceError, project.ProjectError) as error:
             succeeded = False
             log.note(self._redactor.mask_text(str(error)))
         except Exception:  # noqa: BLE001 - whatever it was, the step has failed
@@ -196,6 +211,8 @@ class Execution:
         match step.kind:
             case StepKind.EXECUTOR:
                 return self._prepare(log)
+            case StepKind.CREDENTIALS:
+                return self._obtain(log)
             case StepKind.SOURCE:
                 return self._get_source(log)
             case StepKind.DEPENDENCIES:
@@ -238,6 +255,7 @@ class Execution:
         self._base = self._host_base | {"PATH": inside.path}
         if place.inside is not None:
             self._base = steps.without_host_files(self._base)
+        self._give(self._identity.begin(self._request.oidc))
         log.note(f"Using pulumi {inside.version} {inside.described}")
         return True
 
@@ -256,6 +274,26 @@ class Execution:
             path=path,
             described=f"of this host, with the {runner} runner",
         )
+
+    def _obtain(self, log: StepLog) -> bool:
+        """Get credentials of clouds for the deployment's token."""
+        oidc, region = self._request.oidc, steps.aws_region(self._request)
+        self._give(
+            self._identity.obtain(
+                oidc,
+                region,
+                self._asked_to_stop,
+                lambda text: log.note(self._redactor.mask_text(text)),
+            )
+        )
+        return True
+
+    def _give(self, given: Published) -> None:
+        """Have the logs hide what is new, and the place have its files."""
+        for secret in given.secrets:
+            self._redactor.add(secret)
+        if given.files:
+            self._place.send(self._workspace.identity)
 
     def _get_source(self, log: StepLog) -> bool:
         source = self._request.source
@@ -333,7 +371,9 @@ class Execution:
             steps.Layers(
                 base=self._base,
                 passphrase=self._passphrase,
+                hints=self._identity.given.hints,
                 request=self._request,
+                credentials=self._identity.given.variables,
                 exported=self._exported,
                 reserved=self._reserved,
             )

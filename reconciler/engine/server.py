@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -29,9 +28,11 @@ from reconciler.engine import embedded, recovery
 from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.http.app import build_app
 from reconciler.engine.logs import LogStore
+from reconciler.engine.oidc.issuer import Issuer
+from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.queue import Queue
 from reconciler.engine.runners.choose import choose
-from reconciler.engine.secrets_box import SecretBox, open_box
+from reconciler.engine.sealing import box_of
 from reconciler.engine.service import Service
 from reconciler.engine.store import Store
 from reconciler.engine.tokens import Tokens
@@ -101,12 +102,13 @@ def running(config: EngineConfig) -> Iterator[Engine]:
         try:
             host, port = config.host, listener.getsockname()[1]
             shown_host = f"[{host}]" if ":" in host else host
-            tools = _tools(config, store, f"http://{shown_host}:{port}")
+            url = f"http://{shown_host}:{port}"
+            tools = _tools(config, store, config.public_url or url)
             recovery.settle(tools)
             queue = Queue(tools)
             tokens = Tokens(store, tools.clock)
             app = build_app(Service(tools, queue, tokens))
-            engine = Engine(url=tools.base_url, queue=queue, tokens=tokens, layout=layout)
+            engine = Engine(url=url, queue=queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with _answering(app, listener), _dispatching(queue):
                 if config.embedded:
@@ -127,34 +129,30 @@ def _make_directories(layout: Layout) -> None:
 
 def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
     layout = Layout(config.data.absolute())
-    find_pulumi = _FoundOnce()
+    find_pulumi, clock = _FoundOnce(), SystemClock()
     cli = find_pulumi()
     if not isinstance(cli, PulumiCli):
         _log.warning("deployments will fail: %s", cli)
+    box = box_of(store, layout.key)
+    oidc = None
+    if config.public_url:
+        issuer = Issuer(store.facts, box, clock, config.public_url)
+        oidc = Obtainer(issuer, clock, config.aws_sts_url)
     return Tools(
         config=config,
         layout=layout,
         store=store,
         logs=LogStore(layout.logs, time.time_ns),
-        box=_open_box(layout.key, store),
-        clock=SystemClock(),
+        box=box,
+        clock=clock,
         runners=choose(config.runner),
         environment=dict(os.environ),
         shell=shutil.which("bash") or shutil.which("sh") or "/bin/sh",
         python_directory=str(Path(sys.executable).parent),
         base_url=base_url,
         find_pulumi=find_pulumi,
+        oidc=oidc,
     )
-
-
-def _open_box(path: Path, store: Store) -> SecretBox:
-    """Open the key file; it may be made only for a database that holds no secrets yet."""
-    name = "key check"
-    check = store.facts.get(name)
-    box = open_box(path, create=check is None)
-    known = store.facts.get_or_make(name, lambda: box.encrypt(secrets.token_bytes(16), name))
-    box.decrypt(known, name)
-    return box
 
 
 class _FoundOnce:

@@ -28,6 +28,7 @@ __all__ = [
     "PlannedStep",
     "Programs",
     "StepKind",
+    "aws_region",
     "base_environment",
     "build",
     "cancel_command",
@@ -61,6 +62,7 @@ class StepKind(StrEnum):
     """What a step does."""
 
     EXECUTOR = "executor"
+    CREDENTIALS = "credentials"
     SOURCE = "source"
     DEPENDENCIES = "dependencies"
     PRE_RUN = "pre-run"
@@ -93,10 +95,11 @@ class BadLine:
 
 def build(request: DeploymentRequest[Secret]) -> tuple[PlannedStep, ...]:
     """Return the steps of a deployment, in order; the Pulumi operation is always the last."""
-    steps = [
-        PlannedStep(name="Download deployment executor", kind=StepKind.EXECUTOR),
-        PlannedStep(name="Get source", kind=StepKind.SOURCE),
-    ]
+    steps = [PlannedStep(name="Download deployment executor", kind=StepKind.EXECUTOR)]
+    if request.oidc.asked:
+        name = "Fetch provider credentials via OIDC"
+        steps.append(PlannedStep(name=name, kind=StepKind.CREDENTIALS))
+    steps.append(PlannedStep(name="Get source", kind=StepKind.SOURCE))
     if not request.skip_install_dependencies:
         steps.append(PlannedStep(name="Download dependencies", kind=StepKind.DEPENDENCIES))
     steps += [
@@ -172,29 +175,38 @@ def without_host_files(environment: Mapping[str, str]) -> dict[str, str]:
 class Layers:
     """The layers of a program's environment, from the lowest to the highest.
 
-    `passphrase` encrypts the secrets of stacks that bring none of their own; `exported` is
-    what pre-run commands wrote to PULUMI_ENV; `reserved` is over everything.
+    `passphrase` encrypts the secrets of stacks that bring none of their own; `hints` and
+    `credentials` come with what clouds gave, below and above the request's own variables;
+    `exported` is what pre-run commands wrote to PULUMI_ENV; `reserved` is over everything.
     """
 
     base: Mapping[str, str] = field(repr=False)
     passphrase: str = field(repr=False)
+    hints: Mapping[str, str] = field(default_factory=dict)
     request: DeploymentRequest[Secret]
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     exported: Mapping[str, str] = field(repr=False)
     reserved: Mapping[str, str] = field(repr=False)
 
 
 def program_environment(layers: Layers) -> dict[str, str]:
     """Return what pre-run commands and pulumi see; the marker is not in it."""
-    environment = dict(layers.base)
+    environment = {**layers.base, **layers.hints}
     for variable in layers.request.environment:
         value = variable.value
         environment[variable.name] = value if isinstance(value, str) else value.value
-    environment |= layers.exported
+    environment |= {**layers.credentials, **layers.exported}
     for name in [name for name in environment if name.startswith(MARKER_PREFIX)]:
         del environment[name]
     if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & environment.keys():
         environment["PULUMI_CONFIG_PASSPHRASE"] = layers.passphrase
     return environment | dict(layers.reserved)
+
+
+def aws_region(request: DeploymentRequest[Secret]) -> str:
+    """Return the AWS region that a request's plain variables name, or an empty text."""
+    plain = {v.name: v.value for v in request.environment if isinstance(v.value, str)}
+    return plain.get("AWS_REGION", "") or plain.get("AWS_DEFAULT_REGION", "")
 
 
 def parse_pulumi_env(content: str) -> dict[str, str] | BadLine:

@@ -14,6 +14,7 @@ from reconciler.clock import Clock
 from reconciler.engine.backend import Backend
 from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.logs import LogStore
+from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.runners.choose import Runners
 from reconciler.engine.secrets_box import KeyFileError, SecretBox
 from reconciler.engine.store import Store
@@ -32,6 +33,7 @@ class Tools:
 
     `environment` is the engine's own; `shell` the path of bash, or of sh where there is none;
     `python_directory` the directory of the engine's Python; `base_url` where it answers.
+    `oidc` gets credentials from clouds, where the engine is an issuer that they can know.
     `find_pulumi` returns the pulumi to use, or what to do where there is none.
     """
 
@@ -47,6 +49,7 @@ class Tools:
     python_directory: str
     base_url: str
     find_pulumi: Callable[[], PulumiCli | str]
+    oidc: Obtainer | None = None
 
     def backend(self, stack: StackRef) -> Backend:
         """Return where the stack's state is kept."""

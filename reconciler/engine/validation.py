@@ -68,6 +68,7 @@ class Policy:
     """What this engine allows."""
 
     local_repositories: bool = False
+    issues_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +141,10 @@ def _faults(request: DeploymentRequest[Secret], policy: Policy) -> Iterator[str]
             "executorContext.executorImage: this engine does not run containers yet; "
             "leave the image out, and the host's own pulumi is used"
         )
-    if request.oidc:
+    if request.oidc.asked and not policy.issues_tokens:
         yield (
-            "operationContext.oidc: this engine does not exchange OIDC tokens yet; "
-            "give credentials as secret environmentVariables"
+            "operationContext.oidc: this engine has no address that a cloud knows it by; start it "
+            "with --public-url https://…, or give credentials as secret environmentVariables"
         )
     yield from _command_faults(request.pre_run_commands)
     yield from _environment_faults(request)

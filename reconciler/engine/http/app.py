@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from reconciler.engine.http import accounts, deployments, openapi, pauses, stacks
+from reconciler.engine.http import accounts, deployments, issuer, openapi, pauses, stacks
 from reconciler.engine.http.answers import EXCEPTION_HANDLERS
 from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.service import Service
@@ -30,6 +30,7 @@ OPERATIONS = (
     *stacks.OPERATIONS,
     *pauses.OPERATIONS,
     *deployments.OPERATIONS,
+    *issuer.OPERATIONS,
 )
 
 
@@ -42,6 +43,7 @@ def build_app(service: Service) -> Starlette:
         *stacks.routes(service),
         *pauses.routes(service),
         *deployments.routes(service),
+        *issuer.routes(service),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     # `/logs/` is an address of its own, and everything else has one spelling.

@@ -23,6 +23,7 @@ class Service:
 
     def __init__(self, tools: Tools, queue: Queue, tokens: Tokens) -> None:
         self.base_url = tools.base_url
+        self.issuer = None if tools.oidc is None else tools.oidc.issuer
         self.deployments = Deployments(tools, queue)
         self.logs = Logs(tools, self.deployments)
         self.pauses = Pauses(tools, queue)

@@ -42,7 +42,10 @@ class Deployments:
     def __init__(self, tools: Tools, queue: Queue) -> None:
         self._tools = tools
         self._queue = queue
-        self._policy = Policy(local_repositories=tools.config.local_repositories)
+        self._policy = Policy(
+            local_repositories=tools.config.local_repositories,
+            issues_tokens=tools.oidc is not None,
+        )
 
     def create(
         self, caller: Caller, stack: StackRef, request: DeploymentRequest[Secret], initiator: str

@@ -40,6 +40,14 @@ class Facts:
             connection.execute(sa.insert(_facts).values(name=name, value=value))
             return value
 
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Put `new` in the place of `old`; False where something else is there by now."""
+        with self._database.write() as connection:
+            if _fact(connection, name) != old:
+                return False
+            connection.execute(sa.update(_facts).where(_facts.c.name == name).values(value=new))
+            return True
+
 
 def _fact(connection: sa.Connection, name: str) -> bytes | None:
     value = connection.execute(

@@ -15,6 +15,7 @@ from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_file import parse_duration
 from reconciler.adapters.spec_secrets import looks_secret
 from reconciler.adapters.specs import SpecReader, check_together, read_file, scan
+from reconciler.api.oidc import AwsOidc
 from reconciler.api.types import EnvironmentVariable, Operation, StackRef
 from reconciler.model import Catalog, Retry, Schedule, SecretReference, Spec
 
@@ -107,7 +108,9 @@ def test_a_whole_spec_is_read(tmp_path: Path) -> None:
         EnvironmentVariable(name="DB_PASSWORD", value=SecretReference("fromFile", "db/password")),
     )
     assert request.skip_install_dependencies
-    assert json.loads(request.oidc)["aws"]["sessionName"] == "web"
+    assert request.oidc.aws == AwsOidc(
+        role_arn="arn:aws:iam::123456789000:role/deploy", session_name="web"
+    )
     assert spec.not_secret == {"BUILD_HASH"}
     assert spec.labels == {"team": "web"}
     assert spec.schedules == (

@@ -16,6 +16,7 @@ from reconciler.api.create_body import (
     wire_secret,
 )
 from reconciler.api.dialects import Dialect
+from reconciler.api.oidc import AzureOidc, Oidc
 from reconciler.api.types import (
     BasicAuth,
     DeploymentRequest,
@@ -32,6 +33,7 @@ from reconciler.api.wire import Fault, Pointer, pointer_text
 
 GIT: dict[str, object] = {"repoUrl": "https://example.com/r.git", "branch": "main"}
 CANARY = "canary-51f0c2"
+AZURE = AzureOidc(client_id="c", tenant_id="t", subscription_id="s")
 
 
 def today(git: Mapping[str, object] = GIT, **more: object) -> dict[str, object]:
@@ -119,7 +121,7 @@ def requests(draw: st.DrawFn) -> DeploymentRequest[Secret]:
             delete_after_destroy=draw(st.booleans()),
             remediate_drift=draw(st.booleans()),
         ),
-        oidc=draw(st.sampled_from(["", '{"aws": {"roleArn": "arn:x"}}'])),
+        oidc=draw(st.sampled_from([Oidc(), Oidc(azure=AZURE)])),
         inherit_settings=draw(st.booleans()),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.api.oidc import AzureOidc, Oidc
 from reconciler.api.types import (
     BasicAuth,
     DeploymentRequest,
@@ -36,6 +37,9 @@ RESERVED = Reserved(
     id="d1", version=34, build_url="http://engine/build", backend_url="file:///data/acme"
 )
 SOURCE: GitSource[Secret] = GitSource(repo_url="https://example.com/r.git", branch="main")
+
+
+OIDC = Oidc(azure=AzureOidc(client_id="c", tenant_id="t", subscription_id="s"))
 
 
 def make_request(**environment: Secret | str) -> DeploymentRequest[Secret]:
@@ -197,7 +201,7 @@ def test_a_plain_user_name_is_no_secret() -> None:
             replace(make_request(), executor_image="pulumi/pulumi:latest"),
             ["executorContext.executorImage", "yet", "leave the image out"],
         ),
-        (replace(make_request(), oidc='{"aws": {}}'), ["operationContext.oidc", "not", "yet"]),
+        (replace(make_request(), oidc=OIDC), ["operationContext.oidc", "--public-url"]),
         (
             replace(
                 make_request(),
@@ -250,3 +254,9 @@ def test_local_repositories_are_for_engines_that_allow_them() -> None:
     """A file:// source is accepted where the engine serves its own machine."""
     request = replace(make_request(), source=replace(SOURCE, repo_url="file:///srv/r.git"))
     assert isinstance(check(request, Policy(local_repositories=True)), Accepted)
+
+
+def test_an_issuer_takes_oidc() -> None:
+    """An engine that clouds can know accepts a request for their credentials."""
+    policy = Policy(issues_tokens=True)
+    assert isinstance(check(replace(make_request(), oidc=OIDC), policy), Accepted)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.api.oidc import AwsOidc, Oidc
 from reconciler.api.types import (
     BasicAuth,
     DeploymentRequest,
@@ -28,7 +29,7 @@ REQUEST: DeploymentRequest[SecretReference] = DeploymentRequest(
         EnvironmentVariable(name="RECONCILER_RUN_abc_def_12345678", value="1"),
     ),
     skip_install_dependencies=True,
-    oidc='{"aws": {"roleArn": "arn"}}',
+    oidc=Oidc(aws=AwsOidc(role_arn="arn", session_name="web")),
 )
 ENVIRONMENT = "operationContext.environmentVariables"
 
@@ -66,7 +67,7 @@ def test_the_digest_is_known() -> None:
         {"source": replace(REQUEST.source, branch="main")},
         {"source": replace(REQUEST.source, auth=GitAuth(access_token=SECRET))},
         {"image_credentials": None},
-        {"oidc": ""},
+        {"oidc": Oidc()},
         {"environment": REQUEST.environment[:2]},
     ],
     ids=["the branch's short name", "gitAuth", "the registry's", "OIDC", "the marker"],

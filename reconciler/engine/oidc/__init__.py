@@ -1,0 +1,1 @@
+"""The engine as an issuer of identity tokens, and what clouds give for them."""
