@@ -42,6 +42,17 @@ SHELL_PATTERN = "^(/?[A-Za-z0-9_.+][A-Za-z0-9_.+/-]{0,254})?$"
 _SHELL = re.compile(SHELL_PATTERN)
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 
+# What today's dialect has and a server of one's own has not, and what to do instead.
+_NO_INTEGRATION = "there is no such integration; give the URL in sourceContext.git.repoUrl"
+_UNSERVED: Mapping[Pointer, str] = {
+    ("agentPoolID",): "there are no agent pools: leave it out, or give null",
+    ("gitHub",): _NO_INTEGRATION,
+    ("vcs",): _NO_INTEGRATION,
+    ("sourceContext", "hg"): "git is the only source",
+    ("sourceContext", "template"): "git is the only source",
+    ("operationContext", "role"): "there are no roles but the token's; leave it out",
+}
+
 # Reads what stands where a secret belongs; a `Fault` where it cannot be one.
 SecretReader = Callable[[object, Pointer], "S | Fault"]
 
@@ -84,6 +95,8 @@ class _RequestReader(Reader, Generic[S]):
         options_at: Pointer = ("operationContext", "options")
         options = self.mapping(context.get("options"), options_at)
         image, credentials = self.image(executor.get("executorImage"))
+        cache = self.mapping(root.get("cacheOptions"), ("cacheOptions",))
+        self.check_unserved(root)
         return DeploymentRequest(
             operation=self.operation(root, context, dialect),
             source=self.source(root),
@@ -100,6 +113,7 @@ class _RequestReader(Reader, Generic[S]):
             ),
             options=self.options(options, options_at),
             oidc=read_oidc(self, context.get("oidc"), ("operationContext", "oidc")),
+            cache=self.flag(cache.get("enable"), ("cacheOptions", "enable"), default=False),
             inherit_settings=self.flag(
                 root.get("inheritSettings"),
                 ("inheritSettings",),
@@ -256,21 +270,27 @@ class _RequestReader(Reader, Generic[S]):
         return tuple(sorted(found, key=lambda v: v.name))
 
     def secret(self, value: object, at: Pointer) -> S | str:
-        """Read a secret: `{secret: X}`, `{isSecret, value}`, or what stands for X by itself."""
+        """Read a secret: `{secret: X}`, `{isSecret, value}`, or what stands for X by itself.
+
+        A key with null is absent, as the official Python client writes them all. That client
+        also knows `plaintext`, a value that is no secret, beside an empty `secret`.
+        """
         inner = value
         if isinstance(value, dict):
-            if value.get("isSecret") is False and isinstance(value.get("value"), str):
-                return str(value["value"])
-            if "isSecret" in value:
-                inner, at = value.get("value"), (*at, "value")
-            elif "secret" in value:
-                inner, at = value["secret"], (*at, "secret")
-            elif "ciphertext" in value:
+            given = {key: part for key, part in value.items() if part is not None}
+            plain = _plain_value(given)
+            if plain is not None:
+                return plain
+            key = "value" if "isSecret" in given else "secret"
+            if "ciphertext" in given:
                 self.fault(at, "holds a ciphertext of another service; give {secret: …}")
                 return ""
-            else:
-                self.fault(at, "needs a key 'secret'")
+            if key not in given:
+                self.fault(at, f"needs a key '{key}'")
                 return ""
+            if not isinstance(given.get("isSecret", True), bool):
+                self.fault((*at, "isSecret"), "is neither true nor false")
+            inner, at = given[key], (*at, key)
         elif value is None:
             self.fault(at, "is required")
             return ""
@@ -283,6 +303,24 @@ class _RequestReader(Reader, Generic[S]):
             return ""
         secret: S = read
         return secret
+
+    def check_unserved(self, root: Mapping[str, object]) -> None:
+        """Refuse what a deployment would have to do otherwise than asked."""
+        for at, why in _UNSERVED.items():
+            value: object = root
+            for key in at:
+                value = value.get(key) if isinstance(value, dict) else None
+            if value not in (None, "", {}):
+                self.fault(at, why)
+
+
+def _plain_value(given: Mapping[str, object]) -> str | None:
+    """Return the value of a secret's form that says it is none."""
+    name = "value" if given.get("isSecret") is False else "plaintext"
+    text = given.get(name)
+    if not isinstance(text, str) or "\0" in text or given.get("secret", "") != "":
+        return None
+    return None if "ciphertext" in given else text
 
 
 def _is_ref(name: str) -> bool:
@@ -314,6 +352,8 @@ def request_to_json(request: DeploymentRequest[Secret], dialect: Dialect) -> dic
     if dialect is Dialect.TODAY:
         body["operation"] = str(request.operation)
         body["inheritSettings"] = request.inherit_settings
+        if request.cache:
+            body["cacheOptions"] = {"enable": True}
     return body
 
 

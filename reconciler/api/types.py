@@ -253,7 +253,8 @@ class DeploymentRequest(Generic[S]):
     """What a create asks for.
 
     `S` is `Secret` on its way over the wire, and `reconciler.model.SecretReference` in a spec.
-    `environment` is sorted by name. `oidc` holds no secret, only names of what to become.
+    `environment` is sorted by name. `oidc` holds no secret, only names of what to become. `cache`
+    asks that dependencies are kept for the next one.
     """
 
     operation: Operation = Operation.UPDATE
@@ -265,6 +266,7 @@ class DeploymentRequest(Generic[S]):
     skip_install_dependencies: bool = False
     options: Options = Options()
     oidc: Oidc = NO_OIDC
+    cache: bool = False
     inherit_settings: bool = False
 
 
@@ -312,6 +314,7 @@ def map_secrets(request: DeploymentRequest[S], change: Callable[[S], T]) -> Depl
         skip_install_dependencies=request.skip_install_dependencies,
         options=request.options,
         oidc=request.oidc,
+        cache=request.cache,
         inherit_settings=request.inherit_settings,
     )
 

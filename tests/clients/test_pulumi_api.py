@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import server, tokens
+from reconciler.engine import server
 from reconciler.engine.config import EngineConfig
 from reconciler.engine.http.app import OPERATIONS
 from reconciler.engine.server import Engine
+from reconciler.engine.tokens import Caller, Role
 from reconciler.pulumi_cli import PulumiCli, find
 
 pytestmark = pytest.mark.real
@@ -34,14 +35,12 @@ def pulumi(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Callable
     cli = find()
     assert isinstance(cli, PulumiCli)
     home = tmp_path_factory.mktemp("home")
-    token = tokens.create(
-        engine.layout.data, organization="acme", user="ann", email="", role="deploy", expires=None
-    )
+    caller = Caller(organization="acme", user="ann", email="", role=Role.DEPLOY)
     environment = {
         "PATH": f"{cli.directory}:{os.environ['PATH']}",
         "HOME": str(home),
         "PULUMI_HOME": str(home / "pulumi"),
-        "PULUMI_ACCESS_TOKEN": token,
+        "PULUMI_ACCESS_TOKEN": engine.tokens.create(caller, None),
         "PULUMI_BACKEND_URL": engine.url,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }

@@ -37,6 +37,11 @@ ROUTES = [
     ("GET", "/api/orgs/acme/deployments"),
     ("GET", "/api/stacks/acme/web/guarded"),
     ("POST", "/api/stacks/acme/web"),
+    *(
+        (method, "/api/stacks/acme/web/guarded/deployments/settings")
+        for method in ("GET", "PUT", "POST", "DELETE")
+    ),
+    ("POST", "/api/stacks/acme/web/guarded/deployments/settings/encrypt"),
     ("GET", "/api/openapi/pulumi-spec.json"),
     ("GET", "/api/user"),
     ("GET", "/api/user/organizations/default"),

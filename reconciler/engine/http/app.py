@@ -7,7 +7,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from reconciler.engine.http import accounts, deployments, issuer, openapi, pauses, stacks
+from reconciler.engine.http import (
+    accounts,
+    deployments,
+    issuer,
+    openapi,
+    pauses,
+    settings,
+    stacks,
+)
 from reconciler.engine.http.answers import EXCEPTION_HANDLERS
 from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.service import Service
@@ -29,6 +37,7 @@ OPERATIONS = (
     *accounts.OPERATIONS,
     *stacks.OPERATIONS,
     *pauses.OPERATIONS,
+    *settings.OPERATIONS,
     *deployments.OPERATIONS,
     *issuer.OPERATIONS,
 )
@@ -42,6 +51,7 @@ def build_app(service: Service) -> Starlette:
         *accounts.routes(service),
         *stacks.routes(service),
         *pauses.routes(service),
+        *settings.routes(service),
         *deployments.routes(service),
         *issuer.routes(service),
     ]

@@ -19,7 +19,6 @@ from reconciler.api.dialects import (
     log_lines_to_json,
 )
 from reconciler.api.types import DeploymentRequest, Secret, StackRef
-from reconciler.api.wire import pointer_text
 from reconciler.engine.http import body
 from reconciler.engine.http.document import (
     FLAG,
@@ -34,6 +33,7 @@ from reconciler.engine.http.document import (
 from reconciler.engine.http.reading import LARGEST_NUMBER, caller_of, read_body, stack_of, whole
 from reconciler.engine.logs import LogPage
 from reconciler.engine.service import AnswerError, Service, StepWindow
+from reconciler.engine.service.errors import refused
 from reconciler.engine.store import SORTS, PageQuery
 
 __all__ = ["OPERATIONS", "routes"]
@@ -41,9 +41,6 @@ __all__ = ["OPERATIONS", "routes"]
 LARGEST_PAGE = 100
 # Today's API says 499; the seed's names no limit, so a larger one keeps answers bounded.
 LARGEST_COUNT = {Dialect.TODAY: 499, Dialect.PREVIEW: 1000}
-
-# Faults beyond these say nothing new.
-MOST_FAULTS_TOLD = 10
 
 # Who asked by which program; only shown.
 LONGEST_INITIATOR = 100
@@ -177,7 +174,10 @@ class _Deployments:
         caller = await run_in_threadpool(caller_of, self._service, request)
         stack = stack_of(request)
         content = await read_body(request)
-        asked = _read_create(content, dialect)
+        value = body.parse(content)
+        if dialect is Dialect.TODAY:
+            value = await run_in_threadpool(self._service.settings.inherited, caller, stack, value)
+        asked = _request(value, dialect)
         initiator = request.headers.get("x-pulumi-deployment-initiator", "")
         initiator = initiator[:LONGEST_INITIATOR] if initiator.isprintable() else ""
         created = await run_in_threadpool(
@@ -241,18 +241,11 @@ class _Deployments:
         return Response(status_code=HTTPStatus.OK)
 
 
-def _read_create(content: bytes, dialect: Dialect) -> DeploymentRequest[Secret]:
-    value = body.parse(content)
+def _request(value: object, dialect: Dialect) -> DeploymentRequest[Secret]:
     asked = request_from_json(value, wire_secret, dialect)
-    if not isinstance(asked, tuple):
-        return asked
-    told = [
-        f"{pointer_text(fault.pointer)}: {fault.message}" if fault.pointer else fault.message
-        for fault in asked[:MOST_FAULTS_TOLD]
-    ]
-    if len(asked) > MOST_FAULTS_TOLD:
-        told.append(f"and {len(asked) - MOST_FAULTS_TOLD} more")
-    raise AnswerError(400, "; ".join(told))
+    if isinstance(asked, tuple):
+        raise refused(asked)
+    return asked
 
 
 def _page_query(

@@ -35,14 +35,15 @@ _OPERATION = one_of(*Operation)
 
 # What a request may carry as text: everything but NUL, which no program can be given.
 _FREE: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
+_SOME: Schema = {"type": "string", "pattern": r"^[^\u0000]+$"}
 _FREE_OR_NULL = nullable(_FREE)
 _FLAG_OR_NULL = nullable(FLAG)
 
 _SECRET: Schema = {
-    "description": "A secret, or in `isSecret` false a plain value; what comes back is ciphertext",
+    "description": "A value, plain or secret; what comes back of a secret is its ciphertext",
     "anyOf": [
         _FREE,
-        record({"secret": _FREE}),
+        record({"secret": _FREE}, {"plaintext": nullable(_FREE), "ciphertext": {"type": "null"}}),
         record({"isSecret": FLAG, "value": _FREE}),
         record({"ciphertext": TEXT}),
     ],
@@ -133,6 +134,7 @@ def _operation_context(dialect: Dialect) -> Schema:
         ),
         "options": nullable(options),
         "oidc": nullable({"type": "object"}),
+        "role": {"type": "null"},
     }
     return record(
         {"operation": one_of(*PREVIEW_OPERATIONS)} if dialect is Dialect.PREVIEW else {}, context
@@ -153,9 +155,19 @@ def _requests() -> dict[str, Schema]:
             "executorContext": nullable(executor),
         }
 
-    today = body(Dialect.TODAY)
+    nothing: Schema = {"enum": [None, ""]}
+    today = {
+        **body(Dialect.TODAY),
+        "cacheOptions": nullable(record({}, {"enable": _FLAG_OR_NULL})),
+        "agentPoolID": nothing,
+    }
     return {
         "SecretValue": _SECRET,
+        "SecretToEncrypt": {
+            "anyOf": [_SOME, record({"secret": _SOME}), record({"isSecret": FLAG, "value": _SOME})]
+        },
+        "DeploymentSettingsRequest": record({}, today),
+        "DeploymentSettings": record({"version": NUMBER, "source": one_of("api")}, today),
         "CreateDeploymentRequestPreview": record(body(Dialect.PREVIEW)),
         "CreateDeploymentRequest": record(
             {"operation": _OPERATION}, {**today, "inheritSettings": _FLAG_OR_NULL}

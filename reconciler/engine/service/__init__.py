@@ -11,11 +11,12 @@ from reconciler.engine.service.deployments import Deployments, ListedPage
 from reconciler.engine.service.errors import AnswerError
 from reconciler.engine.service.logs import Logs, StepWindow
 from reconciler.engine.service.pauses import Pauses
+from reconciler.engine.service.settings import Settings, ShownSettings
 from reconciler.engine.service.stacks import Stacks
 from reconciler.engine.tokens import Caller, Tokens
 from reconciler.engine.tools import Tools
 
-__all__ = ["AnswerError", "ListedPage", "Service", "StepWindow"]
+__all__ = ["AnswerError", "ListedPage", "Service", "ShownSettings", "StepWindow"]
 
 
 class Service:
@@ -27,6 +28,7 @@ class Service:
         self.deployments = Deployments(tools, queue)
         self.logs = Logs(tools, self.deployments)
         self.pauses = Pauses(tools, queue)
+        self.settings = Settings(tools, self.deployments.policy)
         self.stacks = Stacks(tools)
         self._tokens = tokens
 

@@ -42,7 +42,7 @@ class Deployments:
     def __init__(self, tools: Tools, queue: Queue) -> None:
         self._tools = tools
         self._queue = queue
-        self._policy = Policy(
+        self.policy = Policy(
             local_repositories=tools.config.local_repositories,
             issues_tokens=tools.oidc is not None,
         )
@@ -52,7 +52,7 @@ class Deployments:
     ) -> Created:
         """Queue a deployment; one that carries a marker which the stack has is not made twice."""
         may_deploy(caller, stack.organization)
-        accepted = validation.check(request, self._policy)
+        accepted = validation.check(request, self.policy)
         if isinstance(accepted, Refusal):
             raise AnswerError(400, accepted.message)
         deployment_id = str(uuid.uuid4())

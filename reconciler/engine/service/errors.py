@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from reconciler.api.wire import Fault, pointer_text
 from reconciler.engine.tokens import Caller, Role
 from reconciler.errors import ReconcilerError
 
-__all__ = ["AnswerError", "may_administer", "may_deploy", "may_see"]
+__all__ = ["AnswerError", "may_administer", "may_deploy", "may_see", "refused"]
+
+# Faults beyond these say nothing new.
+MOST_FAULTS_TOLD = 10
 
 
 class AnswerError(ReconcilerError):
@@ -36,3 +42,14 @@ def may_administer(caller: Caller, organization: str) -> None:
     may_see(caller, organization)
     if caller.role is not Role.ADMIN:
         raise AnswerError(403, "this takes a token with role admin")
+
+
+def refused(faults: Sequence[Fault]) -> AnswerError:
+    """Return the refusal of a body with these faults, each with its field's path."""
+    told = [
+        f"{pointer_text(fault.pointer)}: {fault.message}" if fault.pointer else fault.message
+        for fault in faults[:MOST_FAULTS_TOLD]
+    ]
+    if len(faults) > MOST_FAULTS_TOLD:
+        told.append(f"and {len(faults) - MOST_FAULTS_TOLD} more")
+    return AnswerError(400, "; ".join(told))

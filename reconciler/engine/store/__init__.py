@@ -14,6 +14,7 @@ from reconciler.engine.store.database import Database, DatabaseLostError, StoreE
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
 from reconciler.engine.store.pauses import Pauses
+from reconciler.engine.store.settings import Settings, StoredSettings
 from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import StackInfo, Stacks
 from reconciler.engine.store.tokens import StoredToken, Tokens
@@ -26,6 +27,7 @@ __all__ = [
     "StackInfo",
     "Store",
     "StoreError",
+    "StoredSettings",
     "StoredToken",
     "Topic",
 ]
@@ -40,6 +42,7 @@ class Store:
         self.signals = self._database.signals
         self.deployments = Deployments(self._database)
         self.stacks = Stacks(self._database)
+        self.settings = Settings(self._database)
         self.facts = Facts(self._database)
         self.pauses = Pauses(self._database)
         self.tokens = Tokens(self._database)

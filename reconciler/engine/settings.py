@@ -1,0 +1,251 @@
+"""The settings of a stack: what a create that says nothing else is given. Pure.
+
+They are kept as the body of a create without its operation, in today's dialect. A create
+inherits them by the rules of `inherit`; they are changed by JSON merge patches (RFC 7396).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from reconciler.api.create_body import is_relative_url, request_to_json
+from reconciler.api.dialects import Dialect
+from reconciler.api.types import DeploymentRequest, Secret
+from reconciler.api.wire import Pointer
+
+__all__ = [
+    "as_create",
+    "change_secrets",
+    "from_request",
+    "in_one_form",
+    "in_one_spelling",
+    "inherit",
+    "merge_patch",
+]
+
+Body = dict[str, object]
+
+# What stands where settings name no repository, and no revision of it, while they are checked.
+_SOME_URL = "https://settings.invalid/without-a-repository"
+_SOME_BRANCH = "without-a-revision"
+
+_REVISIONS = ("branch", "commit", "tag")
+
+# Where a secret can stand: a key of its own, or any key of a map (`*`).
+_LEAF: Mapping[str, object] = {}
+_SECRETS: Mapping[str, object] = {
+    "operationContext": {"environmentVariables": {"*": _LEAF}},
+    "sourceContext": {
+        "git": {
+            "gitAuth": {
+                "accessToken": _LEAF,
+                "sshAuth": {"privateKey": _LEAF, "sshPrivateKey": _LEAF, "password": _LEAF},
+                "basicAuth": {"userName": _LEAF, "password": _LEAF},
+            }
+        }
+    },
+    "executorContext": {"executorImage": {"credentials": {"username": _LEAF, "password": _LEAF}}},
+}
+
+
+def merge_patch(target: object, patch: object) -> object:
+    """Return the target with the patch applied, as RFC 7396 says; neither is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def change_secrets(body: object, change: Callable[[object, Pointer], object]) -> object:
+    """Return a body with `change` applied to whatever stands where a secret can; nulls stay."""
+    return _change(body, _SECRETS, (), change)
+
+
+def _change(
+    value: object,
+    places: Mapping[str, object],
+    at: Pointer,
+    change: Callable[[object, Pointer], object],
+) -> object:
+    if value is None:
+        return None
+    if not places:
+        return change(value, at)
+    if not isinstance(value, dict):
+        return value
+    every = places.get("*")
+    return {
+        key: _change(inner, below, (*at, key), change)
+        if isinstance(below := places.get(key, every), Mapping)
+        else inner
+        for key, inner in value.items()
+    }
+
+
+def in_one_form(value: object) -> object:
+    """Return a value that can be a secret as text where it is none, else as `{"secret": …}`.
+
+    A sealed one, and what is neither, stay as they are but for their nulls.
+    """
+    if not isinstance(value, dict):
+        return value
+    given = {key: part for key, part in value.items() if part is not None}
+    plain, text = given.get("plaintext"), given.get("value")
+    if "ciphertext" in given:
+        return given
+    if isinstance(given.get("isSecret"), bool) and isinstance(text, str):
+        return {"secret": text} if given["isSecret"] else text
+    if isinstance(plain, str) and given.get("secret", "") == "":
+        return plain
+    return given
+
+
+def in_one_spelling(body: object) -> object:
+    """Return a body with today's names where the preview's are read too."""
+    return _rename(body, _SPELLINGS)
+
+
+_SPELLINGS: Mapping[str, object] = {
+    "sourceContext": {
+        "git": {
+            "repoURL": "repoUrl",
+            "gitAuth": {"sshAuth": {"privateKey": "sshPrivateKey"}},
+        }
+    }
+}
+
+
+def _rename(value: object, names: Mapping[str, object]) -> object:
+    if not isinstance(value, dict):
+        return value
+    renamed: Body = {}
+    for key, inner in value.items():
+        new = names.get(key)
+        if isinstance(new, str):
+            renamed[new] = inner
+        else:
+            renamed.setdefault(key, _rename(inner, new) if isinstance(new, Mapping) else inner)
+    return renamed
+
+
+# ---------------------------------------------------------------- what a create inherits
+
+
+def inherit(settings: Mapping[str, object], asked: Mapping[str, object]) -> Body:
+    """Return the body of a create with the settings under it.
+
+    The table in docs/api.md says it for people. A field that is absent, null or empty says
+    nothing, as clients write all they have no value for; but a null takes an environment
+    variable out. What is no object where one belongs is left for the reader to refuse.
+    """
+    merged = dict(asked)
+    _fill(merged, settings, "sourceContext", _inherit_source)
+    _fill(merged, settings, "operationContext", _inherit_operation)
+    _fill(merged, settings, "executorContext", _missing)
+    _fill(merged, settings, "cacheOptions", _missing)
+    return merged
+
+
+def _fill(
+    merged: Body,
+    settings: Mapping[str, object],
+    key: str,
+    rule: Callable[[Body, Body], Body],
+) -> None:
+    """Put under one block of the request what the settings have there."""
+    under, asked = settings.get(key), merged.get(key)
+    if not isinstance(under, dict):
+        return
+    if _says_nothing(asked):
+        merged[key] = under
+    elif isinstance(asked, dict):
+        merged[key] = rule(under, asked)
+
+
+def _says_nothing(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def _missing(under: Body, asked: Body) -> Body:
+    """Take each field from the request, and where it says nothing from the settings."""
+    return under | {key: value for key, value in asked.items() if not _says_nothing(value)}
+
+
+def _inherit_source(under: Body, asked: Body) -> Body:
+    merged = dict(asked)
+    _fill(merged, under, "git", _inherit_git)
+    return merged
+
+
+def _inherit_git(under: Body, asked: Body) -> Body:
+    # Another repository has other branches and directories, and is not shown the credentials.
+    if not _says_nothing(asked.get("repoUrl")) and asked["repoUrl"] != under.get("repoUrl"):
+        return asked
+    if any(not _says_nothing(asked.get(name)) for name in _REVISIONS):
+        under = {key: value for key, value in under.items() if key not in _REVISIONS}
+    return _missing(under, asked)
+
+
+def _inherit_operation(under: Body, asked: Body) -> Body:
+    merged = _missing(under, asked)
+    _fill_from(merged, under, asked, "options", _missing)
+    _fill_from(merged, under, asked, "oidc", _missing)
+    _fill_from(merged, under, asked, "environmentVariables", _inherit_variables)
+    return merged
+
+
+def _fill_from(
+    merged: Body, under: Body, asked: Body, key: str, rule: Callable[[Body, Body], Body]
+) -> None:
+    below, above = under.get(key), asked.get(key)
+    if isinstance(below, dict) and isinstance(above, dict):
+        merged[key] = rule(below, above)
+
+
+def _inherit_variables(under: Body, asked: Body) -> Body:
+    return {name: value for name, value in (under | asked).items() if value is not None}
+
+
+# ---------------------------------------------------------------- as a create, and back
+
+
+def as_create(settings: Mapping[str, object]) -> Body:
+    """Return settings as the body of a create that could be made with them.
+
+    Where they leave the repository or its revision open, something stands in for it.
+    """
+    body = {**settings, "operation": "update", "inheritSettings": False}
+    source = body.get("sourceContext")
+    source = {} if source is None else source
+    if not isinstance(source, dict):
+        return body
+    git = source.get("git")
+    git = {} if git is None else git
+    if not isinstance(git, dict):
+        return body
+    url = git.get("repoUrl")
+    if _says_nothing(url):
+        git = git | {"repoUrl": _SOME_URL}
+    relative = isinstance(url, str) and is_relative_url(url)
+    if not relative and all(_says_nothing(git.get(name)) for name in _REVISIONS):
+        git = git | {"branch": _SOME_BRANCH}
+    body["sourceContext"] = source | {"git": git}
+    return body
+
+
+def from_request(request: DeploymentRequest[Secret]) -> Body:
+    """Return the settings that `as_create` made this request of, in their one form."""
+    body = request_to_json(request, Dialect.TODAY)
+    del body["operation"], body["inheritSettings"]
+    source = body.pop("sourceContext")
+    git = source.get("git") if isinstance(source, dict) else None
+    if isinstance(git, dict):
+        kept = {k: v for k, v in git.items() if v not in (_SOME_URL, _SOME_BRANCH)}
+        if kept:
+            body["sourceContext"] = {"git": kept}
+    return {key: value for key, value in body.items() if value}
