@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from reconciler.adapters.state_directory import locate
+from reconciler.cli import source_options
 from reconciler.errors import UsageError
 
 __all__ = ["data_directory", "run"]
@@ -37,6 +38,7 @@ def _serve(options: argparse.Namespace) -> int:
             hide=tuple(p.absolute() for p in options.hide),
             public_url=options.public_url,
             aws_sts_url=options.aws_sts_url,
+            sources=source_options.settings(options),
             embedded=options.embedded,
         )
     )

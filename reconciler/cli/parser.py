@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
+from reconciler.cli import source_options
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ def _engine(commands: Commands) -> None:
         metavar="URL",
         help="where to ask for AWS's credentials; default: AWS's own endpoint of the region",
     )
+    source_options.add(serve, _duration)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     serve.set_defaults(verb="serve")
     token = verbs.add_parser("token", help="make access tokens")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-__all__ = ["EngineConfig", "Layout", "Limits"]
+__all__ = ["EngineConfig", "Layout", "Limits", "SourceSettings"]
 
 # One deployment takes most of a processor while its program starts, and waits for a cloud
 # the rest of the time; two at once also keep one slow stack from stopping all others.
@@ -43,6 +43,33 @@ class Limits:
     disk_bytes: int = MOST_DISK_BYTES
 
 
+# A clone of a large repository's newest commit takes minutes over a slow line; and what is
+# larger than this is no program. All mirrors together: about as much as the plugins take.
+SOURCE_LIMIT = timedelta(minutes=15)
+LARGEST_SOURCE_BYTES = 4 * 1024**3
+MIRRORS_BYTES = 20 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """How sources are got.
+
+    `hosts` are those that may be asked though their addresses are not public (see
+    `sources.urls.Reach`). `known_hosts` and `certificates` are files: the host keys to trust
+    (None: the one in the data directory), and more certificates for https. `limit` and
+    `largest_bytes` hold for one source, `mirrors_bytes` for all mirrors together.
+    """
+
+    hosts: tuple[str, ...] = ()
+    known_hosts: Path | None = None
+    certificates: Path | None = None
+    lfs: bool = False
+    submodules: bool = False
+    limit: timedelta = SOURCE_LIMIT
+    largest_bytes: int = LARGEST_SOURCE_BYTES
+    mirrors_bytes: int = MIRRORS_BYTES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """The settings of one engine.
@@ -51,10 +78,11 @@ class EngineConfig:
     `cancel_grace` is how long an interrupted operation may take to end by itself.
     `public_url` is the address that others know the engine by, as `https://engine.example.com`;
     with one, it is an issuer of identity tokens. `aws_sts_url` is asked for AWS's credentials,
-    in place of AWS's own. `local_repositories` allows `file://` sources. `allow_write` are
-    directories, besides its own, that deployments may change; `hide` are paths they are not to
-    see, where the runner can hide them. `limits` hold for each deployment. An `embedded` engine
-    ends when it has had no user and no work for `idle_exit`.
+    in place of AWS's own.
+    `local_repositories` allows `file://` sources. `allow_write` are directories, besides its
+    own, that deployments may change; `hide` are paths they are not to see, where the runner
+    can hide them. `sources` says how programs are got. `limits` hold for each deployment. An
+    `embedded` engine ends when it has had no user and no work for `idle_exit`.
     """
 
     data: Path
@@ -69,6 +97,7 @@ class EngineConfig:
     allow_write: tuple[Path, ...] = ()
     hide: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    sources: SourceSettings = SourceSettings()
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 
@@ -113,6 +142,16 @@ class Layout:
     def work(self) -> Path:
         """The workspaces of running deployments."""
         return self.data / "work"
+
+    @property
+    def repositories(self) -> Path:
+        """The mirrors of repositories."""
+        return self.data / "repositories"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The host keys that ssh may trust, where no other file is named."""
+        return self.data / "known_hosts"
 
     @property
     def logs(self) -> Path:

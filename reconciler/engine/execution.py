@@ -39,7 +39,8 @@ from reconciler.engine.runners.base import (
     Surroundings,
 )
 from reconciler.engine.secrets_box import KeyFileError
-from reconciler.engine.source import checkout_commands
+from reconciler.engine.source_step import SourceStep
+from reconciler.engine.sources.fetching import SourceError
 from reconciler.engine.steps import PlannedStep, Programs, StepKind
 from reconciler.engine.stopping import CommandRun, Patience, StopKind
 from reconciler.engine.tools import Tools
@@ -70,6 +71,10 @@ _SIGNALED = range(129, 128 + 65)
 
 class StepError(Exception):
     """A step cannot be done; the message is for its log."""
+
+
+# What says for a deployment's log why a step cannot be done.
+_REASONS = (StepError, CredentialsError, PlaceError, SourceError, project.ProjectError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,7 @@ class Execution:
         self._killed_by_signal = False
         try:
             succeeded = self._do(step, log)
-        except (StepError, CredentialsError, PlaceError, project.ProjectError) as error:
+        except _REASONS as error:
             succeeded = False
             log.note(self._redactor.mask_text(str(error)))
         except Exception:  # noqa: BLE001 - whatever it was, the step has failed
@@ -297,9 +302,9 @@ class Execution:
 
     def _get_source(self, log: StepLog) -> bool:
         source = self._request.source
-        host = self._tools.runners.host.open(self._with_repository(source.repo_url))
-        commands = checkout_commands(source, self._workspace.source, self._host_base)
-        if self._run(steps.in_one_shell(commands), log, host) != 0:
+        step = SourceStep(self._tools, self._needs, self._commands, log)
+        organization = self.record.stack.organization
+        if not step.get(source, organization, self._host_base, self._redactor):
             return False
         commit = project.head_commit(self._workspace.source)
         project.check(self._directory(), self.record.stack.project)
@@ -381,18 +386,6 @@ class Execution:
 
     def _succeeds(self, command: Command, log: StepLog) -> bool:
         return self._run(command, log, self._place) == 0
-
-    def _with_repository(self, url: str) -> Needs:
-        """Return needs by which a local repository is seen, wherever it lies.
-
-        Only git runs so, and it changes nothing there.
-        """
-        path = Path(url.removeprefix("file://"))
-        if not url.startswith("file://") or not path.is_dir():
-            return self._needs
-        around = self._needs.surroundings
-        around = replace(around, writable=(*around.writable, path))
-        return replace(self._needs, surroundings=around)
 
     def _run(
         self, command: Command, log: StepLog, place: Place, *, gentle: bool = False

@@ -7,8 +7,7 @@ starts it.
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -34,7 +33,6 @@ __all__ = [
     "cancel_command",
     "header",
     "host_path",
-    "in_one_shell",
     "initial_steps",
     "install_command",
     "operation_command",
@@ -235,21 +233,6 @@ _OPERATIONS = {
     Operation.DETECT_DRIFT: ("refresh", "--preview-only"),
     Operation.REMEDIATE_DRIFT: ("up", "--refresh", "--yes", "--skip-preview"),
 }
-
-
-def in_one_shell(commands: Sequence[Command]) -> Command:
-    """Return one command that runs all of them, until one fails; they see the same variables.
-
-    Starting a program in its own surroundings costs more than most of git's commands take. Each
-    argument is quoted: the shell sees data where there was data.
-    """
-    first = commands[0]
-    script = "\n".join(
-        f"(cd {shlex.quote(str(command.cwd))} && {shlex.join(command.argv)})"
-        for command in commands
-    )
-    argv = ("sh", "-ec", script)
-    return Command(argv=argv, cwd=first.cwd, environment=first.environment)
 
 
 def install_command(programs: Programs, cwd: Path, environment: Mapping[str, str]) -> Command:

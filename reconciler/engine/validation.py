@@ -20,7 +20,8 @@ from reconciler.api.types import (
     Secret,
     ShownVariable,
 )
-from reconciler.engine.source import refuse as refuse_source
+from reconciler.engine.sources.urls import Reach
+from reconciler.engine.sources.urls import refuse as refuse_source
 
 __all__ = [
     "Accepted",
@@ -65,9 +66,9 @@ _RANDOM_RUN_OF_A_PATH = re.compile(rf"[A-Za-z0-9+=]{{{SHORTEST_RANDOM},}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What this engine allows."""
+    """What this engine allows: `reach` is how far it goes for a source."""
 
-    local_repositories: bool = False
+    reach: Reach = Reach()  # noqa: RUF009 - a frozen value
     issues_tokens: bool = False
 
 
@@ -128,14 +129,9 @@ def check(request: DeploymentRequest[Secret], policy: Policy) -> Accepted | Refu
 
 def _faults(request: DeploymentRequest[Secret], policy: Policy) -> Iterator[str]:
     git = "sourceContext.git"
-    why = refuse_source(request.source, policy.local_repositories)
+    why = refuse_source(request.source, policy.reach)
     if why:
         yield f"{git}.repoURL: {why}"
-    if request.source.auth is not None and request.source.auth.ssh is not None:
-        yield (
-            f"{git}.gitAuth.sshAuth: this engine does not clone over SSH yet; "
-            "give an https URL with accessToken or basicAuth"
-        )
     if request.executor_image:
         yield (
             "executorContext.executorImage: this engine does not run containers yet; "

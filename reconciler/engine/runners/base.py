@@ -50,12 +50,13 @@ class Surroundings:
 
     `workspace` is the deployment's own directory and writable, as are those in `writable`.
     Those in `hidden` (the engine's data) are not to be seen, where the runner can hide them;
-    what of `workspace` and `writable` lies below a hidden one is seen all the same. All have
-    the same paths in the place as on the host.
+    what of `workspace`, `writable` and `readable` lies below a hidden one is seen all the same.
+    All have the same paths in the place as on the host.
     """
 
     workspace: Path
     writable: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
 
 

@@ -120,9 +120,11 @@ def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
     """Yield the options that hide and bind: the outer directories before those within."""
     workspace = surroundings.workspace.resolve()
     seen = {workspace, *(path.resolve() for path in surroundings.writable)}
-    hidden = {_RUN.resolve(), *(path.resolve() for path in surroundings.hidden)} - seen
+    readable = {p.resolve() for p in surroundings.readable if p.exists()} - seen
+    hidden = {_RUN.resolve(), *(path.resolve() for path in surroundings.hidden)} - seen - readable
     tmp = Path("/tmp")  # noqa: S108 - the sandbox's own
     binds: dict[Path, tuple[str, ...]] = {path: ("--bind", str(path)) for path in seen}
+    binds |= {path: ("--ro-bind", str(path)) for path in readable}
     binds[tmp] = ("--bind", str(workspace / PRIVATE_TMP))
     for path in _programs(command):
         if path.is_relative_to(tmp) and not any(h.is_relative_to(path) for h in hidden):

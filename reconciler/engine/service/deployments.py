@@ -20,6 +20,7 @@ from reconciler.engine import steps, validation
 from reconciler.engine.model import CancelAsked, Event, Record, Withdrawn, deployment
 from reconciler.engine.queue import Queue
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
+from reconciler.engine.sources.urls import Reach
 from reconciler.engine.store import PageQuery
 from reconciler.engine.tokens import Caller
 from reconciler.engine.tools import Tools
@@ -43,7 +44,7 @@ class Deployments:
         self._tools = tools
         self._queue = queue
         self.policy = Policy(
-            local_repositories=tools.config.local_repositories,
+            reach=Reach(local=tools.config.local_repositories, hosts=tools.config.sources.hosts),
             issues_tokens=tools.oidc is not None,
         )
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from reconciler.api.types import (
     StackRef,
 )
 from reconciler.engine import steps
-from reconciler.engine.runners.base import Command
 from reconciler.engine.steps import BadLine, Home, Layers, Programs, StepKind
 
 PROGRAMS = Programs(pulumi="/opt/pulumi/pulumi", shell="/bin/bash")  # noqa: S604 - a path
@@ -250,29 +248,3 @@ def test_no_command_shows_its_environment() -> None:
     ):
         assert "canary-value" not in repr(command)
         assert "canary-value" not in " ".join(command.argv)
-
-
-def test_many_commands_in_one_shell(tmp_path: Path) -> None:
-    """All run in order, each in its own directory, with their arguments as data."""
-    (tmp_path / "below").mkdir()
-    hostile = "$(touch M) `touch M`; touch M 'q' \"d\" \n end"
-    commands = [
-        Command(argv=("printf", "%s|", hostile), cwd=tmp_path, environment={}),
-        Command(argv=("pwd",), cwd=tmp_path / "below", environment={}),
-    ]
-    joined = steps.in_one_shell(commands)
-    answer = subprocess.run(joined.argv, cwd=joined.cwd, capture_output=True, check=True, text=True)
-    assert answer.stdout == f"{hostile}|{tmp_path / 'below'}\n"
-    assert [path.name for path in tmp_path.rglob("*")] == ["below"]
-
-
-def test_the_first_failure_ends_the_shell(tmp_path: Path) -> None:
-    """The exit code is that of the first command that fails, and the rest do not run."""
-    commands = [
-        Command(argv=("sh", "-c", "exit 7"), cwd=tmp_path, environment={}),
-        Command(argv=("touch", "later"), cwd=tmp_path, environment={}),
-    ]
-    joined = steps.in_one_shell(commands)
-    answer = subprocess.run(joined.argv, cwd=joined.cwd, check=False)
-    assert answer.returncode == 7
-    assert list(tmp_path.iterdir()) == []

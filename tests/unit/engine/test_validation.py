@@ -18,6 +18,7 @@ from reconciler.api.types import (
     ShownVariable,
     SshAuth,
 )
+from reconciler.engine.sources.urls import Reach
 from reconciler.engine.validation import (
     LARGEST_ENVIRONMENT_BYTES,
     LONGEST_VALUE_BYTES,
@@ -207,7 +208,7 @@ def test_a_plain_user_name_is_no_secret() -> None:
                 make_request(),
                 source=replace(SOURCE, auth=GitAuth(ssh=SshAuth(private_key=Secret("canary")))),
             ),
-            ["sourceContext.git.gitAuth.sshAuth", "not", "yet", "accessToken"],
+            ["sourceContext.git.repoURL", "sshAuth", "accessToken"],
         ),
         (
             replace(make_request(), source=replace(SOURCE, repo_url="file:///srv/r.git")),
@@ -253,7 +254,7 @@ def test_refusals_name_the_field_and_the_way_out(
 def test_local_repositories_are_for_engines_that_allow_them() -> None:
     """A file:// source is accepted where the engine serves its own machine."""
     request = replace(make_request(), source=replace(SOURCE, repo_url="file:///srv/r.git"))
-    assert isinstance(check(request, Policy(local_repositories=True)), Accepted)
+    assert isinstance(check(request, Policy(reach=Reach(local=True))), Accepted)
 
 
 def test_an_issuer_takes_oidc() -> None:
