@@ -396,7 +396,7 @@ def test_a_dripping_answer_is_lost_in_time(
     started = time.monotonic()
     with pytest.raises(LostError):
         client(server).get(STACK, "x")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < LIMIT_S / 3
 
 
 def test_silence_is_lost_in_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +412,7 @@ def test_silence_is_lost_in_time(server: Server, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(LostError):
         client(server).create(STACK, REQUEST)
     gone.set()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < LIMIT_S / 3
     assert len(server.requests) == 1
 
 

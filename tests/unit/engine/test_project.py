@@ -106,12 +106,12 @@ def test_hostile_project_files_cost_nothing(tmp_path: Path) -> None:
     """Aliases, depth and size are answered at once."""
     file = tmp_path / "Pulumi.yaml"
     bomb = "a: &a [x]\n" + "".join(f"k{n}: &b{n} [*a, *a, *a]\n" for n in range(100))
-    begin = time.monotonic()
+    begin = time.thread_time()
     for content in (bomb, "[" * 100_000, "x" * 5_000_000):
         file.write_text(content)
         with pytest.raises(ProjectError):
             project.check(tmp_path, "web")
-    assert time.monotonic() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 def test_a_project_file_that_is_a_link_is_not_read(clone: Path) -> None:

@@ -50,19 +50,19 @@ def chain(size: int, last: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 def test_ten_thousand_in_a_row() -> None:
     """A chain of ten thousand is sorted at once."""
-    begin = time.perf_counter()
+    begin = time.thread_time()
     found = order(chain(10_000, ()))
     assert found.names == tuple(f"n{i}" for i in reversed(range(10_000)))
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 def test_ten_thousand_in_a_circle() -> None:
     """A circle of ten thousand is found at once; its names share one path."""
-    begin = time.perf_counter()
+    begin = time.thread_time()
     found = order(chain(10_000, ("n0",)))
     assert len(found.cycles) == 10_000 > MAX_OWN_PATHS
     assert len(found.cycles["n7"]) == 10_001
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 def test_any_graph() -> None:

@@ -48,9 +48,9 @@ def test_large_bodies_are_refused() -> None:
     assert status(piece, piece, piece, piece, b"x") == 413
     assert read(piece, piece, piece, piece) == piece * 4
     bomb = gzip.compress(b"\0" * 100 * 1024 * 1024)
-    begin = time.monotonic()
+    begin = time.thread_time()
     assert status(bomb, encoding="gzip") == 413
-    assert time.monotonic() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 def test_unreadable_encodings_are_refused() -> None:
@@ -95,7 +95,7 @@ def test_deep_but_allowed_bodies_are_read() -> None:
 
 
 def test_bodies_of_brackets_are_read_in_time() -> None:
-    """The widest body of 4 MiB is judged within a few seconds."""
-    begin = time.monotonic()
+    """The widest body of 4 MiB is judged within a few seconds of processor time."""
+    begin = time.thread_time()
     body.parse(b"[" + b"[]," * 1_300_000 + b"[]]")
-    assert time.monotonic() - begin < 5
+    assert time.thread_time() - begin < 5
