@@ -1,4 +1,4 @@
-"""`reconciler engine`: the self-hosted server, and its tokens."""
+"""`reconciler engine serve`: the self-hosted server."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ __all__ = ["data_directory", "run"]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve, or make a token."""
-    return _token(options) if options.verb == "token" else _serve(options)
-
-
-def _serve(options: argparse.Namespace) -> int:
+    """Serve."""
     from reconciler.engine import server  # noqa: PLC0415 - costs 300 ms
     from reconciler.engine.config import EngineConfig  # noqa: PLC0415 - the same
 
@@ -44,27 +40,8 @@ def _serve(options: argparse.Namespace) -> int:
     )
 
 
-def _token(options: argparse.Namespace) -> int:
-    from reconciler.engine import tokens  # noqa: PLC0415 - costs 300 ms
-
-    data = data_directory(options)
-    try:
-        token = tokens.create(
-            data,
-            organization=options.organization,
-            user=options.user or options.organization,
-            email=options.email,
-            role=options.role,
-            expires=options.expires,
-        )
-    except OSError as error:
-        raise UsageError(f"{data} cannot be used: {error.strerror}; give --data DIR") from error
-    print(token)
-    return 0
-
-
 def data_directory(options: argparse.Namespace) -> Path:
-    """Where the engine's data is: `--data`, else `engine` in the state directory."""
+    """Return where the engine's data is: `--data`, else `engine` in the state directory."""
     data: Path | None = options.data
     return data if data is not None else locate(None, os.environ) / "engine"
 

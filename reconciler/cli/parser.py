@@ -11,17 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reconciler import __version__
-from reconciler.cli import source_options
+from reconciler.cli import access_options, source_options
+from reconciler.cli.options import Commands, Options
+from reconciler.cli.options import command as _command
+from reconciler.cli.options import count as _count
+from reconciler.cli.options import data as _data
+from reconciler.cli.options import duration as _duration
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
-
-if TYPE_CHECKING:
-    # What `add_subparsers` returns has no public name.
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
-    # A group of options adds them as a parser does.
-    Options = argparse._ActionsContainer  # noqa: SLF001
 
 __all__ = ["build", "run"]
 
@@ -29,8 +27,6 @@ EXIT_USAGE = 2
 EXIT_FAILED = 1
 EXIT_ANOTHER_INSTANCE = 75
 EXIT_INTERRUPTED = 130
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -74,14 +70,6 @@ def build() -> argparse.ArgumentParser:
     _trigger(commands)
     _cancel(commands)
     _engine(commands)
-    return parser
-
-
-def _command(commands: Commands, name: str, module: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + "."
-    )
-    parser.set_defaults(module=module)
     return parser
 
 
@@ -197,22 +185,7 @@ def _engine(commands: Commands) -> None:
     source_options.add(serve, _duration)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     serve.set_defaults(verb="serve")
-    token = verbs.add_parser("token", help="make access tokens")
-    token_verbs = token.add_subparsers(metavar="VERB", required=True)
-    create = _command(
-        token_verbs, "create", "engine", "make a token and print it, and nothing else"
-    )
-    create.add_argument("--organization", required=True, metavar="ORG")
-    create.add_argument("--user", default="", metavar="NAME", help="whose it is")
-    create.add_argument("--email", default="", help="that person's address")
-    create.add_argument(
-        "--role", choices=("admin", "deploy", "read"), default="deploy", help="default: %(default)s"
-    )
-    create.add_argument(
-        "--expires", type=_duration, metavar="TIME", help="such as 90d; default: never"
-    )
-    _data(create)
-    create.set_defaults(verb="token")
+    access_options.add(verbs)
     _engine_keys(verbs)
 
 
@@ -257,15 +230,6 @@ def _name(parser: Options) -> None:
         default=Path("deployments.d"),
         metavar="DIR",
         help="the directory of specs; default: %(default)s",
-    )
-
-
-def _data(parser: Options) -> None:
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="the state directory; default: $STATE_DIRECTORY, or ~/.local/state/reconciler",
     )
 
 
@@ -377,13 +341,6 @@ def _reconciling(parser: argparse.ArgumentParser) -> None:
     _embedded(parser)
 
 
-def _duration(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if not number.isdigit() or unit not in _UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; give one such as 30s, 10m, 2h, 7d")
-    return timedelta(**{_UNITS[unit]: int(number)})
-
-
 def _public_url(text: str) -> str:
     from urllib.parse import urlsplit  # noqa: PLC0415 - only few commands need it
 
@@ -398,9 +355,3 @@ def _public_url(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or bad or " " in text:
         raise argparse.ArgumentTypeError(message)
     return text.rstrip("/")
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 upwards")
-    return int(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 __all__ = ["EngineConfig", "Layout", "Limits", "SourceSettings"]
@@ -25,6 +26,12 @@ IDLE_EXIT = timedelta(seconds=10)
 MOST_PROCESSES = 1024
 MOST_MEMORY_BYTES = 4 * 1024**3
 MOST_DISK_BYTES = 10 * 1024**3
+
+# A person who mistypes a token, and a client that has not heard of a new one, stay below it.
+FAILED_LOGINS = 60
+
+# A year, and the month in which somebody looks at it.
+KEEP_AUDIT = timedelta(days=400)
 
 
 def _workers() -> int:
@@ -78,11 +85,13 @@ class EngineConfig:
     `cancel_grace` is how long an interrupted operation may take to end by itself.
     `public_url` is the address that others know the engine by, as `https://engine.example.com`;
     with one, it is an issuer of identity tokens. `aws_sts_url` is asked for AWS's credentials,
-    in place of AWS's own.
-    `local_repositories` allows `file://` sources. `allow_write` are directories, besides its
-    own, that deployments may change; `hide` are paths they are not to see, where the runner
-    can hide them. `sources` says how programs are got. `limits` hold for each deployment. An
-    `embedded` engine ends when it has had no user and no work for `idle_exit`.
+    in place of AWS's own. `local_repositories` allows `file://` sources. `allow_write` are
+    directories, besides its own, that deployments may change; `hide` are paths they are not to
+    see, where the runner can hide them. `sources` says how programs are got. `limits` hold for
+    each deployment. `failed_logins` is how many invalid tokens one address may present in a
+    minute; `trusted_proxies` are believed when they say whose calls they pass on; entries of
+    the audit log are kept for `keep_audit`. An `embedded` engine ends when it has had no user
+    and no work for `idle_exit`.
     """
 
     data: Path
@@ -98,6 +107,9 @@ class EngineConfig:
     hide: tuple[Path, ...] = ()
     limits: Limits = Limits()
     sources: SourceSettings = SourceSettings()
+    failed_logins: int = FAILED_LOGINS
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    keep_audit: timedelta = KEEP_AUDIT
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 

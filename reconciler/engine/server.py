@@ -98,7 +98,7 @@ def running(config: EngineConfig) -> Iterator[Engine]:
     layout = Layout(config.data.absolute())
     _make_directories(layout)
     with embedded.only_engine(layout), _listen(config) as listener:
-        store = Store(layout.database)
+        store = Store(layout.database, config.keep_audit)
         try:
             host, port = config.host, listener.getsockname()[1]
             shown_host = f"[{host}]" if ":" in host else host
@@ -221,6 +221,8 @@ def _answering(app: Starlette, listener: socket.socket) -> Iterator[None]:
         lifespan="off",
         ws="none",
         server_header=False,
+        # Whom to believe about addresses, the guard knows.
+        proxy_headers=False,
         timeout_graceful_shutdown=CLOSE_LIMIT_S,
     )
     server = _Server(config)

@@ -28,6 +28,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Eng
         port=0,
         workers=4,
         local_repositories=True,
+        # All tests come from one address, and some present invalid tokens on purpose.
+        failed_logins=1_000_000,
         allow_write=(gate.directory,),
     )
     with server.running(config) as running:

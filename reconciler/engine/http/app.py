@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from reconciler.engine.http import (
+    access,
     accounts,
     deployments,
     issuer,
@@ -16,8 +17,9 @@ from reconciler.engine.http import (
     settings,
     stacks,
 )
-from reconciler.engine.http.answers import EXCEPTION_HANDLERS
+from reconciler.engine.http.answers import exception_handlers
 from reconciler.engine.http.document import Operation, one_of, record
+from reconciler.engine.http.guard import Guard
 from reconciler.engine.service import Service
 
 __all__ = ["OPERATIONS", "build_app"]
@@ -35,6 +37,7 @@ OPERATIONS = (
     ),
     *openapi.OPERATIONS,
     *accounts.OPERATIONS,
+    *access.OPERATIONS,
     *stacks.OPERATIONS,
     *pauses.OPERATIONS,
     *settings.OPERATIONS,
@@ -49,13 +52,16 @@ def build_app(service: Service) -> Starlette:
         Route("/healthz", _health, methods=["GET"]),
         *openapi.routes(service, OPERATIONS),
         *accounts.routes(service),
+        *access.routes(service),
         *stacks.routes(service),
         *pauses.routes(service),
         *settings.routes(service),
         *deployments.routes(service),
         *issuer.routes(service),
     ]
-    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    guard = Guard(service, OPERATIONS)
+    guard.stand_before(routes)
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(guard))
     # `/logs/` is an address of its own, and everything else has one spelling.
     app.router.redirect_slashes = False
     return app

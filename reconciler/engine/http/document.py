@@ -42,6 +42,7 @@ _PATH_NAMES = {
     "stack": "stackName",
     "deployment": "deploymentId",
     "schedule": "scheduleID",
+    "token": "tokenId",
 }
 _PATH_SCHEMAS: Mapping[str, Schema] = {
     name: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"}
@@ -81,7 +82,8 @@ class Operation:
     empty where none is read. `answers` are the good ones, by status; an empty schema is an
     answer without a body. `refusals` are the statuses beyond those that follow from the rest:
     400 with a query or a body, 401 and 503 unless `public`, 403 where something is changed, 404
-    below an organization, 413 and 415 with a body.
+    below an organization, 413 and 415 with a body. `needs` is the least role that may call it,
+    where that is not `read` for a GET and `deploy` for the rest.
     """
 
     id: str
@@ -94,6 +96,12 @@ class Operation:
     answers: Mapping[int, Schema] = field(default_factory=lambda: {200: {}})
     refusals: tuple[int, ...] = ()
     public: bool = False
+    needs: str = ""
+
+    @property
+    def role(self) -> str:
+        """The least role that may call it."""
+        return self.needs or ("read" if self.method == "GET" else "deploy")
 
 
 # ---------------------------------------------------------------- schemas
@@ -220,8 +228,8 @@ def _refusals(operation: Operation) -> dict[int, Schema]:
     if operation.body:
         statuses |= {413, 415}
     if not operation.public:
-        statuses |= {401, 503}
-        if operation.method != "GET":
+        statuses |= {401, 429, 503}
+        if operation.role != "read":
             statuses |= {403}
     if "{organization}" in operation.path:
         statuses |= {404}

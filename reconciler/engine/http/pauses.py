@@ -39,6 +39,7 @@ OPERATIONS = (
         path=_ORGANIZATION + "/pause",
         tag="Pauses",
         about="Start no deployment of the organization; those that run go on",
+        needs="admin",
     ),
     Operation(
         id="ResumeOrgDeployments",
@@ -46,6 +47,7 @@ OPERATIONS = (
         path=_ORGANIZATION + "/resume",
         tag="Pauses",
         about="Start the organization's deployments again",
+        needs="admin",
     ),
     Operation(
         id="OrgDeploymentsMetadata",

@@ -7,13 +7,16 @@ Whoever asks has been recognised; what they may not see does not exist for them.
 from __future__ import annotations
 
 from reconciler.engine.queue import Queue
+from reconciler.engine.service.access import Access
+from reconciler.engine.service.audit import Audit
 from reconciler.engine.service.deployments import Deployments, ListedPage
 from reconciler.engine.service.errors import AnswerError
 from reconciler.engine.service.logs import Logs, StepWindow
 from reconciler.engine.service.pauses import Pauses
 from reconciler.engine.service.settings import Settings, ShownSettings
 from reconciler.engine.service.stacks import Stacks
-from reconciler.engine.tokens import Caller, Tokens
+from reconciler.engine.service.user_tokens import UserTokens
+from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
 
 __all__ = ["AnswerError", "ListedPage", "Service", "ShownSettings", "StepWindow"]
@@ -30,8 +33,6 @@ class Service:
         self.pauses = Pauses(tools, queue)
         self.settings = Settings(tools, self.deployments.policy)
         self.stacks = Stacks(tools)
-        self._tokens = tokens
-
-    def recognise(self, token: str) -> Caller | None:
-        """Return whose token it is, or None."""
-        return self._tokens.verify(token)
+        self.access = Access(tools, tokens)
+        self.tokens = UserTokens(tools, tokens)
+        self.audit = Audit(tools)

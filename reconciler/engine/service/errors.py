@@ -8,19 +8,23 @@ from reconciler.api.wire import Fault, pointer_text
 from reconciler.engine.tokens import Caller, Role
 from reconciler.errors import ReconcilerError
 
-__all__ = ["AnswerError", "may_administer", "may_deploy", "may_see", "refused"]
+__all__ = ["AnswerError", "may", "may_administer", "may_deploy", "may_see", "refused"]
 
 # Faults beyond these say nothing new.
 MOST_FAULTS_TOLD = 10
 
 
 class AnswerError(ReconcilerError):
-    """What was asked is not done: a status of 400 to 499, and why, for a person."""
+    """What was asked is not done: a status of 400 to 499, and why, for a person.
 
-    def __init__(self, status: int, message: str) -> None:
+    `retry_after_s`: when it may be asked again; 0 says nothing about that.
+    """
+
+    def __init__(self, status: int, message: str, retry_after_s: int = 0) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 def may_see(caller: Caller, organization: str) -> None:
@@ -30,18 +34,22 @@ def may_see(caller: Caller, organization: str) -> None:
         raise AnswerError(404, "not found")
 
 
+def may(caller: Caller, organization: str, needed: Role) -> None:
+    """Refuse those whose role in the organization is not enough."""
+    may_see(caller, organization)
+    if not caller.role.covers(needed):
+        message = f"this token's role is {caller.role}; one with role {needed} can do this"
+        raise AnswerError(403, message)
+
+
 def may_deploy(caller: Caller, organization: str) -> None:
     """Refuse those who may not start and cancel what the organization has."""
-    may_see(caller, organization)
-    if caller.role is Role.READ:
-        raise AnswerError(403, "this token may only read; one with role deploy can do this")
+    may(caller, organization, Role.DEPLOY)
 
 
 def may_administer(caller: Caller, organization: str) -> None:
     """Refuse those who may not decide for the whole organization."""
-    may_see(caller, organization)
-    if caller.role is not Role.ADMIN:
-        raise AnswerError(403, "this takes a token with role admin")
+    may(caller, organization, Role.ADMIN)
 
 
 def refused(faults: Sequence[Fault]) -> AnswerError:

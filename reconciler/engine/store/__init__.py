@@ -7,9 +7,18 @@ Any thread, and commands beside a running engine, may call any method.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.store.audit import (
+    AuditEntry,
+    AuditLog,
+    AuditNote,
+    AuditQuery,
+    ChainEnd,
+    Link,
+)
 from reconciler.engine.store.database import Database, DatabaseLostError, StoreError
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
@@ -21,7 +30,12 @@ from reconciler.engine.store.tokens import StoredToken, Tokens
 
 __all__ = [
     "SORTS",
+    "AuditEntry",
+    "AuditNote",
+    "AuditQuery",
+    "ChainEnd",
     "DatabaseLostError",
+    "Link",
     "PageQuery",
     "Signal",
     "StackInfo",
@@ -36,10 +50,14 @@ __all__ = [
 class Store:
     """One database, by its areas. `close` when done."""
 
-    def __init__(self, where: Path | DatabaseUrl) -> None:
-        """Open the database; StoreError, NotDurableError. A file is made where there is none."""
+    def __init__(self, where: Path | DatabaseUrl, keep_audit: timedelta | None = None) -> None:
+        """Open the database; StoreError, NotDurableError. A file is made where there is none.
+
+        `keep_audit`: how long entries of the audit log are kept; None: for ever.
+        """
         self._database = Database(where)
         self.signals = self._database.signals
+        self.audit = AuditLog(self._database, keep_audit)
         self.deployments = Deployments(self._database)
         self.stacks = Stacks(self._database)
         self.settings = Settings(self._database)

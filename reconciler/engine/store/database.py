@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -33,6 +34,9 @@ _LOST = (
 
 _SIGNALS = "signals"
 
+# Says on a connection that its transaction has changed something.
+_CHANGED = "changed"
+
 
 class StoreError(ReconcilerError):
     """The database is of another version, or not one of ours."""
@@ -50,6 +54,8 @@ class Database:
 
         A file is made where there is none.
         """
+        # Called at the end of each transaction that has changed something, as its last part.
+        self.before_commit: Callable[[sa.Connection], None] = _nothing
         self.signals = Signals()
         self.url = where if isinstance(where, DatabaseUrl) else None
         self._lock = threading.Lock()
@@ -57,6 +63,7 @@ class Database:
             self._reader, self._writer = postgres.make_engines(self.url)
         else:
             self._reader, self._writer = sqlite.make_engines(Path(str(where)))
+        sa.event.listen(self._writer, "after_cursor_execute", _mark_changed)
         try:
             self._bring_to_form()
         except (sa.exc.DatabaseError, StrangeFormError, DatabaseLostError) as error:
@@ -114,11 +121,14 @@ class Database:
         try:
             with turn, self._writer.begin() as connection:
                 connection.info.pop(_SIGNALS, None)
+                connection.info.pop(_CHANGED, None)
                 if long and self.shared:
                     postgres.allow_long(connection)
                 if alone and self.shared:
                     postgres.take_turn(connection)
                 yield connection
+                if connection.info.pop(_CHANGED, False):
+                    self.before_commit(connection)
                 signals += connection.info.pop(_SIGNALS, ())
         except _LOST as error:
             message = f"the engine's database could not be written: {_why(error)}"
@@ -138,6 +148,16 @@ class Database:
 
 def _why(error: Exception) -> str:
     return str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip()
+
+
+def _nothing(_: sa.Connection) -> None:
+    """Do nothing at the end of a transaction."""
+
+
+def _mark_changed(connection: sa.Connection, *executed: Any) -> None:
+    cursor, context = executed[0], executed[3]
+    if (context.isinsert or context.isupdate or context.isdelete) and cursor.rowcount:
+        connection.info[_CHANGED] = True
 
 
 def _form(connection: sa.Connection) -> str:

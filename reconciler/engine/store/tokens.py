@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,19 +25,31 @@ _tokens = sa.Table(
     sa.Column("expires", sa.BigInteger),
     sa.Column("last_used", sa.BigInteger),
     sa.Column("revoked", sa.Boolean, nullable=False),
+    sa.Column("id", sa.Text, nullable=False, server_default=""),
+    sa.Column("name", sa.Text, nullable=False, server_default=""),
+    sa.Column("created_by", sa.Text, nullable=False, server_default=""),
+    sa.Index("tokens_by_id", "id", unique=True),
 )
+
+_TIMES = ("created", "expires", "last_used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredToken:
-    """A token as it is kept: its hash, and whose it is."""
+    """A token as it is kept: its hash, whose it is, and what people call it.
+
+    `id` says which one is meant and tells nothing about the token; `created_by` is who made it.
+    """
 
     hash: str
+    id: str
     organization: str
     role: str
     user: str
     email: str
     created: datetime
+    name: str = ""
+    created_by: str = ""
     expires: datetime | None = None
     last_used: datetime | None = None
     revoked: bool = False
@@ -51,7 +64,7 @@ class Tokens:
     def add(self, token: StoredToken) -> None:
         """Keep a new token."""
         values = {field.name: getattr(token, field.name) for field in fields(StoredToken)}
-        for name in ("created", "expires", "last_used"):
+        for name in _TIMES:
             values[name] = None if values[name] is None else microseconds(values[name])
         with self._database.write() as connection:
             connection.execute(sa.insert(_tokens).values(values))
@@ -62,19 +75,35 @@ class Tokens:
             row = connection.execute(
                 sa.select(_tokens).where(_tokens.c.hash == token_hash)
             ).one_or_none()
-        if row is None:
-            return None
-        return StoredToken(
-            hash=row.hash,
-            organization=row.organization,
-            role=row.role,
-            user=row.user,
-            email=row.email,
-            created=moment(row.created),
-            expires=None if row.expires is None else moment(row.expires),
-            last_used=None if row.last_used is None else moment(row.last_used),
-            revoked=row.revoked,
-        )
+        return None if row is None else _token(row)
+
+    def by_id(self, token_id: str) -> StoredToken | None:
+        """Return a token by its id."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(_tokens).where(_tokens.c.id == token_id)
+            ).one_or_none()
+        return None if row is None else _token(row)
+
+    def all(self, organization: str = "", user: str = "") -> tuple[StoredToken, ...]:
+        """Return the tokens of an organization and of a user in it, or of all; oldest first."""
+        query = sa.select(_tokens).order_by(_tokens.c.created, _tokens.c.id)
+        if organization:
+            query = query.where(_tokens.c.organization == organization)
+        if user:
+            query = query.where(_tokens.c.user == user)
+        with self._database.read() as connection:
+            return tuple(map(_token, connection.execute(query).all()))
+
+    def revoke(self, token_id: str) -> bool:
+        """Make a token worthless, for ever; False where there is none or it was revoked."""
+        with self._database.write() as connection:
+            done = connection.execute(
+                sa.update(_tokens)
+                .where(_tokens.c.id == token_id, _tokens.c.revoked.is_(False))
+                .values(revoked=True)
+            )
+            return done.rowcount == 1
 
     def touch(self, token_hash: str, at: datetime) -> None:
         """Remember when a token was last used."""
@@ -84,3 +113,10 @@ class Tokens:
                 .where(_tokens.c.hash == token_hash)
                 .values(last_used=microseconds(at))
             )
+
+
+def _token(row: sa.Row[Any]) -> StoredToken:
+    values = {field.name: getattr(row, field.name) for field in fields(StoredToken)}
+    for name in _TIMES:
+        values[name] = None if values[name] is None else moment(values[name])
+    return StoredToken(**values)

@@ -1,0 +1,81 @@
+"""The options of `reconciler engine token` and `reconciler engine audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reconciler.cli.options import Commands, command, count, data, duration
+
+__all__ = ["add"]
+
+
+def add(verbs: Commands) -> None:
+    """Add the commands below `reconciler engine`."""
+    _token(verbs)
+    _audit(verbs)
+
+
+def _token(verbs: Commands) -> None:
+    token = verbs.add_parser("token", help="access tokens: make, list and revoke them")
+    commands = token.add_subparsers(metavar="VERB", required=True)
+    create = command(commands, "create", "access", "make a token and print it, and nothing else")
+    create.add_argument("--organization", required=True, metavar="ORG")
+    create.add_argument("--user", default="", metavar="NAME", help="whose it is")
+    create.add_argument("--email", default="", help="that person's address")
+    create.add_argument("--name", default="", metavar="TEXT", help="what it is for")
+    create.add_argument(
+        "--role", choices=("admin", "deploy", "read"), default="deploy", help="default: %(default)s"
+    )
+    create.add_argument(
+        "--expires", type=duration, metavar="TIME", help="such as 90d; default: never"
+    )
+    data(create)
+    create.set_defaults(verb="token create")
+
+    listing = command(commands, "list", "access", "list the tokens that were made")
+    listing.add_argument("--organization", default="", metavar="ORG", help="only this one's")
+    listing.add_argument("--user", default="", metavar="NAME", help="only this person's")
+    listing.add_argument("--all", action="store_true", help="expired and revoked ones too")
+    listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    data(listing)
+    listing.set_defaults(verb="token list")
+
+    revoke = command(commands, "revoke", "access", "make tokens worthless, at once and for ever")
+    revoke.add_argument(
+        "ids",
+        nargs="*",
+        metavar="ID",
+        help="what `token list` shows; `-` reads the token itself from standard input",
+    )
+    revoke.add_argument("--organization", default="", metavar="ORG", help="with --user: of what")
+    revoke.add_argument("--user", default="", metavar="NAME", help="all of this person's tokens")
+    data(revoke)
+    revoke.set_defaults(verb="token revoke")
+
+
+def _audit(verbs: Commands) -> None:
+    audit = verbs.add_parser("audit", help="the audit log: who did what, and was it changed")
+    commands = audit.add_subparsers(metavar="VERB", required=True)
+    listing = command(commands, "list", "access", "show the newest entries of the audit log")
+    listing.add_argument("--organization", default="", metavar="ORG", help="only of this one")
+    listing.add_argument("--user", default="", metavar="NAME", help="only what this person did")
+    listing.add_argument("--count", type=count, default=50, metavar="N", help="default: 50")
+    listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    data(listing)
+    listing.set_defaults(verb="audit list")
+
+    verify = command(
+        commands, "verify", "access", "check the audit log's chain; prints its end, to be noted"
+    )
+    verify.add_argument(
+        "--noted", default="", metavar="END", help="what `audit verify` printed at an earlier time"
+    )
+    data(verify)
+    verify.set_defaults(verb="audit verify")
+
+    export = command(commands, "export", "access", "write the audit log as lines of JSON")
+    export.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="default: standard output"
+    )
+    data(export)
+    export.set_defaults(verb="audit export")

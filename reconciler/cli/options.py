@@ -1,0 +1,54 @@
+"""What the parts of the command line share: how a command is made, and how values are read."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # What `add_subparsers` returns has no public name.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    # A group of options adds them as a parser does.
+    Options = argparse._ActionsContainer  # noqa: SLF001
+else:
+    Commands = Options = object
+
+__all__ = ["Commands", "Options", "command", "count", "data", "duration"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def command(commands: Commands, name: str, module: str, text: str) -> argparse.ArgumentParser:
+    """Add a command that a module of `reconciler.cli` carries out."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    parser.set_defaults(module=module)
+    return parser
+
+
+def data(parser: Options) -> None:
+    """Add `--data`."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the state directory; default: $STATE_DIRECTORY, or ~/.local/state/reconciler",
+    )
+
+
+def duration(text: str) -> timedelta:
+    """Read a time such as 30s."""
+    number, unit = text[:-1], text[-1:]
+    if not number.isdigit() or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give one such as 30s, 10m, 2h, 7d")
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def count(text: str) -> int:
+    """Read a number from 1 upwards."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 upwards")
+    return int(text)
