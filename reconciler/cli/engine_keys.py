@@ -1,11 +1,9 @@
-"""`reconciler engine keys`: the keys of an engine, beside it whether it runs or not."""
+"""`reconciler engine keys`: what an engine signs and encrypts with."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from reconciler.cli.engine import data_directory
@@ -18,8 +16,13 @@ __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show, change or print the keys that identity tokens are signed with."""
-    with _issuer(options) as issuer:
+    """Show, change or print keys."""
+    if options.verb == "rotate-secrets":
+        return _rotate_secrets(options)
+    from reconciler.engine.oidc.beside import issuer_of  # noqa: PLC0415 - costs 300 ms
+
+    url = getattr(options, "public_url", "")
+    with issuer_of(data_directory(options), options.key_file, url) as issuer:
         match options.verb:
             case "list":
                 _list(issuer)
@@ -41,9 +44,18 @@ def _list(issuer: Issuer) -> None:
         print(f"{key.id}  {state:9}  signs from {key.signs_from:%Y-%m-%d %H:%M:%SZ}")
 
 
-@contextmanager
-def _issuer(options: argparse.Namespace) -> Iterator[Issuer]:
-    from reconciler.engine.oidc.beside import issuer_of  # noqa: PLC0415 - costs 300 ms
+def _rotate_secrets(options: argparse.Namespace) -> int:
+    from reconciler.engine import embedded, sealing  # noqa: PLC0415 - costs 300 ms
+    from reconciler.engine.config import Layout  # noqa: PLC0415 - the same
+    from reconciler.engine.oidc.beside import store_of  # noqa: PLC0415 - the same
 
-    with issuer_of(data_directory(options), getattr(options, "public_url", "")) as issuer:
-        yield issuer
+    data = data_directory(options)
+    if not data.is_dir():
+        raise UsageError(f"{data} holds no engine's data; give --data DIR")
+    with embedded.only_engine(Layout(data.absolute())), store_of(data) as (store, layout):
+        path = sealing.key_file(options.key_file, layout.key)
+        changed = sealing.change_key(store, path)
+    print(f"{changed.renewed} secrets are encrypted with a new key in {path}")
+    if changed.damaged:
+        print(f"{changed.damaged} open with no key of that file, and were left as they are")
+    return 0

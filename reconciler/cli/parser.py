@@ -168,6 +168,7 @@ def _engine(commands: Commands) -> None:
         action="store_true",
         help="allow file:// sources; they are allowed anyway where it listens on loopback",
     )
+    _key_file(serve)
     serve.add_argument(
         "--public-url",
         type=_public_url,
@@ -197,6 +198,7 @@ def _engine_keys(verbs: Commands) -> None:
         "rotate": "make a new key to sign with; the old one is shown until its tokens have expired",
         "withdraw": "take a signing key away at once: what it has signed is refused from now on",
         "export": "print the issuer's documents, to be served elsewhere",
+        "rotate-secrets": "encrypt all stored secrets with a new key, while no engine runs",
     }
     for verb, text in texts.items():
         parser = _command(key_verbs, verb, "engine_keys", text)
@@ -206,6 +208,17 @@ def _engine_keys(verbs: Commands) -> None:
         if verb == "export":
             parser.add_argument("--public-url", type=_public_url, required=True, metavar="URL")
         _data(parser)
+        _key_file(parser)
+
+
+def _key_file(parser: Options) -> None:
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="the key of the stored secrets; default: the systemd credential engine.key, or "
+        "engine.key in the data directory",
+    )
 
 
 # ---------------------------------------------------------------- options in common

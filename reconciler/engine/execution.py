@@ -232,7 +232,7 @@ class Execution:
         """Make the workspace and everything the other steps need."""
         tools, record = self._tools, self.record
         token = secrets.token_urlsafe(32)
-        self._passphrase = tools.passphrase(record.stack.organization)
+        self._passphrase = tools.passphrase(record.stack)
         self._redactor = Redactor((*secret_values(self._request), token, self._passphrase))
         self._reserved = tools.reserved(record.stack, record.id, record.version).variables()
         self._reserved["PULUMI_ACCESS_TOKEN"] = token

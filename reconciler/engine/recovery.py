@@ -85,7 +85,7 @@ def _free_own_lock(tools: Tools, record: Record) -> bool:
     )
     environment = base | {
         "PULUMI_BACKEND_URL": backend.url,
-        "PULUMI_CONFIG_PASSPHRASE": tools.passphrase(record.stack.organization),
+        "PULUMI_CONFIG_PASSPHRASE": tools.passphrase(record.stack),
         "PULUMI_CI_BUILD_ID": record.id,
     }
     programs = Programs(pulumi=str(cli.program), shell=tools.shell)

@@ -32,7 +32,7 @@ from reconciler.engine.oidc.issuer import Issuer
 from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.queue import Queue
 from reconciler.engine.runners.choose import choose
-from reconciler.engine.sealing import box_of
+from reconciler.engine.sealing import box_of, key_file
 from reconciler.engine.service import Service
 from reconciler.engine.store import Store
 from reconciler.engine.tokens import Tokens
@@ -133,7 +133,7 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
     cli = find_pulumi()
     if not isinstance(cli, PulumiCli):
         _log.warning("deployments will fail: %s", cli)
-    box = box_of(store, layout.key)
+    box = box_of(store, key_file(config.key_file, layout.key))
     oidc = None
     if config.public_url:
         issuer = Issuer(store.facts, box, clock, config.public_url)

@@ -64,15 +64,24 @@ class Tools:
             backend_url=self.backend(stack).url,
         )
 
-    def passphrase(self, organization: str) -> str:
-        """Return the passphrase of an organization's state, made at its first use."""
-        name = f"passphrase/{organization}"
+    def passphrase(self, stack: StackRef) -> str:
+        """Return the passphrase of a stack's state, made at its first use."""
+        name = f"passphrase/{stack}"
+        # Stacks of the first release were made with one of their organization.
+        shared = f"passphrase/{stack.organization}"
+        facts = self.store.facts
+        if facts.get(name) is None and facts.get(shared) is not None and self._is_made(stack):
+            name = shared
 
         def make() -> bytes:
             return self.box.encrypt(secrets.token_urlsafe(PASSPHRASE_BYTES).encode(), name)
 
         sealed = self.store.facts.get(name) or self.store.facts.get_or_make(name, make)
         return self.box.decrypt(sealed, name).decode()
+
+    def _is_made(self, stack: StackRef) -> bool:
+        known = self.store.stacks.get(stack)
+        return (known is not None and known.initialized) or self.backend(stack).has(stack)
 
     def seal(self, request: DeploymentRequest[Secret], deployment_id: str) -> bytes:
         """Encrypt a request for its place in the database."""

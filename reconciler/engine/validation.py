@@ -44,13 +44,21 @@ LARGEST_ENVIRONMENT_BYTES = 1024 * 1024
 # Each is a step, a process and a log; a person reads them.
 MOST_COMMANDS = 100
 
-# A part of a variable's name that makes its value secret, whatever the value is. The first
-# may be anywhere in the name (DBPASSWORD); TOKEN ends a word of it (GITHUBTOKEN_2, but not
-# TOKENIZER); the others are its last word (SSH_KEY, but not KEY_NAME or PASS_THROUGH).
+# A part of a variable's name that makes its value secret, whatever the value is: anywhere in the
+# name (DBPASSWORD, APIKEY), at the end of a word of it (GITHUBTOKEN_2, but not TOKENIZER), or as
+# its last word (SSH_KEY, but not KEY_NAME or PASS_THROUGH). docs/secrets.md lists them.
+TERMS_ANYWHERE = (
+    *("SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL"),
+    *("PRIVATE_KEY", "ACCESS_KEY", "API_KEY"),
+)
+TERMS_ENDING_A_WORD = ("TOKEN", "TOKENS")
+TERMS_AS_LAST_WORD = (
+    *("KEY", "PWD", "PASS", "AUTH", "AUTHORIZATION", "BEARER", "COOKIE", "DSN", "SAS"),
+)
 _TERMS = re.compile(
-    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PRIVATE_?KEY|ACCESS_?KEY|API_?KEY"
-    r"|TOKENS?(?:_|\d*\Z)"
-    r"|(?:\A|_)(?:KEY|PWD|PASS|AUTH|AUTHORIZATION|BEARER|COOKIE|DSN|SAS)\Z"
+    "|".join(term.replace("_", "_?") for term in TERMS_ANYWHERE)
+    + rf"|(?:{'|'.join(TERMS_ENDING_A_WORD)})(?:_|\d*\Z)"
+    + rf"|(?:\A|_)(?:{'|'.join(TERMS_AS_LAST_WORD)})\Z"
 )
 _IN_VALUE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|://[^/@\s]*:[^/@\s]+@")
 

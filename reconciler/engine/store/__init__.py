@@ -23,6 +23,7 @@ from reconciler.engine.store.database import Database, DatabaseLostError, StoreE
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
 from reconciler.engine.store.pauses import Pauses
+from reconciler.engine.store.sealed import Sealed
 from reconciler.engine.store.settings import Settings, StoredSettings
 from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import StackInfo, Stacks
@@ -64,6 +65,7 @@ class Store:
         self.facts = Facts(self._database)
         self.pauses = Pauses(self._database)
         self.tokens = Tokens(self._database)
+        self.sealed = Sealed(self._database)
 
     @property
     def shared(self) -> bool:

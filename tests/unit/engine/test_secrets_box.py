@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from reconciler.engine.secrets_box import KeyFileError, SecretBox, open_box
+from reconciler.engine.secrets_box import (
+    KeyFileError,
+    SecretBox,
+    new_key,
+    open_box,
+    read_keys,
+    write_keys,
+)
 
 
 def test_what_is_sealed_opens_again(tmp_path: Path) -> None:
@@ -74,3 +82,45 @@ def test_a_damaged_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").chmod(0o600)
     with pytest.raises(KeyFileError, match="no key"):
         open_box(tmp_path / "key", create=False)
+
+
+def test_a_systemd_credential_may_be_the_service_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential reads as its group's where systemd gives it by an access list; others not."""
+    path = tmp_path / "engine.key"
+    open_box(path, create=True)
+    path.chmod(0o440)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        open_box(path, create=False)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    open_box(path, create=False)
+    path.chmod(0o444)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        open_box(path, create=False)
+
+
+def test_a_key_that_somebody_else_owns_is_refused(tmp_path: Path) -> None:
+    """Who owns the key file could put another key in it."""
+    path = tmp_path / "engine.key"
+    open_box(path, create=True)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+        with pytest.raises(KeyFileError, match="another user's"):
+            open_box(path, create=False)
+
+
+def test_two_keys_while_one_replaces_the_other(tmp_path: Path) -> None:
+    """A file of two keys opens what either has sealed, and seals with the first."""
+    old, new = new_key(), new_key()
+    sealed = SecretBox(old).encrypt(b"canary", "c")
+    write_keys(tmp_path / "key", new, old)
+    assert read_keys(tmp_path / "key") == (new, old)
+    box = open_box(tmp_path / "key", create=False)
+    assert box.decrypt(sealed, "c") == b"canary"
+    renewed = box.renewed(sealed, "c")
+    assert renewed is not None
+    assert SecretBox(new).decrypt(renewed, "c") == b"canary"
+    assert box.renewed(renewed, "c") is None
+    with pytest.raises(KeyFileError):
+        box.renewed(sealed, "another")

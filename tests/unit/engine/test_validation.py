@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import string
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,10 @@ from reconciler.engine.validation import (
     LARGEST_ENVIRONMENT_BYTES,
     LONGEST_VALUE_BYTES,
     MOST_COMMANDS,
+    SHORTEST_RANDOM,
+    TERMS_ANYWHERE,
+    TERMS_AS_LAST_WORD,
+    TERMS_ENDING_A_WORD,
     Accepted,
     Policy,
     Refusal,
@@ -261,3 +267,20 @@ def test_an_issuer_takes_oidc() -> None:
     """An engine that clouds can know accepts a request for their credentials."""
     policy = Policy(issues_tokens=True)
     assert isinstance(check(replace(make_request(), oidc=OIDC), policy), Accepted)
+
+
+def test_the_table_of_what_looks_secret_is_true() -> None:
+    """The terms of docs/secrets.md are the ones looked for, and its examples are what it says."""
+    text = (Path(__file__).resolve().parents[3] / "docs/secrets.md").read_text()
+    table = text[text.index("| looks like a secret") :].split("\n\n")[0].splitlines()[2:]
+    rows = [[re.findall("`([^`]+)`", cell) for cell in line.split("|")[2:5]] for line in table]
+    terms = [tuple(row[0]) for row in rows]
+    assert terms[:3] == [TERMS_ANYWHERE, TERMS_ENDING_A_WORD, TERMS_AS_LAST_WORD]
+    assert f"| {SHORTEST_RANDOM} or more letters" in table[-1]
+    for _, secret, shown in rows:
+        assert secret
+        assert shown
+        assert [e for e in secret if not looks_secret(*e.split("=", 1))] == []
+        assert [e for e in shown if looks_secret(*e.split("=", 1))] == []
+    for term in (*terms[0], *terms[1], *terms[2]):
+        assert looks_secret(f"MY_{term}", "x")
