@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
+from reconciler import cron
 from reconciler.adapters import spec_schema
 from reconciler.adapters.spec_secrets import find_secrets
 from reconciler.adapters.yaml_faults import one_line
@@ -24,7 +25,6 @@ from reconciler.api.create_body import is_relative_url, request_from_json
 from reconciler.api.types import PREVIEW_OPERATIONS, DeploymentRequest, Operation, StackRef
 from reconciler.api.wire import Fault, Pointer
 from reconciler.model import Problem, Retry, Schedule, SecretReference, Spec
-from reconciler.planning import cron
 
 __all__ = ["Allows", "parse_duration", "spec_from_document", "stack_of"]
 

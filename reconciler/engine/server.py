@@ -32,6 +32,7 @@ from reconciler.engine.oidc.issuer import Issuer
 from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.queue import Queue
 from reconciler.engine.runners.choose import choose
+from reconciler.engine.scheduler import scheduling
 from reconciler.engine.sealing import box_of, key_file
 from reconciler.engine.service import Service
 from reconciler.engine.store import Store
@@ -107,10 +108,15 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             recovery.settle(tools)
             queue = Queue(tools)
             tokens = Tokens(store, tools.clock)
-            app = build_app(Service(tools, queue, tokens))
+            service = Service(tools, queue, tokens)
+            app = build_app(service)
             engine = Engine(url=url, queue=queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
-            with _answering(app, listener), _dispatching(queue):
+            with (
+                _answering(app, listener),
+                _dispatching(queue),
+                scheduling(service, tools.clock),
+            ):
                 if config.embedded:
                     embedded.announce(layout, engine.url, tokens)
                 yield engine

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reconciler import cron
 from reconciler.api.types import Deployment, JobStatus, Operation, StepStatus
 from reconciler.model import (
     Abandon,
@@ -40,7 +41,6 @@ from reconciler.model import (
     Submit,
     Unknown,
 )
-from reconciler.planning import cron
 from reconciler.planning.digest import changes
 
 __all__ = ["RULES", "Situation", "plan", "slot_key"]

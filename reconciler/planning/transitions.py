@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from reconciler import cron
 from reconciler.api.types import (
     MARKER_PREFIX,
     UNSET_TIME,
@@ -42,7 +43,6 @@ from reconciler.model import (
     Status,
     Submit,
 )
-from reconciler.planning import cron
 from reconciler.planning.planner import slot_key
 
 __all__ = [

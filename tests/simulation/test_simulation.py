@@ -15,10 +15,10 @@ from itertools import pairwise
 
 import pytest
 
+from reconciler import cron
 from reconciler.api.types import Operation
 from reconciler.daemon import Daemon
 from reconciler.model import HandRequest, RequestKind, Schedule, Spec, State
-from reconciler.planning import cron
 from reconciler.planning.planner import slot_key
 from tests.factories import NOW, spec
 from tests.fakes.deployments_api import Fault, Outcome, Record

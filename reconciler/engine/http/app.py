@@ -14,6 +14,7 @@ from reconciler.engine.http import (
     issuer,
     openapi,
     pauses,
+    schedules,
     settings,
     stacks,
 )
@@ -41,6 +42,7 @@ OPERATIONS = (
     *stacks.OPERATIONS,
     *pauses.OPERATIONS,
     *settings.OPERATIONS,
+    *schedules.OPERATIONS,
     *deployments.OPERATIONS,
     *issuer.OPERATIONS,
 )
@@ -56,6 +58,7 @@ def build_app(service: Service) -> Starlette:
         *stacks.routes(service),
         *pauses.routes(service),
         *settings.routes(service),
+        *schedules.routes(service),
         *deployments.routes(service),
         *issuer.routes(service),
     ]

@@ -142,7 +142,7 @@ class _Pauses:
                 "paused": state.paused,
                 "stackPaused": state.stack_paused,
                 "organizationPaused": state.organization_paused,
-                "hasSchedules": False,
+                "hasSchedules": state.has_schedules,
             }
         )
 

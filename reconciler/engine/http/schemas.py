@@ -175,4 +175,38 @@ def _requests() -> dict[str, Schema]:
     }
 
 
-SCHEMAS: Mapping[str, Schema] = {**_answers(), **_requests()}
+def _schedules() -> dict[str, Schema]:
+    times = ("nextExecution", "created", "modified", "lastExecuted")
+    action = record(
+        {
+            **dict.fromkeys(("id", "orgID", *times), TEXT),
+            "paused": FLAG,
+            "kind": one_of("deployment"),
+            "definition": {"type": "object"},
+        },
+        {"scheduleCron": TEXT, "scheduleOnce": TEXT},
+    )
+    texts = ("id", "scheduledActionID", "executed", "result", "slot", "deploymentId")
+    event = record({**dict.fromkeys(texts, TEXT), "version": NUMBER})
+    once: Schema = {"type": "string", "format": "date-time"}
+    return {
+        "ScheduledAction": action,
+        "ScheduleEvent": event,
+        "ScheduledDeploymentRequest": record(
+            {},
+            {
+                "scheduleCron": nullable(TEXT),
+                "scheduleOnce": nullable(once),
+                "request": nullable(ref("CreateDeploymentRequest")),
+            },
+        ),
+        "ScheduledDriftDeploymentRequest": record(
+            {"scheduleCron": TEXT}, {"autoRemediate": _FLAG_OR_NULL}
+        ),
+        "ScheduledTTLDeploymentRequest": record(
+            {"timestamp": once}, {"deleteAfterDestroy": _FLAG_OR_NULL}
+        ),
+    }
+
+
+SCHEMAS: Mapping[str, Schema] = {**_answers(), **_requests(), **_schedules()}

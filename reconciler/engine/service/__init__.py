@@ -13,13 +13,22 @@ from reconciler.engine.service.deployments import Deployments, ListedPage
 from reconciler.engine.service.errors import AnswerError
 from reconciler.engine.service.logs import Logs, StepWindow
 from reconciler.engine.service.pauses import Pauses
+from reconciler.engine.service.schedules import Schedules, ShownSchedule, Wanted
 from reconciler.engine.service.settings import Settings, ShownSettings
 from reconciler.engine.service.stacks import Stacks
 from reconciler.engine.service.user_tokens import UserTokens
 from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
 
-__all__ = ["AnswerError", "ListedPage", "Service", "ShownSettings", "StepWindow"]
+__all__ = [
+    "AnswerError",
+    "ListedPage",
+    "Service",
+    "ShownSchedule",
+    "ShownSettings",
+    "StepWindow",
+    "Wanted",
+]
 
 
 class Service:
@@ -32,6 +41,7 @@ class Service:
         self.logs = Logs(tools, self.deployments)
         self.pauses = Pauses(tools, queue)
         self.settings = Settings(tools, self.deployments.policy)
+        self.schedules = Schedules(tools, queue, self.settings, self.deployments.policy)
         self.stacks = Stacks(tools)
         self.access = Access(tools, tokens)
         self.tokens = UserTokens(tools, tokens)

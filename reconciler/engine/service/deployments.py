@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from reconciler.api.types import (
     Created,
@@ -14,12 +13,12 @@ from reconciler.api.types import (
     JobStatus,
     Secret,
     StackRef,
-    User,
 )
-from reconciler.engine import steps, validation
+from reconciler.engine import validation
 from reconciler.engine.model import CancelAsked, Event, Record, Withdrawn, deployment
 from reconciler.engine.queue import Queue
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
+from reconciler.engine.service.making import Asker, maker
 from reconciler.engine.sources.urls import Reach
 from reconciler.engine.store import PageQuery
 from reconciler.engine.tokens import Caller
@@ -56,28 +55,8 @@ class Deployments:
         accepted = validation.check(request, self.policy)
         if isinstance(accepted, Refusal):
             raise AnswerError(400, accepted.message)
-        deployment_id = str(uuid.uuid4())
-        now = self._tools.clock.now()
-
-        def make(version: int) -> tuple[Record, bytes]:
-            reserved = self._tools.reserved(stack, deployment_id, version)
-            record = Record(
-                id=deployment_id,
-                stack=stack,
-                version=version,
-                operation=accepted.request.operation,
-                created=now,
-                modified=now,
-                requested_by=User(name=caller.user, github_login=caller.user, email=caller.email),
-                initiator=initiator,
-                marker=accepted.marker,
-                environment=validation.shown_environment(accepted.request, reserved),
-                source=replace(accepted.request.source, auth=None),
-                skip_intermediate=accepted.request.options.skip_intermediate,
-                steps=steps.initial_steps(accepted.request),
-            )
-            return record, self._tools.seal(accepted.request, deployment_id)
-
+        asker = Asker(user=caller.user, email=caller.email, initiator=initiator)
+        make = maker(self._tools, stack, accepted, asker)
         record, new = self._tools.store.deployments.create(stack, accepted.marker, make)
         if new:
             self._queue.wake()

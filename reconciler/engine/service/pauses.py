@@ -20,10 +20,11 @@ __all__ = ["OrganizationState", "Pauses", "StackState"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
-    """Whether a stack's deployments start, and by whose pause they do not."""
+    """Whether a stack's deployments start, by whose pause they do not, and what starts more."""
 
     stack_paused: bool
     organization_paused: bool
+    has_schedules: bool
 
     @property
     def paused(self) -> bool:
@@ -78,6 +79,7 @@ class Pauses:
         return StackState(
             stack_paused=stack in paused.stacks,
             organization_paused=stack.organization in paused.organizations,
+            has_schedules=bool(self._tools.store.schedules.of_stack(stack)),
         )
 
     def organization_state(self, caller: Caller, organization: str) -> OrganizationState:

@@ -60,7 +60,7 @@ class Settings:
         if not isinstance(patch, dict):
             raise AnswerError(400, "a JSON object belongs here")
         # Opened before it is merged: a new secret does not mix with the parts of an old one.
-        opened = self._opened(stack, patch)
+        opened = self.opened(stack, patch)
         return self._change(caller, stack, lambda old: settings.merge_patch(old, opened))
 
     def delete(self, caller: Caller, stack: StackRef) -> bool:
@@ -82,46 +82,25 @@ class Settings:
     def inherited(self, caller: Caller, stack: StackRef, asked: object) -> object:
         """Return the body of a create with the stack's settings under it, if it wants them."""
         may_deploy(caller, stack.organization)
-        opened = self._opened(stack, asked)
+        return self.under(stack, self.opened(stack, asked))
+
+    # ------------------------------------------------------------ for the other use cases
+
+    def has(self, stack: StackRef) -> bool:
+        """Whether a stack has settings."""
+        return self._tools.store.settings.get(stack) is not None
+
+    def under(self, stack: StackRef, opened: object) -> object:
+        """Return an opened body of a create with the stack's settings under it, if it wants."""
         if not isinstance(opened, dict) or opened.get("inheritSettings") is False:
             return opened
         stored = self._tools.store.settings.get(stack)
         return opened if stored is None else settings.inherit(self._unseal(stack, stored), opened)
 
-    # ------------------------------------------------------------ inside
-
-    def _change(
-        self, caller: Caller, stack: StackRef, make: Callable[[dict[str, object]], object]
-    ) -> ShownSettings:
-        may_deploy(caller, stack.organization)
-
-        def sealed(old: StoredSettings | None) -> bytes:
-            body = self._checked(stack, make({} if old is None else self._unseal(stack, old)))
-            return self._tools.box.encrypt(json.dumps(body).encode(), _context(stack))
-
-        self._tools.store.stacks.make(stack)
-        return self._shown(stack, self._tools.store.settings.change(stack, sealed))
-
-    def _checked(self, stack: StackRef, body: object) -> dict[str, object]:
-        """Return settings in the form they are kept in; 400 for what no create can use."""
-        opened = self._opened(stack, body)
-        if not isinstance(opened, dict):
-            raise AnswerError(400, "a JSON object belongs here")
-        request = request_from_json(settings.as_create(opened), wire_secret, Dialect.TODAY)
-        if isinstance(request, tuple):
-            raise refused(request)
-        accepted = validation.check(request, self._policy)
-        if isinstance(accepted, Refusal):
-            raise AnswerError(400, accepted.message)
-        if accepted.marker:
-            at = f"operationContext.environmentVariables.{accepted.marker}"
-            raise AnswerError(400, f"{at}: {MARKER_PREFIX}… names one deployment, not all")
-        return settings.from_request(accepted.request)
-
-    def _opened(self, stack: StackRef, body: object) -> object:
+    def opened(self, stack: StackRef, body: object) -> object:
         """Return a body in one spelling, each secret in one form, opened where it is sealed.
 
-        So a patch with a secret replaces the old one whole.
+        So a patch with a secret replaces the old one whole. 400 for a ciphertext of others.
         """
         faults: list[Fault] = []
 
@@ -140,12 +119,47 @@ class Settings:
             raise refused(faults)
         return result
 
-    def _shown(self, stack: StackRef, stored: StoredSettings) -> ShownSettings:
-        def hidden(value: object, _: Pointer) -> object:
+    def hidden(self, stack: StackRef, opened: object) -> object:
+        """Return an opened body as it may be shown: each secret is `{"ciphertext": …}`."""
+
+        def hide(value: object, _: Pointer) -> object:
             secret = value.get("secret") if isinstance(value, dict) else None
             return {"ciphertext": self._seal_value(stack, secret)} if secret is not None else value
 
-        body = settings.change_secrets(self._unseal(stack, stored), hidden)
+        return settings.change_secrets(opened, hide)
+
+    # ------------------------------------------------------------ inside
+
+    def _change(
+        self, caller: Caller, stack: StackRef, make: Callable[[dict[str, object]], object]
+    ) -> ShownSettings:
+        may_deploy(caller, stack.organization)
+
+        def sealed(old: StoredSettings | None) -> bytes:
+            body = self._checked(stack, make({} if old is None else self._unseal(stack, old)))
+            return self._tools.box.encrypt(json.dumps(body).encode(), _context(stack))
+
+        self._tools.store.stacks.make(stack)
+        return self._shown(stack, self._tools.store.settings.change(stack, sealed))
+
+    def _checked(self, stack: StackRef, body: object) -> dict[str, object]:
+        """Return settings in the form they are kept in; 400 for what no create can use."""
+        opened = self.opened(stack, body)
+        if not isinstance(opened, dict):
+            raise AnswerError(400, "a JSON object belongs here")
+        request = request_from_json(settings.as_create(opened), wire_secret, Dialect.TODAY)
+        if isinstance(request, tuple):
+            raise refused(request)
+        accepted = validation.check(request, self._policy)
+        if isinstance(accepted, Refusal):
+            raise AnswerError(400, accepted.message)
+        if accepted.marker:
+            at = f"operationContext.environmentVariables.{accepted.marker}"
+            raise AnswerError(400, f"{at}: {MARKER_PREFIX}… names one deployment, not all")
+        return settings.from_request(accepted.request)
+
+    def _shown(self, stack: StackRef, stored: StoredSettings) -> ShownSettings:
+        body = self.hidden(stack, self._unseal(stack, stored))
         return ShownSettings(version=stored.version, body=cast("Mapping[str, object]", body))
 
     def _unseal(self, stack: StackRef, stored: StoredSettings) -> dict[str, object]:

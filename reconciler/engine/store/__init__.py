@@ -23,6 +23,13 @@ from reconciler.engine.store.database import Database, DatabaseLostError, StoreE
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
 from reconciler.engine.store.pauses import Pauses
+from reconciler.engine.store.schedules import (
+    MakeDeployment,
+    ScheduleKind,
+    Schedules,
+    StoredSchedule,
+    TakenSlot,
+)
 from reconciler.engine.store.sealed import Sealed
 from reconciler.engine.store.settings import Settings, StoredSettings
 from reconciler.engine.store.signals import Signal, Topic
@@ -37,13 +44,17 @@ __all__ = [
     "ChainEnd",
     "DatabaseLostError",
     "Link",
+    "MakeDeployment",
     "PageQuery",
+    "ScheduleKind",
     "Signal",
     "StackInfo",
     "Store",
     "StoreError",
+    "StoredSchedule",
     "StoredSettings",
     "StoredToken",
+    "TakenSlot",
     "Topic",
 ]
 
@@ -64,6 +75,7 @@ class Store:
         self.settings = Settings(self._database)
         self.facts = Facts(self._database)
         self.pauses = Pauses(self._database)
+        self.schedules = Schedules(self._database)
         self.tokens = Tokens(self._database)
         self.sealed = Sealed(self._database)
 

@@ -34,7 +34,7 @@ from reconciler.engine.store.columns import (
 from reconciler.engine.store.database import Database
 from reconciler.engine.store.stacks import lock_stack, next_version
 
-__all__ = ["SORTS", "Deployments", "PageQuery"]
+__all__ = ["SORTS", "Deployments", "PageQuery", "add_deployment", "status_of"]
 
 # SQLite counts by itself only in a column that is called INTEGER.
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -105,18 +105,7 @@ class Deployments:
         has one with this marker already, that one and False are returned.
         """
         with self._database.write_rows() as connection:
-            lock_stack(connection, stack)
-            if marker:
-                known = _one(
-                    connection, is_stack(_deployments, stack), _deployments.c.marker == marker
-                )
-                if known is not None:
-                    return known, False
-            version = next_version(connection, stack)
-            record, request = make(version)
-            values = _values(record) | {"request": request}
-            key = connection.execute(sa.insert(_deployments).values(values)).inserted_primary_key
-            return replace(record, sequence=0 if key is None else int(key[0])), True
+            return add_deployment(connection, stack, marker, make)
 
     def get(self, deployment_id: str) -> Record | None:
         """Return a deployment by its id."""
@@ -232,6 +221,33 @@ class Deployments:
                 .offset((query.page - 1) * query.page_size)
             ).all()
         return tuple(map(_record, rows)), int(total)
+
+
+def add_deployment(
+    connection: sa.Connection,
+    stack: StackRef,
+    marker: str,
+    make: Callable[[int], tuple[Record, bytes]],
+) -> tuple[Record, bool]:
+    """Add a deployment as `Deployments.create` does, within the caller's transaction."""
+    lock_stack(connection, stack)
+    if marker:
+        known = _one(connection, is_stack(_deployments, stack), _deployments.c.marker == marker)
+        if known is not None:
+            return known, False
+    version = next_version(connection, stack)
+    record, request = make(version)
+    values = _values(record) | {"request": request}
+    key = connection.execute(sa.insert(_deployments).values(values)).inserted_primary_key
+    return replace(record, sequence=0 if key is None else int(key[0])), True
+
+
+def status_of(connection: sa.Connection, deployment_id: str) -> JobStatus | None:
+    """Return how a deployment stands, within the caller's transaction; None if unknown."""
+    found = connection.execute(
+        sa.select(_deployments.c.status).where(_deployments.c.id == deployment_id)
+    ).scalar_one_or_none()
+    return None if found is None else JobStatus(found)
 
 
 def _select() -> sa.Select[Any]:

@@ -38,6 +38,7 @@ class SealedColumn:
 SEALED = (
     SealedColumn(table="facts", column="value", key=("name",), context="{}"),
     SealedColumn(table="deployments", column="request", key=("id",), context="request/{}"),
+    SealedColumn(table="schedules", column="request", key=("id",), context="schedule/{}"),
     SealedColumn(
         table="settings",
         column="sealed",

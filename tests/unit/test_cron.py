@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from reconciler.cron import MAX_DUE, check, due_slots, next_slot
 from reconciler.model import Schedule
-from reconciler.planning.cron import MAX_DUE, check, due_slots, next_slot
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 MINUTE = timedelta(minutes=1)

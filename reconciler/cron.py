@@ -12,14 +12,12 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterError, croniter
 
-from reconciler.model import Schedule
-
-__all__ = ["MAX_DUE", "check", "due_slots", "next_slot"]
+__all__ = ["MAX_DUE", "Recurrence", "check", "due_slots", "next_slot"]
 
 # Ten hours of a job of every minute; older ones are only ever counted as skipped.
 MAX_DUE: Final = 1000
@@ -56,6 +54,20 @@ _SHORTHANDS: Final = {
     "@yearly": "H H H H *",
     "@annually": "H H H H *",
 }
+
+
+class Recurrence(Protocol):
+    """What is due again and again: five cron fields, in a time zone of the IANA's."""
+
+    @property
+    def cron(self) -> str:
+        """Minute, hour, day of month, month and day of week, as `check` accepts them."""
+        ...
+
+    @property
+    def time_zone(self) -> str:
+        """The zone's name."""
+        ...
 
 
 @lru_cache(maxsize=1024)
@@ -109,7 +121,7 @@ def _check_item(item: str, low: int, high: int, names: list[str]) -> str:
     return ""
 
 
-def next_slot(schedule: Schedule, after: datetime, hash_id: str) -> datetime | None:
+def next_slot(schedule: Recurrence, after: datetime, hash_id: str) -> datetime | None:
     """Return the first slot strictly after `after`, in UTC; None where there is none.
 
     `hash_id` is what `H` is made from: "<stack> <schedule name>".
@@ -118,7 +130,7 @@ def next_slot(schedule: Schedule, after: datetime, hash_id: str) -> datetime | N
 
 
 def due_slots(
-    schedule: Schedule, since: datetime, now: datetime, hash_id: str, limit: int = MAX_DUE
+    schedule: Recurrence, since: datetime, now: datetime, hash_id: str, limit: int = MAX_DUE
 ) -> tuple[datetime, ...]:
     """Return the slots after `since` and up to `now`, in UTC, oldest first.
 
@@ -139,7 +151,7 @@ def due_slots(
         back *= 2
 
 
-def _slots(schedule: Schedule, after: datetime, hash_id: str) -> Iterator[datetime]:
+def _slots(schedule: Recurrence, after: datetime, hash_id: str) -> Iterator[datetime]:
     minute, hour, *_ = schedule.cron.split()
     zone = ZoneInfo(schedule.time_zone)
     if minute.startswith("*") or hour.startswith("*"):
