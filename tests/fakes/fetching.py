@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -60,7 +61,7 @@ class Fetcher:
         self.runner = runner or best_runner()
         self.known_hosts = root / "known_hosts"
         self.mirrors = root / "repositories"
-        self.environment = {"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": root.name}
+        self.environment = {"PATH": os.environ["PATH"], "PULUMI_CI_BUILD_ID": str(uuid.uuid4())}
         self.stop = threading.Event()
         self.during: Callable[[Process, Command], None] = lambda *_: None
         root.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,13 @@ class Fetcher:
         assert not order.scratch.exists()
         return Got(reason=reason, log=hands.log.decode(errors="replace"), work=order.into)
 
+    def start(self, command: Command, paths: tuple[Path, ...]) -> tuple[int | None, str]:
+        """Run one command as a fetch would; return its code and output."""
+        hands = _Hands(self)
+        seen = Seen(begun=lambda _: None, on_output=lambda _: None)
+        code = hands.run(command, paths, seen)
+        return code, hands.log.decode(errors="replace")
+
     def kept(self) -> list[Path]:
         """Return the repositories of all mirrors."""
         return sorted(self.mirrors.glob("*/git-*"))
@@ -112,7 +120,9 @@ class _Hands:
             readable=seen.readable,
             hidden=(fetcher.root,),
         )
-        needs = Needs(deployment_id=fetcher.root.name, surroundings=surroundings)
+        needs = Needs(
+            deployment_id=fetcher.environment["PULUMI_CI_BUILD_ID"], surroundings=surroundings
+        )
         place = fetcher.runner.open(needs)
 
         def on_output(output: bytes) -> None:

@@ -57,7 +57,8 @@ class GitServer:
 
     `credentials` is `user:password` where it asks for some. `protocol` 0 is the old one, which
     gives no commit that no branch points to. A `dumb` one only has files. `redirect` is where
-    every request is sent on to.
+    every request is sent on to. A `status` other than 0 is what every request is answered with.
+    `sent` counts the bytes of all answers; `gate`, where there is one, is waited for before each.
     """
 
     root: Path
@@ -66,6 +67,9 @@ class GitServer:
     protocol: int = 2
     dumb: bool = False
     redirect: str = ""
+    status: int = 0
+    sent: int = 0
+    gate: threading.Event | None = None
     seen: list[tuple[str, str]] = field(default_factory=list)  # path, Authorization
 
     def answer(self, handler: "Handler") -> None:
@@ -73,7 +77,11 @@ class GitServer:
         given = handler.headers.get("Authorization", "")
         self.seen.append((handler.path, given))
         wanted = "Basic " + base64.b64encode(self.credentials.encode()).decode()
-        if self.redirect:
+        if self.gate is not None:
+            self.gate.wait()
+        if self.status:
+            handler.answer(self.status, {}, b"")
+        elif self.redirect:
             handler.answer(301, {"Location": self.redirect + handler.path}, b"")
         elif self.credentials and given != wanted:
             handler.answer(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"")
@@ -126,6 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         self.served.answer(self)
 
     def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.served.sent += len(body)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -98,7 +98,8 @@ case $kind in
   tag) onto=refs/tags/$name ;;
   commit) onto=refs/reconciler/asked ;;
 esac
-git fetch --quiet --no-tags --depth=1 --upload-pack="$UPLOAD_PACK" -- "$from" "+$what:$onto" || exit
+git fetch --quiet --no-tags --no-write-fetch-head --depth=1 --upload-pack="$UPLOAD_PACK" \\
+  -- "$from" "+$what:$onto" || exit
 case $kind in
   branch) git symbolic-ref HEAD "refs/heads/$name" && git reset --hard "$onto" -- ;;
   tag) git checkout --detach "$onto" -- ;;
@@ -206,6 +207,8 @@ def check_out(
     what = target.object_id or revision.remote
     argv = ("sh", "-c", _CHECK_OUT, "check-out", str(target.into), str(target.origin))
     more = {"UPLOAD_PACK": _UPLOAD_PACK, "SUBMODULES": "yes" if target.submodules else ""}
+    # Where the mirror is, is nobody's business; a log of refs would say it.
+    more["GIT_REFLOG_ACTION"] = "get source"
     return Command(
         argv=(*argv, target.url, revision.kind, revision.name, what),
         cwd=cwd,
