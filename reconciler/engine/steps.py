@@ -40,6 +40,7 @@ __all__ = [
     "pre_run_command",
     "program_environment",
     "stack_init_command",
+    "stack_rm_command",
     "without_host_files",
 ]
 
@@ -274,6 +275,20 @@ def cancel_command(
     """Free the stack's lock."""
     argv = (programs.pulumi, "cancel", "--yes", *_common(stack))
     return Command(argv=argv, cwd=cwd, environment=environment)
+
+
+def stack_rm_command(
+    programs: Programs,
+    stack: StackRef,
+    cwd: Path,
+    environment: Mapping[str, str],
+    *,
+    force: bool = False,
+) -> Command:
+    """Delete the stack from its backend; only with `force` one that has resources."""
+    argv = (programs.pulumi, "stack", "rm", "--yes", "--preserve-config")
+    forced = ("--force",) if force else ()
+    return Command(argv=(*argv, *forced, *_common(stack)), cwd=cwd, environment=environment)
 
 
 def _common(stack: StackRef) -> tuple[str, ...]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from reconciler.api.types import StackRef
+from reconciler.engine import removal
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
-from reconciler.engine.store import StackInfo
+from reconciler.engine.store import ListedStack, StackInfo
 from reconciler.engine.tokens import EVERY_ORGANIZATION, Caller
 from reconciler.engine.tools import Tools
 
 __all__ = ["Stacks"]
+
+# More than people have in one organization, and an answer of some hundred kilobytes.
+PAGE_SIZE = 1000
+
+_PARTS = ("organization", "project", "stack")
 
 
 class Stacks:
@@ -30,6 +36,36 @@ class Stacks:
         may_deploy(caller, stack.organization)
         if not self._tools.store.stacks.make(stack):
             raise AnswerError(409, f"stack {stack} already exists")
+
+    def page(
+        self, caller: Caller, organization: str, project: str, token: str
+    ) -> tuple[tuple[ListedStack, ...], str]:
+        """Return the next stacks that the caller sees, and the token to go on with or ""."""
+        if caller.organization != EVERY_ORGANIZATION:
+            if organization not in {"", caller.organization}:
+                return (), ""
+            organization = caller.organization
+        after = tuple(token.split("/")) if token else ()
+        if after and len(after) != len(_PARTS):
+            raise AnswerError(400, "continuationToken: is none that this engine gave")
+        found = self._tools.store.stacks.page(organization, project, after, PAGE_SIZE)
+        return found, str(found[-1].stack) if len(found) == PAGE_SIZE else ""
+
+    def delete(self, caller: Caller, stack: StackRef, *, force: bool) -> None:
+        """Delete a stack, its state and what belongs to it; with resources only by `force`."""
+        may_deploy(caller, stack.organization)
+        if self._tools.store.stacks.get(stack) is None:
+            raise AnswerError(404, f"stack {stack} not found")
+        if self._tools.store.deployments.unended(stack):
+            raise AnswerError(409, f"deployments of {stack} wait or run: cancel them first")
+        try:
+            done = removal.remove(self._tools, stack, force=force)
+        except removal.RemovalError as error:
+            raise AnswerError(409, f"the state of {stack} cannot be deleted: {error}") from error
+        if done is removal.Removal.HAS_RESOURCES:
+            # The CLI knows these words, and explains what to do.
+            raise AnswerError(400, "Bad Request: Stack still contains resources.")
+        self._tools.store.forget_stack(stack)
 
     def organizations(self, caller: Caller) -> tuple[str, ...]:
         """Return the organizations a caller sees."""

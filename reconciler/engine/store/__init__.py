@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from reconciler.api.types import StackRef
 from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.store.audit import (
     AuditEntry,
@@ -22,18 +23,19 @@ from reconciler.engine.store.audit import (
 from reconciler.engine.store.database import Database, DatabaseLostError, StoreError
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
-from reconciler.engine.store.pauses import Pauses
+from reconciler.engine.store.pauses import Pauses, forget_pause
 from reconciler.engine.store.schedules import (
     MakeDeployment,
     ScheduleKind,
     Schedules,
     StoredSchedule,
     TakenSlot,
+    forget_schedules,
 )
 from reconciler.engine.store.sealed import Sealed
-from reconciler.engine.store.settings import Settings, StoredSettings
+from reconciler.engine.store.settings import Settings, StoredSettings, forget_settings
 from reconciler.engine.store.signals import Signal, Topic
-from reconciler.engine.store.stacks import StackInfo, Stacks
+from reconciler.engine.store.stacks import ListedStack, StackInfo, Stacks, forget_stack
 from reconciler.engine.store.tokens import StoredToken, Tokens
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "ChainEnd",
     "DatabaseLostError",
     "Link",
+    "ListedStack",
     "MakeDeployment",
     "PageQuery",
     "ScheduleKind",
@@ -83,6 +86,14 @@ class Store:
     def shared(self) -> bool:
         """Whether other processes, on other hosts too, work with this database as well."""
         return self._database.shared
+
+    def forget_stack(self, stack: StackRef) -> None:
+        """Delete a stack and what belongs to it; what it ran stays, and its versions count on."""
+        with self._database.write() as connection:
+            forget_stack(connection, stack)
+            forget_settings(connection, stack)
+            forget_schedules(connection, stack)
+            forget_pause(connection, stack)
 
     def close(self) -> None:
         """Let go of the database."""

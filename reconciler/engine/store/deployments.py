@@ -180,6 +180,17 @@ class Deployments:
             for row in rows
         )
 
+    def unended(self, stack: StackRef) -> bool:
+        """Whether a deployment of a stack waits or runs."""
+        status, going_on = _deployments.c.status, (JobStatus.NOT_STARTED, JobStatus.RUNNING)
+        with self._database.read() as connection:
+            found = connection.execute(
+                sa.select(_deployments.c.id)
+                .where(is_stack(_deployments, stack), status.in_([str(s) for s in going_on]))
+                .limit(1)
+            ).one_or_none()
+        return found is not None
+
     def running(self) -> tuple[Record, ...]:
         """Return all deployments that run, as far as the database knows."""
         with self._database.read() as connection:

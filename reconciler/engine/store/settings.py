@@ -11,7 +11,7 @@ from reconciler.api.types import StackRef
 from reconciler.engine.store.columns import METADATA, is_stack, stack_columns, stack_values
 from reconciler.engine.store.database import Database
 
-__all__ = ["Settings", "StoredSettings"]
+__all__ = ["Settings", "StoredSettings", "forget_settings"]
 
 _settings = sa.Table(
     "settings",
@@ -65,6 +65,11 @@ class Settings:
         with self._database.write() as connection:
             gone = connection.execute(sa.delete(_settings).where(is_stack(_settings, stack)))
             return gone.rowcount > 0
+
+
+def forget_settings(connection: sa.Connection, stack: StackRef) -> None:
+    """Forget a stack's settings, within the caller's transaction."""
+    connection.execute(sa.delete(_settings).where(is_stack(_settings, stack)))
 
 
 def _one(connection: sa.Connection, stack: StackRef) -> StoredSettings | None:

@@ -11,7 +11,7 @@ from reconciler.api.types import StackRef
 from reconciler.engine.store.columns import METADATA, is_stack, stack_columns, stack_values
 from reconciler.engine.store.database import Database
 
-__all__ = ["StackInfo", "Stacks", "lock_stack", "next_version"]
+__all__ = ["ListedStack", "StackInfo", "Stacks", "forget_stack", "lock_stack", "next_version"]
 
 _stacks = sa.Table(
     "stacks",
@@ -19,6 +19,8 @@ _stacks = sa.Table(
     *stack_columns(primary_key=True),
     sa.Column("latest_version", sa.Integer, nullable=False),
     sa.Column("initialized", sa.Boolean, nullable=False),
+    # A deleted one is not there, but its deployments are, and its versions count on.
+    sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 
@@ -28,6 +30,14 @@ class StackInfo:
 
     latest_version: int
     initialized: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedStack:
+    """A stack of a list."""
+
+    stack: StackRef
+    latest_version: int
 
 
 class Stacks:
@@ -40,7 +50,7 @@ class Stacks:
         """Return what is known of a stack."""
         with self._database.read() as connection:
             row = connection.execute(
-                sa.select(_stacks).where(is_stack(_stacks, stack))
+                sa.select(_stacks).where(is_stack(_stacks, stack), _stacks.c.deleted.is_(False))
             ).one_or_none()
         if row is None:
             return None
@@ -49,25 +59,56 @@ class Stacks:
     def make(self, stack: StackRef) -> bool:
         """Make a stack known; False where it was."""
         with self._database.write() as connection:
-            if connection.execute(
-                sa.select(_stacks.c.stack).where(is_stack(_stacks, stack))
-            ).one_or_none():
-                return False
-            _insert(connection, stack)
-            return True
+            known = connection.execute(
+                sa.select(_stacks.c.deleted).where(is_stack(_stacks, stack))
+            ).scalar_one_or_none()
+            if known is None:
+                _insert(connection, stack)
+            elif known:
+                _change(connection, stack, deleted=False)
+            return known is not False
 
     def mark_initialized(self, stack: StackRef) -> None:
         """Remember that the backend has the stack: from now on it must."""
         with self._database.write() as connection:
-            connection.execute(
-                sa.update(_stacks).where(is_stack(_stacks, stack)).values(initialized=True)
+            _change(connection, stack, initialized=True, deleted=False)
+
+    def page(
+        self, organization: str, project: str, after: tuple[str, ...], limit: int
+    ) -> tuple[ListedStack, ...]:
+        """Return stacks in the order of their names, those behind `after`'s three parts.
+
+        An empty organization or project stands for all of them.
+        """
+        c = _stacks.c
+        names = sa.tuple_(c.organization, c.project, c.stack)
+        where: list[sa.ColumnElement[bool]] = [c.deleted.is_(False)]
+        where += [c.organization == organization] if organization else []
+        where += [c.project == project] if project else []
+        where += [names > sa.tuple_(*after)] if after else []
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(_stacks)
+                .where(*where)
+                .order_by(c.organization, c.project, c.stack)
+                .limit(limit)
+            ).all()
+        return tuple(
+            ListedStack(
+                stack=StackRef(row.organization, row.project, row.stack),
+                latest_version=row.latest_version,
             )
+            for row in rows
+        )
 
     def organizations(self) -> tuple[str, ...]:
         """Return the names of all organizations that have a stack."""
         with self._database.read() as connection:
             names = connection.execute(
-                sa.select(_stacks.c.organization).distinct().order_by(_stacks.c.organization)
+                sa.select(_stacks.c.organization)
+                .where(_stacks.c.deleted.is_(False))
+                .distinct()
+                .order_by(_stacks.c.organization)
             ).scalars()
             return tuple(str(name) for name in names)
 
@@ -78,10 +119,13 @@ def next_version(connection: sa.Connection, stack: StackRef) -> int:
     From now until its end nobody else counts one of this stack.
     """
     version = 1 + lock_stack(connection, stack)
-    connection.execute(
-        sa.update(_stacks).where(is_stack(_stacks, stack)).values(latest_version=version)
-    )
+    _change(connection, stack, latest_version=version, deleted=False)
     return version
+
+
+def forget_stack(connection: sa.Connection, stack: StackRef) -> None:
+    """Delete a stack, within the caller's transaction; a new one of its name counts on."""
+    _change(connection, stack, initialized=False, deleted=True)
 
 
 def lock_stack(connection: sa.Connection, stack: StackRef) -> int:
@@ -92,6 +136,10 @@ def lock_stack(connection: sa.Connection, stack: StackRef) -> int:
         return int(known)
     _insert(connection, stack)
     return int(connection.execute(query).scalar_one())
+
+
+def _change(connection: sa.Connection, stack: StackRef, **values: object) -> None:
+    connection.execute(sa.update(_stacks).where(is_stack(_stacks, stack)).values(values))
 
 
 def _insert(connection: sa.Connection, stack: StackRef) -> None:

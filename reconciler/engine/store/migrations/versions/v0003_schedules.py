@@ -16,6 +16,9 @@ def upgrade() -> None:
         "deployments",
         sa.Column("skip_intermediate", sa.Boolean, nullable=False, server_default=sa.false()),
     )
+    op.add_column(
+        "stacks", sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false())
+    )
     op.create_table(
         "schedules",
         sa.Column("id", sa.Text, primary_key=True),
