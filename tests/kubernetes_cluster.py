@@ -147,15 +147,16 @@ class Cluster(KubernetesServer):
             script = script.replace(f"@{name}@", words)
         (self.directory / "start").write_text(script)
         box = ["unshare", "--pid", "--fork", "--mount-proc", "--mount", "--kill-child"]
-        running = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *box, "bash", "start", str(self.directory)],
-            env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.directory)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.directory / "start.log").open("ab"),
-            cwd=self.directory,
-            start_new_session=True,
-        )
+        with (self.directory / "start.log").open("ab") as log:
+            running = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *box, "bash", "start", str(self.directory)],
+                env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.directory)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+            )
         try:
             self.wait_until_ready((running,))
             (self.directory / "kubeconfig.ready").touch()
@@ -264,6 +265,9 @@ def _write_images(directory: Path) -> None:
         for path in _files_of_packages():
             image.any(path)
         image.any(Path("/etc/ssl/certs"))
+        # The tests start their own Python, by the path it has here.
+        image.folders(str(Path(sys.executable).parent).lstrip("/"))
+        image.link(sys.executable.lstrip("/"), "/usr/bin/python3")
         image.folders("tmp", mode=0o1777)
         _add_pulumi(image)
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from reconciler.engine.kubernetes_settings import KubernetesSettings
+
 __all__ = ["EngineConfig", "Layout", "Limits", "SourceSettings"]
 
 # One deployment takes most of a processor while its program starts, and waits for a cloud
@@ -108,6 +110,7 @@ class EngineConfig:
     allow_write: tuple[Path, ...] = ()
     hide: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    kubernetes: KubernetesSettings = KubernetesSettings()  # noqa: RUF009 - a frozen value
     sources: SourceSettings = SourceSettings()
     failed_logins: int = FAILED_LOGINS
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

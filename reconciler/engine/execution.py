@@ -133,6 +133,7 @@ class Execution:
                 tools.layout.plugins(record.stack.organization),
                 *tools.config.allow_write,
             ),
+            caches=(tools.layout.plugins(record.stack.organization),),
             hidden=(tools.layout.data, *tools.config.hide),
         )
         self._needs = Needs(

@@ -51,13 +51,16 @@ class Surroundings:
     `workspace` is the deployment's own directory and writable, as are those in `writable`.
     Those in `hidden` (the engine's data) are not to be seen, where the runner can hide them;
     what of `workspace`, `writable` and `readable` lies below a hidden one is seen all the same.
-    All have the same paths in the place as on the host.
+    All have the same paths in the place as on the host. What
+    of `writable` is also in `caches` may be lost: a place that does not share the host's files
+    has it empty.
     """
 
     workspace: Path
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    caches: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
