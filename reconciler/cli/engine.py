@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
             local_repositories=options.local_repositories or _is_loopback(host),
             allow_write=tuple(p.absolute() for p in options.allow_write),
             hide=tuple(p.absolute() for p in options.hide),
+            backend=options.backend,
             key_file=options.key_file,
             public_url=options.public_url,
             aws_sts_url=options.aws_sts_url,

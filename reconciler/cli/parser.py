@@ -170,6 +170,13 @@ def _engine(commands: Commands) -> None:
     )
     _key_file(serve)
     serve.add_argument(
+        "--backend",
+        default="",
+        metavar="URL",
+        help="where Pulumi's state is kept: file:///DIR, s3://, azblob://, gs:// or postgres://; "
+        "default: the data directory",
+    )
+    serve.add_argument(
         "--public-url",
         type=_public_url,
         default="",

@@ -85,7 +85,9 @@ class EngineConfig:
 
     `port` 0 takes a free one. `runner` names one, or None for the best that works here.
     `cancel_grace` is how long an interrupted operation may take to end by itself.
-    `key_file` holds the key that secrets are encrypted with, in place of the usual one.
+    `backend` is the URL of the place that Pulumi's state is kept in, empty for the data
+    directory; each organization has a part of its own there. `key_file` holds the key that
+    secrets are encrypted with, in place of the usual one.
     `public_url` is the address that others know the engine by, as `https://engine.example.com`;
     with one, it is an issuer of identity tokens. `aws_sts_url` is asked for AWS's credentials,
     in place of AWS's own. `local_repositories` allows `file://` sources. `allow_write` are
@@ -103,6 +105,7 @@ class EngineConfig:
     runner: str | None = None
     workers: int = field(default_factory=_workers)
     cancel_grace: timedelta = CANCEL_GRACE
+    backend: str = ""
     key_file: Path | None = None
     public_url: str = ""
     aws_sts_url: str = ""

@@ -27,6 +27,7 @@ from reconciler.engine.oidc.claims import Deployed
 from reconciler.engine.oidc.obtain import CredentialsError
 from reconciler.engine.oidc.published import Published
 from reconciler.engine.oidc.run_identity import RunIdentity
+from reconciler.engine.remote_backend import already_there
 from reconciler.engine.runners.base import (
     Command,
     Image,
@@ -41,6 +42,7 @@ from reconciler.engine.runners.base import (
 from reconciler.engine.secrets_box import KeyFileError
 from reconciler.engine.source_step import SourceStep
 from reconciler.engine.sources.fetching import SourceError
+from reconciler.engine.state import StackState, StateGoneError, ask, free_lock
 from reconciler.engine.steps import PlannedStep, Programs, StepKind
 from reconciler.engine.stopping import CommandRun, Patience, StopKind
 from reconciler.engine.tools import Tools
@@ -49,7 +51,7 @@ from reconciler.errors import NotDurableError
 from reconciler.masking import Redactor
 from reconciler.pulumi_cli import PulumiCli
 
-__all__ = ["Execution", "free_lock", "remove_workspace"]
+__all__ = ["Execution", "remove_workspace"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,9 +60,6 @@ SECOND_GRACE_S = 30.0
 
 # How long the end of an engine may be held up by an operation: within systemd's usual 90 s.
 SHUTDOWN = Patience(first_s=45.0, second_s=15.0)
-
-# Freeing a lock is one call of pulumi, 0.1 s.
-FREE_LOCK_LIMIT_S = 60.0
 
 # How often to try again to write down a state that the disk did not take.
 RECORD_AGAIN = timedelta(seconds=1)
@@ -74,7 +73,14 @@ class StepError(Exception):
 
 
 # What says for a deployment's log why a step cannot be done.
-_REASONS = (StepError, CredentialsError, PlaceError, SourceError, project.ProjectError)
+_REASONS = (
+    StepError,
+    CredentialsError,
+    StateGoneError,
+    PlaceError,
+    SourceError,
+    project.ProjectError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +131,13 @@ class Execution:
         self._tools = tools
         self._stopping = stopping
         self._workspace = Workspace(tools.layout.work / record.id)
-        self._backend = tools.backend(record.stack)
+        self._state = StackState(
+            tools.backend(record.stack), record.stack, self._workspace.identity
+        )
         surroundings = Surroundings(
             workspace=self._workspace.root,
             writable=(
-                self._backend.directory,
+                *self._state.writable,
                 tools.layout.plugins(record.stack.organization),
                 *tools.config.allow_write,
             ),
@@ -222,7 +230,8 @@ class Execution:
             case StepKind.SOURCE:
                 return self._get_source(log)
             case StepKind.DEPENDENCIES:
-                command = steps.install_command(self._programs, self._directory(), self._see())
+                environment = self._see_state()
+                command = steps.install_command(self._programs, self._directory(), environment)
                 return self._succeeds(command, log)
             case StepKind.PRE_RUN:
                 return self._pre_run(step.command, log)
@@ -234,11 +243,13 @@ class Execution:
         tools, record = self._tools, self.record
         token = secrets.token_urlsafe(32)
         self._passphrase = tools.passphrase(record.stack)
-        self._redactor = Redactor((*secret_values(self._request), token, self._passphrase))
+        self._redactor = Redactor(
+            (*secret_values(self._request), token, self._passphrase, *self._state.secrets)
+        )
         self._reserved = tools.reserved(record.stack, record.id, record.version).variables()
         self._reserved["PULUMI_ACCESS_TOKEN"] = token
         self._workspace.make(tools.layout.plugins(record.stack.organization))
-        self._backend.make()
+        self._state.prepare()
         runner = tools.runners.of(_image(self._request))
         needs = replace(self._needs, image=_image(self._request))
         self._place = place = runner.open(needs)
@@ -340,30 +351,41 @@ class Execution:
 
     def _operate(self, log: StepLog) -> bool:
         """Run the Pulumi operation, on a stack that is made first where it is new."""
-        stack, directory, environment = self.record.stack, self._directory(), self._see()
-        known = self._tools.store.stacks.get(stack)
-        there = self._backend.has(stack)
-        if known is not None and known.initialized and not there:
-            raise StepError(
-                f"the state of {stack} is gone from {self._backend.directory}: restore it from "
-                "a backup; it is not made anew, since its resources would be made twice"
-            )
-        if not there:
-            init = steps.stack_init_command(self._programs, stack, directory, environment)
-            if not self._succeeds(init, log):
-                return False
-        if known is None or not known.initialized:
-            self._tools.store.stacks.mark_initialized(stack)
+        stack, directory, environment = self.record.stack, self._directory(), self._see_state()
+        stacks = self._tools.store.stacks
+        known = stacks.get(stack)
+        initialized = known is not None and known.initialized
+        init = steps.stack_init_command(self._programs, stack, directory, environment)
+        if self._state.is_new(initialized=initialized) and not self._make_stack(init, log):
+            return False
+        if not initialized:
+            stacks.mark_initialized(stack)
         target = (self.record.operation, stack)
         command = steps.operation_command(self._programs, target, directory, environment)
-        locked_before = bool(self._backend.locks(stack))
+        begun, locked_before = self._tools.clock.now(), self._state.is_locked()
         code = self._run(command, log, self._place, gentle=True)
-        if code and not locked_before and self._backend.locks(stack):
+        self._killed_by_signal = code in _SIGNALED
+        cut_off = self._killed_by_signal or self._commands.cut_off or self._state.looked_at
+        if code and cut_off and not locked_before:
             # Whoever held it is gone with the process tree, and this stack runs once at a time.
             free = steps.cancel_command(self._programs, stack, directory, environment)
-            self._free(free, log)
-        self._killed_by_signal = code in _SIGNALED
+            if self._state.was_left_locked(self._place, init, begun):
+                self._free(free, log)
         return code == 0
+
+    def _make_stack(self, init: Command, log: StepLog) -> bool:
+        if self._state.looked_at:
+            return self._succeeds(init, log)
+        code, output = ask(self._place, init)
+        if code == 0 or already_there(output):
+            return True
+        log.write(self._redactor.mask_text(output).encode())
+        log.end_line()
+        return False
+
+    def _see_state(self) -> dict[str, str]:
+        """Return the environment of Pulumi's own commands."""
+        return self._state.opened(self._see())
 
     # ------------------------------------------------------------ inside
 
@@ -466,19 +488,6 @@ class Execution:
                 self._tools.clock.wait_until(moment, self._stopping)
             else:
                 return
-
-
-def free_lock(place: Place, command: Command) -> bool:
-    """Run `pulumi cancel`, and return whether it did it."""
-    try:
-        process = place.start(command, lambda _: None)
-    except OSError:
-        return False
-    code = process.wait(FREE_LOCK_LIMIT_S)
-    if code is None:
-        process.kill()
-        process.wait()
-    return code == 0
 
 
 def remove_workspace(root: Path) -> None:

@@ -11,9 +11,10 @@ import logging
 
 from reconciler.api.types import Ending, EndingKind
 from reconciler.engine import steps
-from reconciler.engine.execution import free_lock, remove_workspace
+from reconciler.engine.execution import remove_workspace
 from reconciler.engine.model import Record, StepFailed, running_step
 from reconciler.engine.runners.base import Needs, Surroundings
+from reconciler.engine.state import StackState, free_lock
 from reconciler.engine.steps import Programs
 from reconciler.engine.tools import Tools
 from reconciler.pulumi_cli import PulumiCli
@@ -70,30 +71,38 @@ def _free_own_lock(tools: Tools, record: Record) -> bool:
     Until then Pulumi would not have begun either, had somebody else held it; and since then
     nobody else can have got it.
     """
-    backend = tools.backend(record.stack)
-    if not backend.locked_since(record.stack, record.steps[-1].started):
-        return False
+    begun = record.steps[-1].started
     cli = tools.find_pulumi()
     if not isinstance(cli, PulumiCli):
-        _log.error("the lock of %s stays: %s", record.stack, cli)
+        _log.error("a lock of %s stays, if there is one: %s", record.stack, cli)
         return False
     root = tools.layout.work / record.id
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    backend = tools.backend(record.stack)
+    state = StackState(backend, record.stack, root)
+    state.prepare()
     home = steps.Home(home=root, temporary=root, pulumi_home=root / "settle")
     base = steps.base_environment(
         tools.environment, home, before=str(cli.directory), after=tools.python_directory
     )
-    environment = base | {
-        "PULUMI_BACKEND_URL": backend.url,
-        "PULUMI_CONFIG_PASSPHRASE": tools.passphrase(record.stack),
-        "PULUMI_CI_BUILD_ID": record.id,
-    }
+    environment = state.opened(
+        base
+        | {
+            "PULUMI_BACKEND_URL": backend.url,
+            "PULUMI_CONFIG_PASSPHRASE": tools.passphrase(record.stack),
+            "PULUMI_CI_BUILD_ID": record.id,
+        }
+    )
     programs = Programs(pulumi=str(cli.program), shell=tools.shell)
-    command = steps.cancel_command(programs, record.stack, root, environment)
     surroundings = Surroundings(
         workspace=root,
-        writable=(backend.directory,),
+        writable=state.writable,
         hidden=(tools.layout.data, *tools.config.hide),
     )
     place = tools.runners.host.open(Needs(deployment_id=record.id, surroundings=surroundings))
-    return free_lock(place, command)
+    # Pulumi makes stacks in a project's folder only.
+    (root / "Pulumi.yaml").write_text(f"name: {record.stack.project}\nruntime: yaml\n")
+    init = steps.stack_init_command(programs, record.stack, root, environment)
+    if not state.was_left_locked(place, init, begun):
+        return False
+    return free_lock(place, steps.cancel_command(programs, record.stack, root, environment))

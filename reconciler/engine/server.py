@@ -23,6 +23,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from reconciler.api.types import StackRef
 from reconciler.clock import SystemClock
 from reconciler.engine import embedded, recovery
 from reconciler.engine.config import EngineConfig, Layout
@@ -105,6 +106,7 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             shown_host = f"[{host}]" if ":" in host else host
             url = f"http://{shown_host}:{port}"
             tools = _tools(config, store, config.public_url or url)
+            tools.backend(StackRef("check", "check", "check"))  # whether the setting can be
             recovery.settle(tools)
             queue = Queue(tools)
             tokens = Tokens(store, tools.clock)

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reconciler.api.create_body import request_from_json, request_to_json, wire_secret
 from reconciler.api.dialects import Dialect
@@ -15,6 +16,7 @@ from reconciler.engine.backend import Backend
 from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.logs import LogStore
 from reconciler.engine.oidc.obtain import Obtainer
+from reconciler.engine.remote_backend import RemoteBackend, parse
 from reconciler.engine.runners.choose import Runners
 from reconciler.engine.secrets_box import KeyFileError, SecretBox
 from reconciler.engine.store import Store
@@ -51,9 +53,14 @@ class Tools:
     find_pulumi: Callable[[], PulumiCli | str]
     oidc: Obtainer | None = None
 
-    def backend(self, stack: StackRef) -> Backend:
-        """Return where the stack's state is kept."""
-        return Backend(self.layout.backend(stack.organization))
+    def backend(self, stack: StackRef) -> Backend | RemoteBackend:
+        """Return where the stack's state is kept; UsageError where the setting is wrong."""
+        url, organization = self.config.backend, stack.organization
+        if not url:
+            return Backend(self.layout.backend(organization))
+        if url.startswith("file://"):
+            return Backend(Path(url.removeprefix("file://")) / organization)
+        return parse(url, organization, self.environment)
 
     def reserved(self, stack: StackRef, deployment_id: str, version: int) -> Reserved:
         """Return what the engine's own variables say about a deployment."""
@@ -81,7 +88,11 @@ class Tools:
 
     def _is_made(self, stack: StackRef) -> bool:
         known = self.store.stacks.get(stack)
-        return (known is not None and known.initialized) or self.backend(stack).has(stack)
+        if known is not None and known.initialized:
+            return True
+        backend = self.backend(stack)
+        # The first release had directories only.
+        return isinstance(backend, Backend) and backend.has(stack)
 
     def seal(self, request: DeploymentRequest[Secret], deployment_id: str) -> bytes:
         """Encrypt a request for its place in the database."""
