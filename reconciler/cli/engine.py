@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from reconciler.adapters.state_directory import locate
-from reconciler.cli import source_options
+from reconciler.cli import listen_options, source_options
 from reconciler.errors import UsageError
 
 __all__ = ["data_directory", "run"]
@@ -37,6 +37,11 @@ def run(options: argparse.Namespace) -> int:
             public_url=options.public_url,
             aws_sts_url=options.aws_sts_url,
             sources=source_options.settings(options),
+            failed_logins=options.failed_logins or defaults.failed_logins,
+            trusted_proxies=tuple(options.trusted_proxy),
+            keep_audit=options.keep_audit or defaults.keep_audit,
+            tls=listen_options.tls_files(options),
+            insecure_listen=options.insecure_listen,
             embedded=options.embedded,
         )
     )

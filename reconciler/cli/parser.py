@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from reconciler import __version__
-from reconciler.cli import access_options, source_options
+from reconciler.cli import access_options, listen_options, source_options
 from reconciler.cli.options import Commands, Options
 from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
@@ -191,6 +191,7 @@ def _engine(commands: Commands) -> None:
         help="where to ask for AWS's credentials; default: AWS's own endpoint of the region",
     )
     source_options.add(serve, _duration)
+    listen_options.add(serve)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     serve.set_defaults(verb="serve")
     access_options.add(verbs)

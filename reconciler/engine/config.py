@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reconciler.engine.kubernetes_settings import KubernetesSettings
 
-__all__ = ["EngineConfig", "Layout", "Limits", "SourceSettings"]
+__all__ = ["EngineConfig", "HttpLimits", "Layout", "Limits", "SourceSettings", "TlsFiles"]
 
 # One deployment takes most of a processor while its program starts, and waits for a cloud
 # the rest of the time; two at once also keep one slow stack from stopping all others.
@@ -80,6 +80,27 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What clients may take: connections at once, and seconds for a request's head and body.
+
+    A connection costs a few kilobytes; a body of the largest size over a slow line takes half
+    a minute.
+    """
+
+    connections: int = 1000
+    head_s: float = 10.0
+    body_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """A certificate with its chain, and its key, as PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """The settings of one engine.
 
@@ -95,8 +116,9 @@ class EngineConfig:
     see, where the runner can hide them. `sources` says how programs are got. `limits` hold for
     each deployment. `failed_logins` is how many invalid tokens one address may present in a
     minute; `trusted_proxies` are believed when they say whose calls they pass on; entries of
-    the audit log are kept for `keep_audit`. An `embedded` engine ends when it has had no user
-    and no work for `idle_exit`.
+    the audit log are kept for `keep_audit`. Without `tls` it listens on loopback only, unless
+    `insecure_listen` says otherwise; `http` bounds what clients take. An `embedded` engine ends
+    when it has had no user and no work for `idle_exit`.
     """
 
     data: Path
@@ -118,6 +140,9 @@ class EngineConfig:
     failed_logins: int = FAILED_LOGINS
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     keep_audit: timedelta = KEEP_AUDIT
+    tls: TlsFiles | None = None
+    insecure_listen: bool = False
+    http: HttpLimits = HttpLimits()
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 

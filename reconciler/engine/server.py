@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,9 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import uvicorn
-from starlette.applications import Starlette
 
 from reconciler.api.types import StackRef
 from reconciler.clock import SystemClock
@@ -36,6 +32,7 @@ from reconciler.engine.runners.choose import choose
 from reconciler.engine.scheduler import scheduling
 from reconciler.engine.sealing import box_of, key_file
 from reconciler.engine.service import Service
+from reconciler.engine.serving import answering, listen, url_of
 from reconciler.engine.store import Store
 from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
@@ -45,12 +42,6 @@ from reconciler.pulumi_cli import PulumiCli, find
 __all__ = ["Engine", "running", "serve"]
 
 _log = logging.getLogger(__name__)
-
-# Starting to answer takes milliseconds once the socket is open.
-START_LIMIT_S = 30.0
-
-# How long open connections may hold up the end of an engine whose deployments have ended.
-CLOSE_LIMIT_S = 3
 
 EXIT_OTHER_INSTANCE = 75
 
@@ -99,12 +90,10 @@ def running(config: EngineConfig) -> Iterator[Engine]:
     """
     layout = Layout(config.data.absolute())
     _make_directories(layout)
-    with embedded.only_engine(layout), _listen(config) as listener:
+    with embedded.only_engine(layout), listen(config) as listener:
         store = Store(layout.database, config.keep_audit)
         try:
-            host, port = config.host, listener.getsockname()[1]
-            shown_host = f"[{host}]" if ":" in host else host
-            url = f"http://{shown_host}:{port}"
+            url = url_of(config, listener)
             tools = _tools(config, store, config.public_url or url)
             tools.backend(StackRef("check", "check", "check"))  # whether the setting can be
             recovery.settle(tools)
@@ -115,7 +104,7 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             engine = Engine(url=url, queue=queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with (
-                _answering(app, listener),
+                answering(app, listener, config),
                 _dispatching(queue),
                 scheduling(service, tools.clock),
             ):
@@ -181,65 +170,9 @@ class _FoundOnce:
 
 
 @contextmanager
-def _listen(config: EngineConfig) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.host, config.port))
-    except OSError as error:
-        listener.close()
-        message = f"cannot listen on {config.host}:{config.port}: {error.strerror}"
-        raise UsageError(message) from error
-    with listener:
-        yield listener
-
-
-@contextmanager
 def _dispatching(queue: Queue) -> Iterator[None]:
     queue.start()
     try:
         yield
     finally:
         queue.stop()
-
-
-class _Server(uvicorn.Server):
-    """Tells when it answers, and leaves the process's signals alone."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.answers = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.answers.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextmanager
-def _answering(app: Starlette, listener: socket.socket) -> Iterator[None]:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        # Whom to believe about addresses, the guard knows.
-        proxy_headers=False,
-        timeout_graceful_shutdown=CLOSE_LIMIT_S,
-    )
-    server = _Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],), name="http")
-    thread.start()
-    try:
-        if not server.answers.wait(START_LIMIT_S):
-            raise ReconcilerError("the engine's HTTP server did not start")
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,6 +22,7 @@ from reconciler.engine.http import (
 from reconciler.engine.http.answers import exception_handlers
 from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.http.guard import Guard
+from reconciler.engine.http.headers import SafeHeaders
 from reconciler.engine.service import Service
 
 __all__ = ["OPERATIONS", "build_app"]
@@ -64,7 +66,11 @@ def build_app(service: Service) -> Starlette:
     ]
     guard = Guard(service, OPERATIONS)
     guard.stand_before(routes)
-    app = Starlette(routes=routes, exception_handlers=exception_handlers(guard))
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(SafeHeaders)],
+        exception_handlers=exception_handlers(guard),
+    )
     # `/logs/` is an address of its own, and everything else has one spelling.
     app.router.redirect_slashes = False
     return app

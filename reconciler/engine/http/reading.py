@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from reconciler.api.types import StackRef
 from reconciler.engine.http import body
@@ -31,11 +31,14 @@ def caller_of(_: Service, request: Request) -> Caller:
 
 async def read_body(request: Request) -> bytes:
     """Read the whole body of a request, within the limits."""
-    return await body.read(
-        request.stream(),
-        request.headers.get("content-length", ""),
-        request.headers.get("content-encoding", ""),
-    )
+    try:
+        return await body.read(
+            request.stream(),
+            request.headers.get("content-length", ""),
+            request.headers.get("content-encoding", ""),
+        )
+    except ClientDisconnect:
+        raise AnswerError(400, "the client went away before its body was all here") from None
 
 
 def stack_of(request: Request) -> StackRef:
