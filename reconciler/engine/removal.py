@@ -9,6 +9,7 @@ from reconciler.api.types import StackRef
 from reconciler.engine import steps
 from reconciler.engine.execution import remove_workspace
 from reconciler.engine.runners.base import Needs, Surroundings
+from reconciler.engine.state import StackState
 from reconciler.engine.steps import Programs
 from reconciler.engine.tools import Tools
 from reconciler.errors import ReconcilerError
@@ -47,21 +48,26 @@ def remove(tools: Tools, stack: StackRef, *, force: bool) -> Removal:
     root = tools.layout.work / removal_id
     root.mkdir(mode=0o700, parents=True)
     backend = tools.backend(stack)
+    state = StackState(backend, stack, root)
     try:
+        state.prepare()
         home = steps.Home(home=root, temporary=root, pulumi_home=root / "pulumi")
         base = steps.base_environment(
             tools.environment, home, before=str(cli.directory), after=tools.python_directory
         )
-        environment = base | {
-            "PULUMI_BACKEND_URL": backend.url,
-            "PULUMI_CONFIG_PASSPHRASE": tools.passphrase(stack),
-            "PULUMI_CI_BUILD_ID": removal_id,
-        }
+        environment = state.opened(
+            base
+            | {
+                "PULUMI_BACKEND_URL": backend.url,
+                "PULUMI_CONFIG_PASSPHRASE": tools.passphrase(stack),
+                "PULUMI_CI_BUILD_ID": removal_id,
+            }
+        )
         programs = Programs(pulumi=str(cli.program), shell=tools.shell)
         command = steps.stack_rm_command(programs, stack, root, environment, force=force)
         surroundings = Surroundings(
             workspace=root,
-            writable=(backend.directory,),
+            writable=state.writable,
             hidden=(tools.layout.data, *tools.config.hide),
         )
         place = tools.runners.host.open(Needs(deployment_id=removal_id, surroundings=surroundings))
