@@ -47,18 +47,16 @@ PASSED_ON = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """The options that the embedded engine is started with."""
+    """The options that the embedded engine is started with; `runner`: as arguments already."""
 
     cancel_grace_s: int
-    runner: str
+    runner: tuple[str, ...]
     allow_write: tuple[str, ...]
     hide: tuple[str, ...]
 
     def arguments(self) -> list[str]:
         """Return them as arguments of `engine serve`."""
-        found = ["--cancel-grace", f"{self.cancel_grace_s}s"]
-        if self.runner:
-            found += ["--runner", self.runner]
+        found = ["--cancel-grace", f"{self.cancel_grace_s}s", *self.runner]
         for path in self.allow_write:
             found += ["--allow-write", path]
         for path in self.hide:
@@ -182,7 +180,7 @@ class EmbeddedEngine:
             body = json.loads((self._folder / "options.json").read_bytes())
             return EngineOptions(
                 cancel_grace_s=body["cancel_grace_s"],
-                runner=body["runner"],
+                runner=tuple(body["runner"]),
                 allow_write=tuple(body["allow_write"]),
                 hide=tuple(body["hide"]),
             )

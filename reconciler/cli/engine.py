@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from reconciler.adapters.state_directory import locate
-from reconciler.cli import listen_options, source_options
+from reconciler.cli import listen_options, runner_options, source_options
 from reconciler.errors import UsageError
 
 __all__ = ["data_directory", "run"]
@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
             port=port,
             runner=options.runner,
             workers=options.workers or defaults.workers,
+            limits=runner_options.limits(options),
+            containers=runner_options.containers(options),
             cancel_grace=options.cancel_grace,
             local_repositories=options.local_repositories or _is_loopback(host),
             allow_write=tuple(p.absolute() for p in options.allow_write),

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from reconciler import __version__
-from reconciler.cli import access_options, listen_options, source_options
+from reconciler.cli import access_options, listen_options, runner_options, source_options
 from reconciler.cli.options import Commands, Options
 from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
@@ -316,11 +316,7 @@ def _engine_options(parser: Options) -> None:
         metavar="TIME",
         help="how long a cancelled operation may take to end by itself; default: 10m",
     )
-    parser.add_argument(
-        "--runner",
-        choices=("bubblewrap", "process"),
-        help="default: bubblewrap where it works, else process (for programs you trust)",
-    )
+    runner_options.add(parser, _duration)
     parser.add_argument(
         "--hide",
         type=Path,

@@ -21,6 +21,7 @@ from reconciler.adapters.state_directory import DirectoryState, StateDirectory, 
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
+from reconciler.cli import runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon, Parts
@@ -117,7 +118,7 @@ def api_source(
         root.root / "engine",
         EngineOptions(
             cancel_grace_s=int(options.cancel_grace.total_seconds()),
-            runner=options.runner or "",
+            runner=tuple(runner_options.arguments(options)),
             allow_write=tuple(str(p.absolute()) for p in options.allow_write),
             # What is ours is not for the programs that are deployed.
             hide=tuple(str(p.absolute()) for p in (root.root, *options.secrets_dir, *options.hide)),

@@ -8,9 +8,18 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from reconciler.engine.images import DEFAULT_IMAGE
 from reconciler.engine.kubernetes_settings import KubernetesSettings
 
-__all__ = ["EngineConfig", "HttpLimits", "Layout", "Limits", "SourceSettings", "TlsFiles"]
+__all__ = [
+    "Containers",
+    "EngineConfig",
+    "HttpLimits",
+    "Layout",
+    "Limits",
+    "SourceSettings",
+    "TlsFiles",
+]
 
 # One deployment takes most of a processor while its program starts, and waits for a cloud
 # the rest of the time; two at once also keep one slow stack from stopping all others.
@@ -34,6 +43,10 @@ FAILED_LOGINS = 60
 
 # A year, and the month in which somebody looks at it.
 KEEP_AUDIT = timedelta(days=400)
+
+
+# A large image over a slow line; a registry that hangs must not hold a worker for ever.
+PULL_LIMIT = timedelta(minutes=15)
 
 
 def _workers() -> int:
@@ -101,6 +114,23 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """How containers are made.
+
+    `images` says what becomes of an image that a request asks for: `use` it (a request is
+    refused where nothing can), `ignore` it or `refuse` it. `default_image` is for requests
+    without one where the container runner is the usual one. `pull` is `always`, `missing` or
+    `never`; `network` is podman's or docker's own name of one, empty for their default.
+    """
+
+    images: str = "use"
+    default_image: str = DEFAULT_IMAGE
+    pull: str = "always"
+    pull_limit: timedelta = PULL_LIMIT
+    network: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """The settings of one engine.
 
@@ -143,6 +173,7 @@ class EngineConfig:
     tls: TlsFiles | None = None
     insecure_listen: bool = False
     http: HttpLimits = HttpLimits()
+    containers: Containers = Containers()
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 

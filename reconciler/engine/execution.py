@@ -250,9 +250,9 @@ class Execution:
         self._reserved["PULUMI_ACCESS_TOKEN"] = token
         self._workspace.make(tools.layout.plugins(record.stack.organization))
         self._state.prepare()
-        runner = tools.runners.of(_image(self._request))
-        needs = replace(self._needs, image=_image(self._request))
-        self._place = place = runner.open(needs)
+        image = tools.runners.meant(_image(self._request))
+        runner = tools.runners.of(image)
+        self._place = place = runner.open(replace(self._needs, image=image))
         self._closing.callback(place.close)
         if self._into(log, "the executor", place.prepare) != 0:
             return False
@@ -271,7 +271,7 @@ class Execution:
         self._host_base["PULUMI_CI_BUILD_ID"] = record.id
         self._base = self._host_base | {"PATH": inside.path}
         if place.inside is not None:
-            self._base = steps.without_host_files(self._base)
+            self._base = {**inside.environment, **steps.without_host_files(self._base)}
         self._give(self._identity.begin(self._request.oidc))
         log.note(f"Using pulumi {inside.version} {inside.described}")
         return True

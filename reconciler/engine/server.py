@@ -142,7 +142,7 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         logs=LogStore(layout.logs, time.time_ns),
         box=box,
         clock=clock,
-        runners=choose(config.runner),
+        runners=choose(config.runner, config.containers),
         environment=dict(os.environ),
         shell=shutil.which("bash") or shutil.which("sh") or "/bin/sh",
         python_directory=str(Path(sys.executable).parent),

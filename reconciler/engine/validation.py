@@ -20,6 +20,7 @@ from reconciler.api.types import (
     Secret,
     ShownVariable,
 )
+from reconciler.engine.images import refuse as refuse_image
 from reconciler.engine.sources.urls import Reach
 from reconciler.engine.sources.urls import refuse as refuse_source
 
@@ -74,10 +75,14 @@ _RANDOM_RUN_OF_A_PATH = re.compile(rf"[A-Za-z0-9+=]{{{SHORTEST_RANDOM},}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What this engine allows: `reach` is how far it goes for a source."""
+    """What this engine allows.
+
+    `reach` is how far it goes for a source; `refuse_images` why it takes no image, where so.
+    """
 
     reach: Reach = Reach()  # noqa: RUF009 - a frozen value
     issues_tokens: bool = False
+    refuse_images: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +146,9 @@ def _faults(request: DeploymentRequest[Secret], policy: Policy) -> Iterator[str]
     if why:
         yield f"{git}.repoURL: {why}"
     if request.executor_image:
-        yield (
-            "executorContext.executorImage: this engine does not run containers yet; "
-            "leave the image out, and the host's own pulumi is used"
-        )
+        why = refuse_image(request.executor_image) or policy.refuse_images
+        if why:
+            yield f"executorContext.executorImage: {why}"
     if request.oidc.asked and not policy.issues_tokens:
         yield (
             "operationContext.oidc: this engine has no address that a cloud knows it by; start it "

@@ -229,6 +229,13 @@ class Api:
     def cancel(self, stack: str, deployment_id: str) -> int:
         return self.post(f"{self.path(stack)}/{deployment_id}/cancel").status_code
 
+    def so_far(self, stack: str, deployment_id: str) -> str:
+        """Return the first page of what the Pulumi operation has printed so far."""
+        path = f"{self.path(stack)}/{deployment_id}"
+        step = len(self.get(path)["jobs"][0]["steps"])
+        page = self.get(f"{path}/logs", job=0, step=step)
+        return "".join(entry["line"] for entry in page["lines"])
+
     def log(self, stack: str, deployment_id: str) -> list[str]:
         """Return the whole log, headers as `# header`."""
         lines: list[str] = []

@@ -143,7 +143,7 @@ def test_what_does_not_exist(engine: Engine, api: Api) -> None:
         ({"operationContext": {"operation": "explode"}}, "operationContext.operation: 'explode'"),
         ({"operationContext": {}}, "operationContext.operation: is required"),
         ({"operationContext": [1]}, "operationContext: is a list"),
-        ({"executorContext": {"executorImage": "x"}}, "executorContext.executorImage"),
+        ({"executorContext": {"executorImage": "--privileged"}}, "executorContext.executorImage"),
         (
             {"operationContext": {"operation": "update", "oidc": {"aws": {"roleArn": "x"}}}},
             "operationContext.oidc",

@@ -56,6 +56,7 @@ class World:
         self.root = root
         self.workspace = root / "workspace"
         self.workspace.mkdir()
+        self.directory = Path()
         self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
         self.writable: tuple[Path, ...] = ()
         self.hidden: tuple[Path, ...] = ()
@@ -90,7 +91,9 @@ class World:
         """Start a command in the workspace; its output is kept, or given to `on_output`."""
         place = self.place()
         self._pieces = []
-        command = Command(argv=argv, cwd=self.workspace, environment=self.environment)
+        command = Command(
+            argv=argv, cwd=self.workspace / self.directory, environment=self.environment
+        )
         return place.start(command, on_output or self._pieces.append)
 
     def run(self, *argv: str) -> int:

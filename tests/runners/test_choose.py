@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.engine.config import Containers
 from reconciler.engine.runners.choose import RUNNERS, choose
 from reconciler.engine.runners.strays import end_strays
 from reconciler.errors import ReconcilerError, UsageError
+from tests.runners.image import image
 from tests.runners.processes import LIMIT_S, World, eventually, left
 
 pytestmark = pytest.mark.real
@@ -42,10 +44,19 @@ def test_a_named_sandbox_that_does_not_work_is_an_error(monkeypatch: pytest.Monk
         choose("bubblewrap")
 
 
+def test_a_named_container_runner_without_an_engine_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says what to install."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ReconcilerError, match="podman is not installed; docker is not installed"):
+        choose("container")
+
+
 def test_an_unknown_runner_is_a_mistake() -> None:
     """The names that there are, are named."""
-    with pytest.raises(UsageError, match="bubblewrap, process"):
-        choose("docker")
+    with pytest.raises(UsageError, match="bubblewrap, process, container"):
+        choose("vm")
 
 
 def test_strays_are_found_by_their_environment_and_their_session(tmp_path: Path) -> None:
@@ -97,11 +108,13 @@ def test_an_engine_inside_a_deployment_does_not_end_itself() -> None:
 @pytest.mark.parametrize("name", RUNNERS)
 def test_strays_of_a_running_command_are_ended(name: str, tmp_path: Path) -> None:
     """Also while its engine lives: the command reads as killed."""
-    world = World(choose(name).usual, tmp_path)
+    containers = Containers(default_image=image() if name == "container" else "x")
+    world = World(choose(name, containers).usual, tmp_path)
     token = f"running-{os.getpid()}-{tmp_path.name}"
-    world.environment["PULUMI_CI_BUILD_ID"] = token
+    world.environment["PULUMI_CI_BUILD_ID"] = world.deployment_id = token
     process = world.start("sh", "-c", f"echo ready; sleep 1000; : {token}")
     eventually(lambda: world.output == b"ready\n", "the command")
-    assert end_strays(token) > 0
+    assert world.runner.end_strays(token) > 0
     assert process.wait(LIMIT_S) == 137
     assert left(token) == []
+    world.close()

@@ -7,22 +7,38 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from reconciler.engine.runners.base import Process, Runner
+from reconciler.engine.config import Containers
+from reconciler.engine.runners.base import Runner
 from reconciler.engine.runners.bubblewrap import BubblewrapRunner
+from reconciler.engine.runners.container import ContainerRunner
 from reconciler.engine.runners.process import ProcessRunner
 from reconciler.engine.runners.supervisor import processes
+from tests.runners.image import container_engine, image
 from tests.runners.processes import LIMIT_S, World, eventually, left, nothing
 
 pytestmark = pytest.mark.real
 
+
+@cache
+def container() -> Runner:
+    """Give the runner of podman or docker, with an image that has what the tests need."""
+    return ContainerRunner(container_engine(), Containers(default_image=image()))
+
+
+# A runner joins by an entry here; what it cannot do by its nature stands beside it.
 RUNNERS: dict[str, Callable[[], Runner]] = {
     "process": ProcessRunner,
     "bubblewrap": BubblewrapRunner,
+    "container": container,
 }
+
+# In these a program is on the host's own network.
+ON_THE_HOSTS_NETWORK = frozenset({"process", "bubblewrap"})
 
 
 @pytest.fixture(params=RUNNERS)
@@ -83,16 +99,16 @@ def ready(world: World) -> None:
     eventually(lambda: len(list(world.workspace.glob("ready-*"))) == 5, "the tree has grown")
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 127, 255])
-def test_the_exit_code_is_the_programs_own(world: World, code: int) -> None:
+def test_the_exit_code_is_the_programs_own(world: World) -> None:
     """What the program ends with is what wait returns."""
-    assert world.sh(f"exit {code}") == code
+    for code in (0, 1, 7, 125, 127, 255):
+        assert world.sh(f"exit {code}") == code
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_a_signal_is_128_and_its_number(world: World, number: signal.Signals) -> None:
+def test_a_signal_is_128_and_its_number(world: World) -> None:
     """A program that a signal ended has the code a shell would give it."""
-    assert world.sh(f"kill -{number.value} $$") == 128 + number
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV):
+        assert world.sh(f"kill -{number.value} $$") == 128 + number
 
 
 def test_wait_returns_none_at_its_limit(world: World) -> None:
@@ -162,7 +178,7 @@ def test_the_program_has_no_input_and_no_terminal(world: World) -> None:
 
 def test_the_program_leads_a_session(world: World) -> None:
     """Nothing that is sent to the engine's terminal or group reaches the program."""
-    assert world.sh("ps -o sid= -p $$") == 0
+    assert world.run(sys.executable, "-c", "import os; print(os.getsid(0))") == 0
     assert int(world.output) != os.getsid(0)
 
 
@@ -199,7 +215,7 @@ def test_a_second_interrupt_is_a_second_one(world: World) -> None:
 
 def test_an_interrupt_right_after_the_start_is_not_lost(world: World) -> None:
     """A sandbox takes a while to get to its program; the interrupt waits for it."""
-    for _ in range(5):
+    for _ in range(3):
         process = world.start("sleep", "1000")
         process.interrupt()
         assert process.wait(LIMIT_S) == 128 + signal.SIGINT
@@ -262,8 +278,9 @@ def test_a_tree_ends_with_the_engine(world: World, token: str, tmp_path: Path) -
     engine.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from tests.runners.processes import World\n"
-        "from reconciler.engine.runners.choose import choose\n"
-        "world = World(choose(sys.argv[1]).usual, Path(sys.argv[2]))\n"
+        "from tests.runners.test_contract import RUNNERS\n"
+        "world = World(RUNNERS[sys.argv[1]](), Path(sys.argv[2]))\n"
+        "world.deployment_id = sys.argv[4]\n"
         "world.environment['PULUMI_CI_BUILD_ID'] = sys.argv[4]\n"
         "world.start(sys.executable, '-c', sys.argv[3], sys.argv[4], 'stay').wait()\n"
     )
@@ -271,8 +288,7 @@ def test_a_tree_ends_with_the_engine(world: World, token: str, tmp_path: Path) -
     inside.mkdir()
     parent = subprocess.Popen(
         [sys.executable, engine, world.runner.name, inside, TREE, token],
-        env={"PYTHONPATH": os.getcwd(), "PATH": os.environ["PATH"]},  # noqa: PTH109
-        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": os.getcwd(), "PATH": os.environ["PATH"], "HOME": os.environ["HOME"]},  # noqa: PTH109
     )
     eventually(lambda: len(list((inside / "workspace").glob("ready-*"))) == 5, "the tree")
     parent.kill()
@@ -281,22 +297,14 @@ def test_a_tree_ends_with_the_engine(world: World, token: str, tmp_path: Path) -
     eventually(lambda: left(token) == [], "the tree has gone")
 
 
-def environment_of(line: str) -> str:
-    """Return the environment of a process that `left` has found."""
-    try:
-        return Path(f"/proc/{line.partition(':')[0]}/environ").read_text()
-    except OSError:
-        return ""
-
-
-def test_a_tree_ends_with_its_supervisor(world: World, token: str) -> None:
-    """Somebody (the kernel, out of memory) kills the supervisor: what it held is ended too."""
+def test_a_tree_ends_with_what_watches_it(world: World, token: str) -> None:
+    """Somebody (the kernel, out of memory) kills what stands between: the command is ended too."""
     world.environment["PULUMI_CI_BUILD_ID"] = token
     process = world.start("sh", "-c", "sleep 1000 & sleep 1000; : " + token)
     eventually(lambda: left(token) != [], "the command")
-    supervisors = [line for line in left("supervisor.py") if token in environment_of(line)]
-    assert len(supervisors) == 1
-    os.kill(int(supervisors[0].partition(":")[0]), signal.SIGKILL)
+    between = [p.pid for p in processes() if p.parent == os.getpid() and p.alive]
+    assert len(between) == 1
+    os.kill(between[0], signal.SIGKILL)
     assert process.wait(LIMIT_S) == 137
     assert left(token) == []
 
@@ -307,18 +315,25 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     "hostile": {"LINES": "a\nB=c\n", "UNICODE": "ü🦀", "BYTES": "\udcff", "FORM": "a=b; $(x) %s"},
     "of other programs": {"PYTHONPATH": "/x", "LC_ALL": "C", "BASH_ENV": "/x", "LD_BIND_NOW": "1"},
     "with its own PWD": {"PWD": "/somewhere", "OLDPWD": "/else"},
+    "that a shell takes for its own": {
+        "UID": "x",
+        "PPID": "y",
+        "IFS": "z",
+        "OPTIND": "w",
+        "_": "v",
+    },
+    "that a loader listens to": {"LD_LIBRARY_PATH": "/nonexistent", "LD_BIND_NOW": "1"},
 }
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS.keys())
-def test_the_environment_is_exactly_what_was_given(
-    world: World, environment: dict[str, str]
-) -> None:
-    """Nothing of the engine's own, and nothing of the runner's, is added."""
-    world.environment = environment
-    assert world.run("/usr/bin/env", "-0") == 0
-    variables = world.output.split(b"\0")[:-1]
-    assert sorted(variables) == sorted(os.fsencode(f"{k}={v}") for k, v in environment.items())
+def test_the_environment_is_exactly_what_was_given(world: World) -> None:
+    """Nothing of the engine's own, of the runner's or of an image's is added."""
+    for about, environment in ENVIRONMENTS.items():
+        world.environment = environment
+        assert world.run("/usr/bin/env", "-0") == 0, about
+        variables = world.output.split(b"\0")[:-1]
+        given = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+        assert sorted(variables) == sorted(given), about
 
 
 def test_a_secret_is_in_no_command_line(world: World, token: str) -> None:
@@ -338,17 +353,17 @@ def test_the_program_starts_in_its_directory(world: World) -> None:
     assert world.output.decode().strip() == str(world.workspace)
 
 
-@pytest.mark.parametrize("name", ["nope", "./nope", "/nope", "./data", "/", ""])
-def test_a_program_that_is_not_there_cannot_be_started(world: World, name: str) -> None:
+def test_a_program_that_is_not_there_cannot_be_started(world: World) -> None:
     """It is an OSError, at once, and not an exit code that could be the program's own."""
     (world.workspace / "data").write_text("no program")
-    with pytest.raises(OSError, match=r"."):
-        world.start(name)
+    for name in ("nope", "./nope", "/nope", "./data", "/", ""):
+        with pytest.raises(OSError, match=r"."):
+            world.start(name)
 
 
 def test_a_directory_that_is_not_there_cannot_be_started_in(world: World) -> None:
     """The same for the working directory."""
-    world.workspace = world.workspace / "nope"
+    world.directory = Path("nope")
     with pytest.raises(OSError, match=r"."):
         world.start("true")
 
@@ -379,24 +394,27 @@ def test_what_is_writable_can_be_written(world: World) -> None:
         assert (path / "f").read_text() == "x\n"
 
 
-def test_many_commands_run_at_once_and_are_not_confused(world: World) -> None:
-    """Each gets its own code and output, while other threads start programs of their own."""
+def test_many_places_are_used_at_once_and_are_not_confused(world: World) -> None:
+    """Each command gets its own code and output, while other threads start other programs."""
 
-    def one(number: int) -> tuple[int | None, bytes]:
-        output: list[bytes] = []
-        script = f"setsid sleep 1000 & echo {number}; exit {number}"
-        process: Process = world.start("sh", "-c", script, on_output=output.append)
-        return process.wait(LIMIT_S), b"".join(output)
+    def one(number: int) -> tuple[int, bytes]:
+        (world.root / str(number)).mkdir()
+        own = World(world.runner, world.root / str(number))
+        own.deployment_id = f"{world.deployment_id}-{number}"
+        try:
+            return own.sh(f"setsid sleep 1000 & echo {number}; exit {number}"), own.output
+        finally:
+            own.close()
 
     def other(number: int) -> int:
         return subprocess.run(["sh", "-c", f"exit {number}"], check=False).returncode
 
-    with ThreadPoolExecutor(8) as pool:
-        ours = [pool.submit(one, number) for number in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        ours = [pool.submit(one, number) for number in range(6)]
         others = [pool.submit(other, number) for number in range(24)]
         assert [future.result() for future in others] == list(range(24))
         assert [future.result() for future in ours] == [
-            (number, f"{number}\n".encode()) for number in range(24)
+            (number, f"{number}\n".encode()) for number in range(6)
         ]
 
 
@@ -412,11 +430,25 @@ def test_no_child_or_open_file_is_left_in_the_engine(world: World) -> None:
     assert [process for process in processes() if process.parent == os.getpid()] == []
 
 
-def test_the_network_of_the_host_is_there(world: World) -> None:
-    """Pulumi and its plugins talk over loopback."""
+LOOPBACK = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_connection(server.getsockname()):
+        server.accept()[0].close()
+"""
+
+
+def test_loopback_is_there(world: World) -> None:
+    """Pulumi and its plugins talk over it."""
+    assert world.run(sys.executable, "-c", LOOPBACK) == 0
+
+
+def test_the_network_is_the_hosts_or_its_own(world: World) -> None:
+    """A service of the host's loopback is reached where the runner says so, and only there."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert world.run("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}") == 0
+        code = world.run("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}")
+    assert (code == 0) == (world.runner.name in ON_THE_HOSTS_NETWORK)
 
 
 def test_output_can_be_thrown_away(world: World) -> None:

@@ -86,7 +86,8 @@ class Needs:
 class Inside:
     """The programs of a place that has its own: paths, `path` is its PATH.
 
-    `described` says what they come from, as a log tells it ("of the image …").
+    `described` says what they come from, as a log tells it ("of the image …"). `environment`
+    is what the place's image sets besides.
     """
 
     pulumi: str
@@ -94,6 +95,7 @@ class Inside:
     shell: str
     path: str
     described: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Process(Protocol):

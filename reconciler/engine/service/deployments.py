@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.api.types import (
     Created,
@@ -52,7 +52,10 @@ class Deployments:
     ) -> Created:
         """Queue a deployment; one that carries a marker which the stack has is not made twice."""
         may_deploy(caller, stack.organization)
-        accepted = validation.check(request, self.policy)
+        policy = self.policy
+        if request.executor_image:
+            policy = replace(policy, refuse_images=self._tools.runners.refuse_image())
+        accepted = validation.check(request, policy)
         if isinstance(accepted, Refusal):
             raise AnswerError(400, accepted.message)
         asker = Asker(user=caller.user, email=caller.email, initiator=initiator)

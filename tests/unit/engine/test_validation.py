@@ -205,8 +205,8 @@ def test_a_plain_user_name_is_no_secret() -> None:
     ("request_", "words"),
     [
         (
-            replace(make_request(), executor_image="pulumi/pulumi:latest"),
-            ["executorContext.executorImage", "yet", "leave the image out"],
+            replace(make_request(), executor_image="--privileged"),
+            ["executorContext.executorImage", "is not an image's name", "latest"],
         ),
         (replace(make_request(), oidc=OIDC), ["operationContext.oidc", "--public-url"]),
         (
@@ -255,6 +255,15 @@ def test_refusals_name_the_field_and_the_way_out(
     for word in words:
         assert word in answer.message
     assert "canary" not in answer.message
+
+
+def test_an_image_is_refused_where_the_engine_takes_none() -> None:
+    """The reason is the engine's own; where it has none, the image is accepted."""
+    request = replace(make_request(), executor_image="pulumi/pulumi-nodejs:latest")
+    assert isinstance(check(request, POLICY), Accepted)
+    answer = check(request, Policy(refuse_images="nothing here can"))
+    assert isinstance(answer, Refusal)
+    assert answer.message == "executorContext.executorImage: nothing here can"
 
 
 def test_local_repositories_are_for_engines_that_allow_them() -> None:
