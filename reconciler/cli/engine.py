@@ -4,48 +4,81 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.adapters.state_directory import locate
 from reconciler.cli import listen_options, runner_options, source_options
+from reconciler.cli.engine_database import database_of
 from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.engine.config import EngineConfig
 
 __all__ = ["data_directory", "run"]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve."""
+    """Serve, or work for those who serve."""
+    return _work(options) if options.verb == "worker" else _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
     from reconciler.engine import server  # noqa: PLC0415 - costs 300 ms
-    from reconciler.engine.config import EngineConfig  # noqa: PLC0415 - the same
 
     host, port = _listen(options.listen)
-    defaults = EngineConfig(data=data_directory(options))
+    config = _config(options)
+    if config.workers == 0 and config.database is None:
+        raise UsageError("--workers 0 leaves the work to others: give --database URL")
     return server.serve(
-        EngineConfig(
-            data=defaults.data,
+        replace(
+            config,
             host=host,
             port=port,
-            runner=options.runner,
-            workers=options.workers or defaults.workers,
-            limits=runner_options.limits(options),
-            containers=runner_options.containers(options),
-            cancel_grace=options.cancel_grace,
-            local_repositories=options.local_repositories or _is_loopback(host),
-            allow_write=tuple(p.absolute() for p in options.allow_write),
-            hide=tuple(p.absolute() for p in options.hide),
-            backend=options.backend,
-            key_file=options.key_file,
-            public_url=options.public_url,
-            aws_sts_url=options.aws_sts_url,
-            sources=source_options.settings(options),
-            failed_logins=options.failed_logins or defaults.failed_logins,
+            local_repositories=config.local_repositories or _is_loopback(host),
+            failed_logins=options.failed_logins or config.failed_logins,
             trusted_proxies=tuple(options.trusted_proxy),
-            keep_audit=options.keep_audit or defaults.keep_audit,
+            keep_audit=options.keep_audit or config.keep_audit,
             tls=listen_options.tls_files(options),
             insecure_listen=options.insecure_listen,
             embedded=options.embedded,
         )
+    )
+
+
+def _work(options: argparse.Namespace) -> int:
+    from reconciler.engine import server  # noqa: PLC0415 - costs 300 ms
+
+    config = _config(options)
+    if config.workers == 0:
+        raise UsageError("a worker runs at least one deployment at once: give --workers 1 or more")
+    return server.work(config)
+
+
+def _config(options: argparse.Namespace) -> EngineConfig:
+    """Return what servers and workers have in common."""
+    from reconciler.engine.config import EngineConfig  # noqa: PLC0415 - costs 300 ms
+
+    defaults = EngineConfig(data=data_directory(options))
+    return replace(
+        defaults,
+        runner=options.runner,
+        workers=defaults.workers if options.workers is None else options.workers,
+        limits=runner_options.limits(options),
+        containers=runner_options.containers(options),
+        most_per_organization=options.per_organization,
+        cancel_grace=options.cancel_grace,
+        allow_write=tuple(p.absolute() for p in options.allow_write),
+        hide=tuple(p.absolute() for p in options.hide),
+        backend=options.backend,
+        key_file=options.key_file,
+        local_repositories=options.local_repositories,
+        public_url=options.public_url,
+        aws_sts_url=options.aws_sts_url,
+        sources=source_options.settings(options),
+        database=database_of(options),
     )
 
 

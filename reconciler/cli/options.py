@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     Commands = Options = object
 
-__all__ = ["Commands", "Options", "command", "count", "data", "duration"]
+__all__ = ["Commands", "Options", "command", "count", "data", "duration", "number"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -51,4 +51,11 @@ def count(text: str) -> int:
     """Read a number from 1 upwards."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 upwards")
+    return int(text)
+
+
+def number(text: str) -> int:
+    """Read a number from 0 upwards."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 upwards")
     return int(text)

@@ -13,7 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from reconciler import __version__
-from reconciler.cli import access_options, listen_options, runner_options, source_options
+from reconciler.cli import (
+    access_options,
+    engine_database,
+    listen_options,
+    runner_options,
+    source_options,
+)
 from reconciler.cli.options import Commands, Options
 from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
@@ -155,47 +161,52 @@ def _engine(commands: Commands) -> None:
         metavar="HOST:PORT",
         help="default: %(default)s; port 0 takes a free one",
     )
-    _data(serve)
-    _engine_options(serve)
-    serve.add_argument(
-        "--workers",
-        type=_count,
-        metavar="N",
-        help="deployments at once; default: one per processor, at least 2",
-    )
-    serve.add_argument(
+    _engine_process(serve)
+    listen_options.add(serve)
+    serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    serve.set_defaults(verb="serve")
+    text = "run deployments for the servers of a shared database, on this host"
+    worker = _command(verbs, "worker", "engine", text)
+    _engine_process(worker)
+    worker.set_defaults(verb="worker")
+    access_options.add(verbs)
+    _engine_keys(verbs)
+
+
+def _engine_process(parser: Options) -> None:
+    """Add what servers and workers have in common."""
+    _data(parser)
+    engine_database.add(parser)
+    engine_database.add_work(parser)
+    _engine_options(parser)
+    _key_file(parser)
+    source_options.add(parser, _duration)
+    parser.add_argument(
         "--local-repositories",
         action="store_true",
-        help="allow file:// sources; they are allowed anyway where it listens on loopback",
+        help="allow file:// sources; a server that listens on loopback allows them anyway",
     )
-    _key_file(serve)
-    serve.add_argument(
+    parser.add_argument(
         "--backend",
         default="",
         metavar="URL",
         help="where Pulumi's state is kept: file:///DIR, s3://, azblob://, gs:// or postgres://; "
         "default: the data directory",
     )
-    serve.add_argument(
+    parser.add_argument(
         "--public-url",
         type=_public_url,
         default="",
         metavar="URL",
         help="where others reach it, such as https://engine.example.com; makes it an OIDC issuer",
     )
-    serve.add_argument(
+    parser.add_argument(
         "--aws-sts-url",
         type=_public_url,
         default="",
         metavar="URL",
         help="where to ask for AWS's credentials; default: AWS's own endpoint of the region",
     )
-    source_options.add(serve, _duration)
-    listen_options.add(serve)
-    serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
-    serve.set_defaults(verb="serve")
-    access_options.add(verbs)
-    _engine_keys(verbs)
 
 
 def _engine_keys(verbs: Commands) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.images import DEFAULT_IMAGE
 from reconciler.engine.kubernetes_settings import KubernetesSettings
 
@@ -135,6 +136,9 @@ class EngineConfig:
     """The settings of one engine.
 
     `port` 0 takes a free one. `runner` names one, or None for the best that works here.
+    `workers` is how many deployments it runs at once, and 0 none: others do; of one organization
+    no more than `most_per_organization` run everywhere, 0 being no limit. `database` is shared
+    with other processes; without it the engine is alone, with a file of its own.
     `cancel_grace` is how long an interrupted operation may take to end by itself.
     `backend` is the URL of the place that Pulumi's state is kept in, empty for the data
     directory; each organization has a part of its own there. `key_file` holds the key that
@@ -156,6 +160,7 @@ class EngineConfig:
     port: int = 8080
     runner: str | None = None
     workers: int = field(default_factory=_workers)
+    most_per_organization: int = 0
     cancel_grace: timedelta = CANCEL_GRACE
     backend: str = ""
     key_file: Path | None = None
@@ -174,6 +179,7 @@ class EngineConfig:
     insecure_listen: bool = False
     http: HttpLimits = HttpLimits()
     containers: Containers = Containers()
+    database: DatabaseUrl | None = None
     embedded: bool = False
     idle_exit: timedelta = IDLE_EXIT
 

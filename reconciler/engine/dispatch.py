@@ -1,7 +1,8 @@
 """Which queued deployments may start now, and which are skipped instead. Pure.
 
 One at a time per stack, in the order of their creates; over all stacks as many as there are
-workers, the longest waiting first. What is paused keeps its place in the queue.
+places, and of one organization no more than its share, the longest waiting first. What is
+paused keeps its place in the queue.
 
 A deployment may say that intermediate ones are skipped (`skipIntermediateDeployments`). When
 its stack's turn comes, all that were queued before it for the same operation are, and it is
@@ -11,13 +12,14 @@ turn.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.api.types import Operation, StackRef
 
-__all__ = ["LONGEST_WAIT", "NOTHING_PAUSED", "Decision", "Paused", "Queued", "decide"]
+__all__ = ["LONGEST_WAIT", "NOTHING_PAUSED", "Decision", "Paused", "Places", "Queued", "decide"]
 
 # The API's own rule: whoever asked a week ago has long looked elsewhere, and the source they
 # meant has moved on.
@@ -52,6 +54,17 @@ NOTHING_PAUSED = Paused()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """How many deployments may run at once, those that run included; 0 `per_organization`: all.
+
+    A worker that asks for itself gives what runs everywhere and its own free places together.
+    """
+
+    total: int
+    per_organization: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The ids to start, in this order, to expire, and to skip for a newer one.
 
@@ -67,7 +80,7 @@ class Decision:
 def decide(
     queued: Iterable[Queued],
     running: Collection[StackRef],
-    workers: int,
+    places: Places,
     now: datetime,
     paused: Paused = NOTHING_PAUSED,
 ) -> Decision:
@@ -77,7 +90,9 @@ def decide(
     alive = [q for q in waiting if now - q.created < LONGEST_WAIT]
     needless = _needless(alive)
     busy = set(running)
-    free = workers - len(running)
+    shares = Counter(stack.organization for stack in running)
+    share = places.per_organization or len(running) + len(alive)
+    free = places.total - len(running)
     start: list[str] = []
     moved: set[StackRef] = set()
     for candidate in alive:
@@ -85,6 +100,9 @@ def decide(
             break
         if candidate.id in needless or candidate.stack in busy or paused.holds(candidate.stack):
             continue
+        if shares[candidate.stack.organization] >= share:
+            continue
+        shares[candidate.stack.organization] += 1
         # Later ones of the same stack wait behind this one.
         busy.add(candidate.stack)
         moved.add(candidate.stack)

@@ -31,12 +31,16 @@ LOOK_EVERY_S = 1.0
 
 
 @contextmanager
-def only_engine(layout: Layout) -> Iterator[None]:
-    """Hold the directory's lock; AnotherInstanceError names who holds it."""
+def only_engine(layout: Layout, *, shared: bool = False) -> Iterator[None]:
+    """Hold the directory's lock; AnotherInstanceError names who holds it.
+
+    Processes of one shared database may share a directory, with one another only.
+    """
     descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.read(20).strip() or "unknown"
             message = f"another engine uses {layout.data}: process {holder}"

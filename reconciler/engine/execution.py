@@ -22,7 +22,7 @@ from typing import Any
 from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Secret
 from reconciler.engine import project, steps
 from reconciler.engine.logs import StepLog
-from reconciler.engine.model import Event, Record, StepFailed, StepSucceeded
+from reconciler.engine.model import Event, Record, Requeued, StepFailed, StepSucceeded
 from reconciler.engine.oidc.claims import Deployed
 from reconciler.engine.oidc.obtain import CredentialsError
 from reconciler.engine.oidc.published import Published
@@ -45,13 +45,14 @@ from reconciler.engine.sources.fetching import SourceError
 from reconciler.engine.state import StackState, StateGoneError, ask, free_lock
 from reconciler.engine.steps import PlannedStep, Programs, StepKind
 from reconciler.engine.stopping import CommandRun, Patience, StopKind
+from reconciler.engine.store import Claim, DatabaseLostError, FencedError
 from reconciler.engine.tools import Tools
 from reconciler.engine.validation import looks_secret, secret_values
 from reconciler.errors import NotDurableError
 from reconciler.masking import Redactor
 from reconciler.pulumi_cli import PulumiCli
 
-__all__ = ["Execution", "remove_workspace"]
+__all__ = ["Execution", "remove_workspace", "workspace_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,12 +126,15 @@ class Workspace:
 class Execution:
     """One deployment's run. `run` and `clean` are one thread's; `stop` may be any's."""
 
-    def __init__(self, tools: Tools, record: Record, stopping: threading.Event) -> None:
+    def __init__(
+        self, tools: Tools, record: Record, claim: Claim, stopping: threading.Event
+    ) -> None:
         """Prepare; `stopping` is set when the engine is to end."""
         self.record = record
+        self.claim = claim
         self._tools = tools
         self._stopping = stopping
-        self._workspace = Workspace(tools.layout.work / record.id)
+        self._workspace = Workspace(workspace_of(tools, claim))
         self._state = StackState(
             tools.backend(record.stack), record.stack, self._workspace.identity
         )
@@ -156,6 +160,7 @@ class Execution:
         )
         self._identity = RunIdentity(tools.oidc, about, self._workspace.identity)
         self._asked_to_stop = threading.Event()
+        self._abandoned = False
 
     def stop(self, kind: StopKind) -> None:
         """Ask the run to end; returns at once."""
@@ -165,6 +170,12 @@ class Execution:
             patience = Patience(first_s=grace_s, second_s=SECOND_GRACE_S)
         self._asked_to_stop.set()
         self._commands.stop(kind, patience)
+
+    def abandon(self) -> None:
+        """End it at once, and record nothing more: it is another worker's, or will be."""
+        self._abandoned = True
+        self._asked_to_stop.set()
+        self._commands.abandon()
 
     def run(self) -> None:
         """Walk through the steps, and record the end of the deployment."""
@@ -188,13 +199,13 @@ class Execution:
         plan = steps.build(self._request)
         for position, step in enumerate(plan):
             last = position + 1 == len(plan)
-            log = self._tools.logs.open(self.record.id, position)
+            log = self._tools.logs.open(self.claim, position)
             try:
                 event = self._walk(step, log, last=last)
             finally:
                 log.close()
             self._record(event)
-            if isinstance(event, StepFailed):
+            if isinstance(event, StepFailed | Requeued) or self._abandoned:
                 return
 
     # ------------------------------------------------------------ one step
@@ -215,6 +226,9 @@ class Execution:
         stopped = self._commands.asked is not None and not (succeeded and last)
         if succeeded and not stopped:
             return StepSucceeded(now)
+        if self._commands.asked is StopKind.SHUTDOWN and step.kind is not StepKind.OPERATION:
+            log.note("the engine was stopped before Pulumi ran: it goes back to the queue")
+            return Requeued(now)
         ending = self._ending(step.kind)
         if ending is not None:
             log.note(ending.message)
@@ -453,13 +467,10 @@ class Execution:
         )
         forced = pending if self._commands.cut_off or self._killed_by_signal else ""
         if asked is StopKind.CANCEL:
-            return Ending(kind=EndingKind.CANCELED, message=f"the deployment was canceled{forced}")
+            return _canceled(forced)
         if asked is StopKind.SHUTDOWN and operating:
             message = f"the engine was stopped while Pulumi ran{forced}"
             return Ending(kind=EndingKind.INTERRUPTED, message=message)
-        if asked is StopKind.SHUTDOWN:
-            message = "the engine was stopped before Pulumi ran: nothing has happened"
-            return Ending(kind=EndingKind.LOST, message=message)
         if operating and self._killed_by_signal:
             message = f"Pulumi was killed while it ran{pending}"
             return Ending(kind=EndingKind.INTERRUPTED, message=message)
@@ -467,7 +478,7 @@ class Execution:
 
     def _fail_before(self, message: str) -> None:
         """End a deployment whose request cannot be read."""
-        with_log = self._tools.logs.open(self.record.id, 0)
+        with_log = self._tools.logs.open(self.claim, 0)
         with_log.note(message)
         with_log.close()
         self._record(StepFailed(self._tools.clock.now()))
@@ -477,10 +488,13 @@ class Execution:
 
         When the engine stops meanwhile, its next start settles the deployment.
         """
-        while True:
+        while not self._abandoned:
             try:
-                self._tools.store.deployments.apply(self.record.id, event)
-            except NotDurableError as error:
+                self._keep(event)
+            except FencedError as error:
+                _log.error("deployment %s: %s", self.record.id, error)
+                self.abandon()
+            except (NotDurableError, DatabaseLostError) as error:
                 _log.error("deployment %s: %s; trying again", self.record.id, error)
                 if self._stopping.is_set():
                     return
@@ -488,6 +502,30 @@ class Execution:
                 self._tools.clock.wait_until(moment, self._stopping)
             else:
                 return
+
+    def _keep(self, event: Event) -> None:
+        """Record an event once: also where it was recorded and the answer was lost."""
+
+        def decide(found: Record) -> Event | None:
+            # With this claim nobody but us walks through the steps.
+            if found.status.ended or found.steps != self.record.steps:
+                return None
+            if isinstance(event, Requeued) and found.cancel_asked:
+                return StepFailed(event.at, _canceled())
+            return event
+
+        found, _ = self._tools.store.deployments.change(self.record.id, decide, self.claim)
+        self.record = found
+
+
+def _canceled(more: str = "") -> Ending:
+    return Ending(kind=EndingKind.CANCELED, message=f"the deployment was canceled{more}")
+
+
+def workspace_of(tools: Tools, claim: Claim) -> Path:
+    """Return where a deployment's workspace is: workers that share a directory have one each."""
+    root = tools.layout.work / f"worker-{claim.worker}" if claim.worker else tools.layout.work
+    return root / claim.deployment_id
 
 
 def remove_workspace(root: Path) -> None:

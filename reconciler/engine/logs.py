@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.api.types import LogLine, StepStatus
+from reconciler.engine.store import Claim
 
 __all__ = ["BadTokenError", "LogPage", "LogStore", "StepLog", "StepState"]
 
@@ -145,9 +146,9 @@ class LogStore:
         self._directory = directory
         self._now_ns = now_ns
 
-    def open(self, deployment_id: str, step: int) -> StepLog:
+    def open(self, claim: Claim, step: int) -> StepLog:
         """Open the log of a step, counted from 0, to append to it."""
-        path = self._path(deployment_id, step)
+        path = self._path(claim.deployment_id, step)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return StepLog(path, self._now_ns)
 

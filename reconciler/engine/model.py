@@ -1,14 +1,15 @@
 """The engine's own record of a deployment, and the only ways it can change. Pure.
 
     not-started ──Begun──▶ running ──StepSucceeded (of the last step)──▶ succeeded
-         │                    └──────StepFailed──▶ failed
+         │    ◀──Requeued──── ├──────StepFailed──▶ failed
          ├──Withdrawn──▶ failed   (cancelled in the queue)
          ├──Expired────▶ skipped  (waited for too long)
          └──Superseded─▶ skipped  (a newer one of its kind waits)
 
 While a deployment runs, exactly one of its steps does; the steps before it have succeeded and
 those after it have not started. A cancel of a running one is a wish first (`CancelAsked`): the
-end comes from whoever runs it.
+end comes from whoever runs it. One whose worker was lost goes back to the queue, from where
+it begins anew, but never when its Pulumi operation had begun: that is not run twice.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ __all__ = [
     "Expired",
     "IllegalTransitionError",
     "Record",
+    "Requeued",
     "StepFailed",
     "StepSucceeded",
     "Superseded",
@@ -108,6 +110,13 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Requeued:
+    """Whoever ran it is gone, before the Pulumi operation: it waits again, in its old place."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CancelAsked:
     """Someone wants a running one to end."""
 
@@ -138,7 +147,9 @@ class Superseded:
     ending: Ending
 
 
-Event = Begun | StepSucceeded | StepFailed | CancelAsked | Withdrawn | Expired | Superseded
+Event = (
+    Begun | StepSucceeded | StepFailed | Requeued | CancelAsked | Withdrawn | Expired | Superseded
+)
 
 
 class IllegalTransitionError(Exception):
@@ -153,6 +164,7 @@ _LEGAL: dict[type[Event], JobStatus] = {
     Superseded: JobStatus.NOT_STARTED,
     StepSucceeded: JobStatus.RUNNING,
     StepFailed: JobStatus.RUNNING,
+    Requeued: JobStatus.RUNNING,
     CancelAsked: JobStatus.RUNNING,
 }
 
@@ -162,19 +174,21 @@ def advance(record: Record, event: Event) -> Record:
     if record.status is not _LEGAL[type(event)]:
         name = type(event).__name__
         raise IllegalTransitionError(f"{name} cannot happen to a {record.status} deployment")
+    if isinstance(event, Requeued) and (record.in_operation or record.cancel_asked):
+        raise IllegalTransitionError("one in its operation, or cancelled, cannot be queued again")
     record = replace(record, modified=event.at)
     match event:
         case Begun(at=at):
             return _running(record, 0, at, started=at)
         case StepSucceeded(at=at):
-            position = running_step(record)
-            record = _with_step(record, position, StepStatus.SUCCEEDED, at)
-            if position + 1 < len(record.steps):
-                return _running(record, position + 1, at, started=record.started)
-            return replace(record, status=JobStatus.SUCCEEDED, last_updated=at)
+            return _succeeded(record, at)
         case StepFailed(at=at, ending=ending):
             record = _with_step(record, running_step(record), StepStatus.FAILED, at)
             return replace(record, status=JobStatus.FAILED, last_updated=at, ending=ending)
+        case Requeued():
+            steps = tuple(Step(name=step.name) for step in record.steps)
+            record = replace(record, status=JobStatus.NOT_STARTED, steps=steps)
+            return replace(record, started=UNSET_TIME, last_updated=UNSET_TIME)
         case CancelAsked():
             return replace(record, cancel_asked=True)
         case Withdrawn(ending=ending):
@@ -189,6 +203,14 @@ def running_step(record: Record) -> int:
         if step.status is StepStatus.RUNNING:
             return position
     raise IllegalTransitionError(f"no step of deployment {record.id} runs")
+
+
+def _succeeded(record: Record, at: datetime) -> Record:
+    position = running_step(record)
+    record = _with_step(record, position, StepStatus.SUCCEEDED, at)
+    if position + 1 < len(record.steps):
+        return _running(record, position + 1, at, started=record.started)
+    return replace(record, status=JobStatus.SUCCEEDED, last_updated=at)
 
 
 def _running(record: Record, position: int, at: datetime, started: datetime) -> Record:

@@ -1,27 +1,42 @@
-"""Settles, when an engine starts, what the one before it has left: nothing is run twice.
+"""Settles what a lost engine or worker has left: no Pulumi operation is run twice.
 
-A deployment that was running has lost whoever ran it. What is left of its processes is ended
-first, then a lock of its own is freed, and only then does it read `failed`; dying in between
-does no harm, since the next start finds it running still.
+A deployment that was running has lost whoever ran it. It is taken over first, so that nobody
+else can write of it; what is left of its processes is ended, then a lock of its own is freed,
+and only then does it go back to the queue or read `failed`. Dying in between does no harm,
+since the next one finds it running still.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Collection
+from datetime import datetime
 
 from reconciler.api.types import Ending, EndingKind
 from reconciler.engine import steps
-from reconciler.engine.execution import remove_workspace
-from reconciler.engine.model import Record, StepFailed, running_step
+from reconciler.engine.execution import remove_workspace, workspace_of
+from reconciler.engine.model import Event, Record, Requeued, StepFailed, running_step
 from reconciler.engine.runners.base import Needs, Surroundings
 from reconciler.engine.state import StackState, free_lock
 from reconciler.engine.steps import Programs
+from reconciler.engine.store import Claim
 from reconciler.engine.tools import Tools
 from reconciler.pulumi_cli import PulumiCli
 
-__all__ = ["settle"]
+__all__ = [
+    "LAST_FENCE",
+    "remove_workspace_of",
+    "remove_workspaces",
+    "settle",
+    "settle_one",
+    "settlement",
+]
 
 _log = logging.getLogger(__name__)
+
+# A run that is lost counts two: its begin, and its settling. After ten of them a deployment is
+# what ends its workers, and not the other way round.
+LAST_FENCE = 20
 
 _PENDING = (
     "pending operations may exist: look at what it was changing, then refresh the stack, "
@@ -30,42 +45,79 @@ _PENDING = (
 
 
 def settle(tools: Tools) -> None:
-    """Settle every deployment that was running, and delete all workspaces."""
-    for record in tools.store.deployments.running():
-        ended = tools.runners.end_strays(record.id)
-        freed = record.in_operation and _free_own_lock(tools, record)
-        ending = _ending(record)
-        position = running_step(record)
-        log = tools.logs.open(record.id, position)
-        if freed:
-            log.note("the stack's lock was freed")
-        log.note(ending.message)
-        log.close()
-        tools.store.deployments.apply(record.id, StepFailed(tools.clock.now(), ending))
-        _log.warning(
-            "deployment %s of %s: %s (%d processes ended)",
-            record.id,
-            record.stack,
-            ending.message,
-            ended,
-        )
-    if tools.layout.work.exists():
-        for workspace in tools.layout.work.iterdir():
+    """Settle every deployment that was running, and delete all workspaces.
+
+    For an engine that is alone with its database: whatever ran them is gone.
+    """
+    for claim in tools.store.deployments.claims():
+        settle_one(tools, claim, worker=0)
+    remove_workspaces(tools, frozenset)
+
+
+def settle_one(tools: Tools, claim: Claim, worker: int) -> None:
+    """Settle what a worker that is gone was running, as this worker; nothing where others do.
+
+    The caller knows that nothing of it runs on another host any more.
+    """
+    taken = tools.store.deployments.take_over(claim, worker)
+    if taken is None:
+        return
+    record, ours = taken
+    ended = tools.runners.end_strays(record.id)
+    freed = record.in_operation and _free_own_lock(tools, record, ours)
+    event, message = settlement(record, ours.fence, tools.clock.now())
+    log = tools.logs.open(ours, running_step(record))
+    if freed:
+        log.note("the stack's lock was freed")
+    log.note(message)
+    log.close()
+
+    def decide(found: Record) -> Event | None:
+        # A cancel may have come while we looked.
+        return settlement(found, ours.fence, event.at)[0]
+
+    tools.store.deployments.change(record.id, decide, ours)
+    _log.warning(
+        "deployment %s of %s: %s (%d processes ended)", record.id, record.stack, message, ended
+    )
+
+
+def settlement(record: Record, fence: int, now: datetime) -> tuple[Event, str]:
+    """Say what becomes of a deployment whose worker is gone, and why. Pure.
+
+    Back to the queue where its Pulumi operation had not begun; a fence that has counted too far
+    tells of one that takes its worker along each time.
+    """
+    if record.cancel_asked:
+        lost = f"; the engine was lost while Pulumi ran, {_PENDING}" if record.in_operation else ""
+        message = f"the deployment was canceled{lost}"
+        return StepFailed(now, Ending(kind=EndingKind.CANCELED, message=message)), message
+    if record.in_operation:
+        message = f"the engine was lost while Pulumi ran; {_PENDING}"
+        return StepFailed(now, Ending(kind=EndingKind.INTERRUPTED, message=message)), message
+    if fence >= LAST_FENCE:
+        message = "the engine was lost before Pulumi ran, again and again: it is not tried again"
+        return StepFailed(now, Ending(kind=EndingKind.LOST, message=message)), message
+    return Requeued(now), "the engine was lost before Pulumi ran: it goes back to the queue"
+
+
+def remove_workspace_of(tools: Tools, worker: int) -> None:
+    """Delete the workspaces of a worker that is gone, where they are in this directory."""
+    remove_workspace(tools.layout.work / f"worker-{worker}")
+
+
+def remove_workspaces(tools: Tools, workers: Callable[[], Collection[int]]) -> None:
+    """Delete all workspaces but those of `workers`, who are asked for after we have looked."""
+    if not tools.layout.work.exists():
+        return
+    found = tuple(tools.layout.work.iterdir())
+    kept = {f"worker-{number}" for number in workers()}
+    for workspace in found:
+        if workspace.name not in kept:
             remove_workspace(workspace)
 
 
-def _ending(record: Record) -> Ending:
-    if record.cancel_asked:
-        lost = f"; the engine was lost while Pulumi ran, {_PENDING}" if record.in_operation else ""
-        return Ending(kind=EndingKind.CANCELED, message=f"the deployment was canceled{lost}")
-    if record.in_operation:
-        message = f"the engine was lost while Pulumi ran; {_PENDING}"
-        return Ending(kind=EndingKind.INTERRUPTED, message=message)
-    message = "the engine was lost before Pulumi ran: nothing has happened"
-    return Ending(kind=EndingKind.LOST, message=message)
-
-
-def _free_own_lock(tools: Tools, record: Record) -> bool:
+def _free_own_lock(tools: Tools, record: Record, claim: Claim) -> bool:
     """Free the stack's lock where it was made after this deployment's operation had begun.
 
     Until then Pulumi would not have begun either, had somebody else held it; and since then
@@ -76,7 +128,7 @@ def _free_own_lock(tools: Tools, record: Record) -> bool:
     if not isinstance(cli, PulumiCli):
         _log.error("a lock of %s stays, if there is one: %s", record.stack, cli)
         return False
-    root = tools.layout.work / record.id
+    root = workspace_of(tools, claim)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     backend = tools.backend(record.stack)
     state = StackState(backend, record.stack, root)
@@ -103,6 +155,9 @@ def _free_own_lock(tools: Tools, record: Record) -> bool:
     # Pulumi makes stacks in a project's folder only.
     (root / "Pulumi.yaml").write_text(f"name: {record.stack.project}\nruntime: yaml\n")
     init = steps.stack_init_command(programs, record.stack, root, environment)
-    if not state.was_left_locked(place, init, begun):
-        return False
-    return free_lock(place, steps.cancel_command(programs, record.stack, root, environment))
+    try:
+        if not state.was_left_locked(place, init, begun):
+            return False
+        return free_lock(place, steps.cancel_command(programs, record.stack, root, environment))
+    finally:
+        remove_workspace(root)

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,11 @@ from reconciler.engine.serving import answering, listen, url_of
 from reconciler.engine.store import Store
 from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
+from reconciler.engine.worker import Part
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 from reconciler.pulumi_cli import PulumiCli, find
 
-__all__ = ["Engine", "running", "serve"]
+__all__ = ["Engine", "running", "serve", "work", "working"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,18 +62,44 @@ def serve(config: EngineConfig) -> int:
 
     Prints `listening on URL` when it answers. 75: another engine uses the data directory.
     """
+
+    def run(stop: threading.Event) -> None:
+        with running(config) as engine:
+            _say(f"listening on {engine.url}")
+            if config.embedded:
+                embedded.wait(engine.layout, engine.queue.busy, config.idle_exit, stop)
+            else:
+                stop.wait()
+
+    return _until_signal(run)
+
+
+def work(config: EngineConfig) -> int:
+    """Run a worker of a shared database until a signal; the exit code.
+
+    Prints `working for URL` when it takes part, or will as soon as the database lets it.
+    """
+
+    def run(stop: threading.Event) -> None:
+        with working(config):
+            _say(f"working for {config.database}")
+            stop.wait()
+
+    return _until_signal(run)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _until_signal(run: Callable[[threading.Event], None]) -> int:
     os.umask(0o077)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with running(config) as engine:
-            sys.stdout.write(f"listening on {engine.url}\n")
-            sys.stdout.flush()
-            if config.embedded:
-                embedded.wait(engine.layout, engine.queue.busy, config.idle_exit, stop)
-            else:
-                stop.wait()
+        run(stop)
     except AnotherInstanceError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_OTHER_INSTANCE
@@ -90,27 +117,46 @@ def running(config: EngineConfig) -> Iterator[Engine]:
     """
     layout = Layout(config.data.absolute())
     _make_directories(layout)
-    with embedded.only_engine(layout), listen(config) as listener:
-        store = Store(layout.database, config.keep_audit)
+    shared = config.database is not None
+    with embedded.only_engine(layout, shared=shared), listen(config) as listener:
+        store = Store(config.database or layout.database, config.keep_audit)
         try:
             url = url_of(config, listener)
             tools = _tools(config, store, config.public_url or url)
             tools.backend(StackRef("check", "check", "check"))  # whether the setting can be
-            recovery.settle(tools)
-            queue = Queue(tools)
+            if not shared:
+                recovery.settle(tools)
+            part = Part(tools)
             tokens = Tokens(store, tools.clock)
-            service = Service(tools, queue, tokens)
+            service = Service(tools, part.queue, tokens)
             app = build_app(service)
-            engine = Engine(url=url, queue=queue, tokens=tokens, layout=layout)
+            engine = Engine(url=url, queue=part.queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with (
                 answering(app, listener, config),
-                _dispatching(queue),
+                part.taken(),
                 scheduling(service, tools.clock),
             ):
                 if config.embedded:
                     embedded.announce(layout, engine.url, tokens)
                 yield engine
+        finally:
+            store.close()
+
+
+@contextmanager
+def working(config: EngineConfig) -> Iterator[Queue]:
+    """Give the queue of a worker that answers no calls; the errors are those of `running`."""
+    if config.database is None:
+        raise UsageError("a worker needs the database that it shares: give --database URL")
+    layout = Layout(config.data.absolute())
+    _make_directories(layout)
+    with embedded.only_engine(layout, shared=True):
+        store = Store(config.database)
+        try:
+            part = Part(_tools(config, store, config.public_url))
+            with part.taken():
+                yield part.queue
         finally:
             store.close()
 
@@ -164,15 +210,3 @@ class _FoundOnce:
         found = find()
         self._found = found if isinstance(found, PulumiCli) else None
         return found
-
-
-# ---------------------------------------------------------------- lifecycle
-
-
-@contextmanager
-def _dispatching(queue: Queue) -> Iterator[None]:
-    queue.start()
-    try:
-        yield
-    finally:
-        queue.stop()

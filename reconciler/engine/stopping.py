@@ -22,6 +22,7 @@ class StopKind(StrEnum):
 
     CANCEL = "cancel"  # someone wants it to
     SHUTDOWN = "shutdown"  # the engine stops
+    LOST = "lost"  # it is no longer this engine's: nothing more of it may happen here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,14 @@ class CommandRun:
             name=f"stop-{kind}",
             daemon=True,
         ).start()
+
+    def abandon(self) -> None:
+        """Kill what runs at once, gentle or not, and start nothing more."""
+        with self._lock:
+            self._asked = StopKind.LOST
+            process = self._process
+        if process is not None:
+            process.kill()
 
     def _press(self, process: Process, patience: Patience, first: bool) -> None:  # noqa: FBT001
         # Pulumi takes a second interrupt as "at once", so whoever asks next does not repeat it.

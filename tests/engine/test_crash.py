@@ -96,7 +96,7 @@ def test_killed_in_the_operation(tmp_path: Path, gate: Gate, runner: str) -> Non
 def test_killed_before_the_operation(
     tmp_path: Path, gate: Gate, runner: str, repository: Path
 ) -> None:
-    """Lost in a pre-run command: nothing has happened, and nothing is run a second time."""
+    """Lost in a pre-run command: it goes back to the queue, and begins anew."""
     engines = Restartable(tmp_path / "data", gate, runner)
     process, api = engines.start()
     count = gate.directory / "count"
@@ -106,12 +106,14 @@ def test_killed_before_the_operation(
     process.kill()
     process, api = engines.start()
     try:
+        eventually(lambda: count.read_text() == "x\nx\n", "it has begun anew")
+        gate.open("pre")
         ended = api.ended(STACK, made)
-        assert ended["ending"]["kind"] == "lost"
-        assert statuses(ended)[3:] == ["failed", "not-started"]
-        assert api.log(STACK, made)[-1] == ended["ending"]["message"] + "\n"
+        assert ended["status"] == "succeeded"
+        assert statuses(ended) == ["succeeded"] * 5
+        log = "".join(api.log(STACK, made))
+        assert "the engine was lost before Pulumi ran: it goes back to the queue\n" in log
         assert of_deployment(made) == []
-        assert count.read_text() == "x\n"
     finally:
         assert process.stop() == 0
 
@@ -145,9 +147,13 @@ def test_stopped_in_the_operation(tmp_path: Path, gate: Gate, repository: Path) 
     gate.begun("op")
     gate.begun("pre")
     process.process.terminate()
-    assert api.ended("acme/web/pre", other)["ending"]["kind"] == "lost"
+    eventually(
+        lambda: api.deployment("acme/web/pre", other)["status"] == "not-started",
+        "it is in the queue again",
+    )
     assert api.deployment(STACK, made)["status"] == "running"
     gate.open("op")
+    gate.open("pre")
     assert process.end() == ""
     assert process.process.returncode == 0
     process, api = engines.start()
@@ -159,6 +165,10 @@ def test_stopped_in_the_operation(tmp_path: Path, gate: Gate, repository: Path) 
         }
         assert api.log(STACK, made)[-1] == "the engine was stopped while Pulumi ran\n"
         assert api.ended(STACK, queued)["status"] == "succeeded"
+        again = api.ended("acme/web/pre", other)
+        assert again["status"] == "succeeded", again
+        words = "the engine was stopped before Pulumi ran: it goes back to the queue\n"
+        assert words in api.log("acme/web/pre", other)
     finally:
         assert process.stop() == 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.api.types import StackRef
 from reconciler.engine.database_url import DatabaseUrl
@@ -20,9 +21,11 @@ from reconciler.engine.store.audit import (
     ChainEnd,
     Link,
 )
+from reconciler.engine.store.claims import Claim, FencedError
 from reconciler.engine.store.database import Database, DatabaseLostError, StoreError
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
 from reconciler.engine.store.facts import Facts
+from reconciler.engine.store.log_parts import LogPart, LogParts
 from reconciler.engine.store.pauses import Pauses, forget_pause
 from reconciler.engine.store.schedules import (
     MakeDeployment,
@@ -37,6 +40,10 @@ from reconciler.engine.store.settings import Settings, StoredSettings, forget_se
 from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import ListedStack, StackInfo, Stacks, forget_stack
 from reconciler.engine.store.tokens import StoredToken, Tokens
+from reconciler.engine.store.workers import Identity, LostWorker, SessionLostError, Workers
+
+if TYPE_CHECKING:
+    from reconciler.engine.store.session import Session
 
 __all__ = [
     "SORTS",
@@ -44,12 +51,18 @@ __all__ = [
     "AuditNote",
     "AuditQuery",
     "ChainEnd",
+    "Claim",
     "DatabaseLostError",
+    "FencedError",
+    "Identity",
     "Link",
     "ListedStack",
+    "LogPart",
+    "LostWorker",
     "MakeDeployment",
     "PageQuery",
     "ScheduleKind",
+    "SessionLostError",
     "Signal",
     "StackInfo",
     "Store",
@@ -77,10 +90,12 @@ class Store:
         self.stacks = Stacks(self._database)
         self.settings = Settings(self._database)
         self.facts = Facts(self._database)
+        self.log_parts = LogParts(self._database)
         self.pauses = Pauses(self._database)
         self.schedules = Schedules(self._database)
         self.tokens = Tokens(self._database)
         self.sealed = Sealed(self._database)
+        self.workers = Workers(self._database)
 
     @property
     def shared(self) -> bool:
@@ -94,6 +109,19 @@ class Store:
             forget_settings(connection, stack)
             forget_schedules(connection, stack)
             forget_pause(connection, stack)
+
+    def tell(self, signal: Signal) -> None:
+        """Tell everybody who waits, in all processes; a hint that may be lost."""
+        self._database.tell(signal)
+
+    def session(self) -> Session | None:
+        """Return a new session, not yet opened; None where nobody else uses the database."""
+        url = self._database.url
+        if url is None:
+            return None
+        from reconciler.engine.store.session import Session  # noqa: PLC0415 - costs 100 ms
+
+        return Session(url, self.signals)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -7,6 +7,7 @@ newest form when it is opened.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from reconciler.engine.store.signals import Signal, Signals
 from reconciler.errors import NotDurableError, ReconcilerError
 
 __all__ = ["Database", "DatabaseLostError", "StoreError"]
+
+_log = logging.getLogger(__name__)
 
 # What a lost, overloaded or full database answers, and one that has ended a transaction which
 # took too long (an `InternalError`); all others are faults of our own.
@@ -112,6 +115,22 @@ class Database:
             postgres.notify(connection, str(signal))
         else:
             connection.info.setdefault(_SIGNALS, []).append(signal)
+
+    def hurry(self, connection: sa.Connection) -> None:
+        """Let this transaction be over before it is durable, where that is quicker."""
+        if self.shared:
+            postgres.hurry(connection)
+
+    def tell(self, signal: Signal) -> None:
+        """Tell everybody who waits, now; a hint that is lost with the database."""
+        if not self.shared:
+            self.signals.emit(signal)
+            return
+        try:
+            with self._writer.begin() as connection:
+                postgres.notify(connection, str(signal))
+        except _LOST as error:
+            _log.warning("others were not told of %s: %s", signal, _why(error))
 
     @contextmanager
     def _writing(self, *, alone: bool, long: bool = False) -> Iterator[sa.Connection]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ from reconciler.api.types import (
     User,
 )
 from reconciler.engine.dispatch import Queued
-from reconciler.engine.model import Event, Record, advance
+from reconciler.engine.model import Begun, CancelAsked, Event, Record, Requeued, advance
+from reconciler.engine.store.claims import Claim, check_claim, claim_of, take_claim
 from reconciler.engine.store.columns import (
     METADATA,
     is_stack,
@@ -32,6 +33,7 @@ from reconciler.engine.store.columns import (
     stack_values,
 )
 from reconciler.engine.store.database import Database
+from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import lock_stack, next_version
 
 __all__ = ["SORTS", "Deployments", "PageQuery", "add_deployment", "status_of"]
@@ -69,6 +71,9 @@ _deployments = sa.Table(
     sa.Index("deployments_by_organization", "organization", "sequence"),
     sqlite_autoincrement=True,
 )
+# Is given the queue and the stacks of what runs, and says what happens to which of the queue.
+Choose = Callable[[Sequence[Queued], Sequence[StackRef]], Iterable[tuple[str, Event]]]
+
 # What lists can be sorted by.
 SORTS = {
     "created": _deployments.c.sequence,
@@ -105,7 +110,9 @@ class Deployments:
         has one with this marker already, that one and False are returned.
         """
         with self._database.write_rows() as connection:
-            return add_deployment(connection, stack, marker, make)
+            made = add_deployment(connection, stack, marker, make)
+            self._database.send(connection, Signal(Topic.QUEUE))
+            return made
 
     def get(self, deployment_id: str) -> Record | None:
         """Return a deployment by its id."""
@@ -120,30 +127,82 @@ class Deployments:
             )
 
     def change(
-        self, deployment_id: str, decide: Callable[[Record], Event | None]
+        self,
+        deployment_id: str,
+        decide: Callable[[Record], Event | None],
+        claim: Claim | None = None,
     ) -> tuple[Record, Event | None]:
         """Let `decide` look at a deployment and say what happens to it; LookupError if unknown.
 
-        Nobody else changes it in between. Returns the record afterwards, and the event.
+        Nobody else changes it in between. Returns the record afterwards, and the event. Whoever
+        runs it gives its claim: FencedError where that is not the newest.
         """
         with self._database.write_rows() as connection:
             record = _one(connection, _deployments.c.id == deployment_id, lock=True)
             if record is None:
                 raise LookupError(deployment_id)
+            if claim is not None:
+                check_claim(connection, claim)
             event = decide(record)
             if event is None:
                 return record, None
-            record = advance(record, event)
-            connection.execute(
-                sa.update(_deployments)
-                .where(_deployments.c.id == deployment_id)
-                .values(_changing_values(record))
-            )
-            return record, event
+            return self._keep(connection, record, event), event
 
-    def apply(self, deployment_id: str, event: Event) -> Record:
+    def apply(self, deployment_id: str, event: Event, claim: Claim | None = None) -> Record:
         """Record what happened to a deployment and return it as it is now."""
-        return self.change(deployment_id, lambda _: event)[0]
+        return self.change(deployment_id, lambda _: event, claim)[0]
+
+    def dispatch(self, worker: int, choose: Choose) -> tuple[tuple[Record, Claim], ...]:
+        """Let `choose` look at the whole queue and say what happens to it; one at a time.
+
+        It is given what is queued, in the order of the creates, and the stacks of what runs, on
+        all workers. What begins is this worker's, and returned with its claim.
+        """
+        begun: list[tuple[Record, Claim]] = []
+        with self._database.write() as connection:
+            queued, running = _queued(connection), _running_stacks(connection)
+            for deployment_id, event in choose(queued, running):
+                record = _one(connection, _deployments.c.id == deployment_id, lock=True)
+                # A cancel may have come in between.
+                if record is None or record.status is not JobStatus.NOT_STARTED:
+                    continue
+                record = self._keep(connection, record, event)
+                if isinstance(event, Begun):
+                    begun.append((record, take_claim(connection, deployment_id, worker)))
+        return tuple(begun)
+
+    def take_over(self, claim: Claim, worker: int) -> tuple[Record, Claim] | None:
+        """Take a running deployment from a lost worker; None where somebody else has, or it ended.
+
+        From now on whoever held `claim` can write nothing more of it.
+        """
+        with self._database.write_rows() as connection:
+            record = _one(connection, _deployments.c.id == claim.deployment_id, lock=True)
+            if record is None or record.status is not JobStatus.RUNNING:
+                return None
+            if claim_of(connection, claim.deployment_id) != claim:
+                return None
+            return record, take_claim(connection, claim.deployment_id, worker)
+
+    def claims(self) -> tuple[Claim, ...]:
+        """Return the claims of all running deployments."""
+        with self._database.read() as connection:
+            ids = connection.execute(
+                sa.select(_deployments.c.id)
+                .where(_deployments.c.status == str(JobStatus.RUNNING))
+                .order_by(_deployments.c.sequence)
+            ).scalars()
+            return tuple(claim_of(connection, str(found)) for found in ids.all())
+
+    def canceled(self, deployment_ids: Collection[str]) -> tuple[str, ...]:
+        """Return those of these running deployments whose cancel was asked for."""
+        with self._database.read() as connection:
+            ids = connection.execute(
+                sa.select(_deployments.c.id).where(
+                    _deployments.c.id.in_(deployment_ids), _deployments.c.cancel_asked
+                )
+            ).scalars()
+            return tuple(str(found) for found in ids)
 
     def request(self, deployment_id: str) -> bytes:
         """Return the encrypted request; LookupError for an unknown deployment."""
@@ -157,28 +216,8 @@ class Deployments:
 
     def queued(self) -> tuple[Queued, ...]:
         """Return all queued deployments, in the order of their creates."""
-        c = _deployments.c
-        columns = (
-            *(c.id, c.sequence, c.organization, c.project, c.stack),
-            *(c.created, c.operation, c.skip_intermediate),
-        )
         with self._database.read() as connection:
-            rows = connection.execute(
-                sa.select(*columns)
-                .where(c.status == str(JobStatus.NOT_STARTED))
-                .order_by(c.sequence)
-            ).all()
-        return tuple(
-            Queued(
-                id=row.id,
-                sequence=row.sequence,
-                stack=StackRef(row.organization, row.project, row.stack),
-                created=moment(row.created),
-                operation=Operation(row.operation),
-                skip_intermediate=row.skip_intermediate,
-            )
-            for row in rows
-        )
+            return _queued(connection)
 
     def unended(self, stack: StackRef) -> bool:
         """Whether a deployment of a stack waits or runs."""
@@ -232,6 +271,51 @@ class Deployments:
                 .offset((query.page - 1) * query.page_size)
             ).all()
         return tuple(map(_record, rows)), int(total)
+
+    def _keep(self, connection: sa.Connection, record: Record, event: Event) -> Record:
+        """Record an event, within the caller's transaction, and tell those who wait for it."""
+        record = advance(record, event)
+        connection.execute(
+            sa.update(_deployments)
+            .where(_deployments.c.id == record.id)
+            .values(_changing_values(record))
+        )
+        self._database.send(connection, Signal(Topic.LOG, record.id))
+        if isinstance(event, CancelAsked):
+            self._database.send(connection, Signal(Topic.CANCEL, record.id))
+        elif record.status.ended or isinstance(event, Requeued):
+            self._database.send(connection, Signal(Topic.QUEUE))
+        return record
+
+
+def _queued(connection: sa.Connection) -> tuple[Queued, ...]:
+    c = _deployments.c
+    columns = (
+        *(c.id, c.sequence, c.organization, c.project, c.stack),
+        *(c.created, c.operation, c.skip_intermediate),
+    )
+    rows = connection.execute(
+        sa.select(*columns).where(c.status == str(JobStatus.NOT_STARTED)).order_by(c.sequence)
+    ).all()
+    return tuple(
+        Queued(
+            id=row.id,
+            sequence=row.sequence,
+            stack=StackRef(row.organization, row.project, row.stack),
+            created=moment(row.created),
+            operation=Operation(row.operation),
+            skip_intermediate=row.skip_intermediate,
+        )
+        for row in rows
+    )
+
+
+def _running_stacks(connection: sa.Connection) -> tuple[StackRef, ...]:
+    c = _deployments.c
+    rows = connection.execute(
+        sa.select(c.organization, c.project, c.stack).where(c.status == str(JobStatus.RUNNING))
+    ).all()
+    return tuple(StackRef(row.organization, row.project, row.stack) for row in rows)
 
 
 def add_deployment(

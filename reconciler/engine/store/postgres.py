@@ -8,14 +8,24 @@ import sqlalchemy as sa
 
 from reconciler.engine.database_url import DatabaseUrl
 
-__all__ = ["CHANNEL", "allow_long", "connect_options", "make_engines", "notify", "take_turn"]
+__all__ = [
+    "CHANNEL",
+    "WORKER_LOCKS",
+    "address",
+    "allow_long",
+    "connect_options",
+    "hurry",
+    "make_engines",
+    "notify",
+    "take_turn",
+]
 
 # What signals go by; a database is one engine's.
 CHANNEL = "reconciler"
 
-# Our advisory locks are the numbers of these classes: letters that nobody else will choose.
-LOCK_CLASS = int.from_bytes(b"recn", "big")
-TURN = 0
+# Our advisory locks are numbers in these classes: letters that nobody else will choose.
+TURN_LOCKS = int.from_bytes(b"recT", "big")
+WORKER_LOCKS = int.from_bytes(b"recW", "big")
 
 # A server that takes longer to answer is treated as one that is not there.
 CONNECT_TIMEOUT_S = 5
@@ -87,15 +97,18 @@ def make_engines(url: DatabaseUrl) -> tuple[sa.Engine, sa.Engine]:
 
 def take_turn(connection: sa.Connection) -> None:
     """Wait until no other write is under way, in any process, up to this one's end."""
-    connection.execute(
-        sa.text("SELECT pg_advisory_xact_lock(:class, :turn)"), {"class": LOCK_CLASS, "turn": TURN}
-    )
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:locks, 0)"), {"locks": TURN_LOCKS})
 
 
 def allow_long(connection: sa.Connection) -> None:
     """Let this transaction take as long as it takes: it changes the form of large tables."""
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+
+
+def hurry(connection: sa.Connection) -> None:
+    """Let this transaction end without waiting for the disk."""
+    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def notify(connection: sa.Connection, text: str) -> None:

@@ -34,10 +34,7 @@ def make_engines(path: Path) -> tuple[sa.Engine, sa.Engine]:
 
 def _make_private(path: Path) -> None:
     """Make the file before SQLite does, so that nobody else can read it or its companions."""
-    # Only where there is none: to close any descriptor of a database lets go of all locks that
-    # this process has on it.
-    if not path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _prepare_connection(connection: Any, _: object) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.api.types import Operation, StackRef
-from reconciler.engine.dispatch import LONGEST_WAIT, Paused, Queued, decide
+from reconciler.engine.dispatch import LONGEST_WAIT, Paused, Places, Queued, decide
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def test_first_in_first_out_per_stack_within_the_limit(
     queued: Sequence[str], running: Sequence[str], workers: int, start: Sequence[str]
 ) -> None:
     """One at a time per stack, the longest waiting first, no more than there are workers."""
-    decision = decide(queue(*queued), [stack(s) for s in running], workers, NOW)
+    decision = decide(queue(*queued), [stack(s) for s in running], Places(total=workers), NOW)
     assert decision.start == start
     assert decision.expire == ()
 
@@ -62,16 +62,16 @@ def test_what_waited_for_seven_days_expires() -> None:
     """A deployment that has waited for 7 days is not started but expires; the next one runs."""
     old = queue("a1", age=LONGEST_WAIT)
     new = Queued(id="a2", sequence=2, stack=stack("a"), created=NOW)
-    decision = decide([*old, new], [], 2, NOW)
+    decision = decide([*old, new], [], Places(total=2), NOW)
     assert decision.expire == ("a1",)
     assert decision.start == ("a2",)
 
 
 def test_the_next_look_is_when_the_first_waiting_one_expires() -> None:
     """What stays queued is looked at again when its 7 days are over, at the latest."""
-    decision = decide(queue("a1", "a2"), [], 2, NOW)
+    decision = decide(queue("a1", "a2"), [], Places(total=2), NOW)
     assert decision.look_again_at == NOW - timedelta(minutes=1) + LONGEST_WAIT
-    assert decide(queue("a1"), [], 2, NOW).look_again_at is None
+    assert decide(queue("a1"), [], Places(total=2), NOW).look_again_at is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_intermediate_ones_are_skipped_when_their_stack_s_turn_comes(
 ) -> None:
     """Of those queued for one operation the newest that says so runs, those before it do not."""
     held = Paused(stacks=frozenset(map(stack, paused)))
-    decision = decide(queue(*queued), [stack(s) for s in running], 6, NOW, held)
+    decision = decide(queue(*queued), [stack(s) for s in running], Places(total=6), NOW, held)
     assert decision.start == start
     assert decision.supersede == superseded
 
@@ -115,16 +115,18 @@ def test_what_is_paused_keeps_its_place_and_holds_nobody_else() -> None:
     waiting = queue("a1", "b1", "a2")
     other = Queued(id="o1", sequence=9, stack=StackRef("other", "web", "a"), created=NOW)
     by_stack = Paused(stacks=frozenset({stack("a")}))
-    assert decide([*waiting, other], [], 9, NOW, by_stack).start == ("b1", "o1")
+    assert decide([*waiting, other], [], Places(total=9), NOW, by_stack).start == ("b1", "o1")
     by_organization = Paused(organizations=frozenset({"acme"}))
-    assert decide([*waiting, other], [], 9, NOW, by_organization).start == ("o1",)
-    assert decide(waiting, [], 9, NOW).start == ("a1", "b1")
+    assert decide([*waiting, other], [], Places(total=9), NOW, by_organization).start == ("o1",)
+    assert decide(waiting, [], Places(total=9), NOW).start == ("a1", "b1")
 
 
 def test_what_is_paused_expires_like_all_that_waits() -> None:
     """A pause does not make a deployment wait for more than 7 days."""
     old = queue("a1", age=LONGEST_WAIT)
-    assert decide(old, [], 2, NOW, Paused(stacks=frozenset({stack("a")}))).expire == ("a1",)
+    assert decide(old, [], Places(total=2), NOW, Paused(stacks=frozenset({stack("a")}))).expire == (
+        "a1",
+    )
 
 
 @given(
@@ -139,7 +141,7 @@ def test_no_skip_breaks_the_rules(
     """Each skipped one has a newer one that stands for it and is left; its stack moves on."""
     queued = queue(*(f"{name[0]}{n}{name[1:]}" for n, name in enumerate(names)))
     held = Paused(stacks=frozenset(map(stack, paused)))
-    decision = decide(queued, [stack(s) for s in running], workers, NOW, held)
+    decision = decide(queued, [stack(s) for s in running], Places(total=workers), NOW, held)
     gone = set(decision.supersede)
     moved = {text[0] for text in decision.start}
     assert not moved & (paused | running)
@@ -168,7 +170,7 @@ def test_no_skip_breaks_the_rules(
 def test_no_decision_breaks_the_rules(names: list[str], running: set[str], workers: int) -> None:
     """Never two of one stack, never past an older one of it, never idle without a reason."""
     queued = queue(*(f"{name}{n}" for n, name in enumerate(names)))
-    start = decide(queued, [stack(s) for s in running], workers, NOW).start
+    start = decide(queued, [stack(s) for s in running], Places(total=workers), NOW).start
     stacks = [text[0] for text in start]
     assert len(set(stacks)) == len(stacks)
     assert not set(stacks) & running

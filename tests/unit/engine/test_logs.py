@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reconciler.api.types import LogLine, StepStatus
 from reconciler.engine import logs
 from reconciler.engine.logs import BadTokenError, LogStore, StepState, parse_token
+from reconciler.engine.store import Claim
 
 DONE, RUNNING, WAITING = StepStatus.SUCCEEDED, StepStatus.RUNNING, StepStatus.NOT_STARTED
 
@@ -26,7 +27,7 @@ def states(*statuses: StepStatus) -> list[StepState]:
 
 
 def write(store: LogStore, step: int, *chunks: bytes) -> None:
-    log = store.open("d1", step)
+    log = store.open(Claim(deployment_id="d1"), step)
     for chunk in chunks:
         log.write(chunk)
     log.close()
@@ -170,7 +171,7 @@ def test_a_line_without_end_is_cut(store: LogStore) -> None:
 def test_a_log_without_end_is_cut(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that prints for ever fills no disk; its last word still fits."""
     monkeypatch.setattr(logs, "LARGEST_STEP_BYTES", 1024 * 1024)
-    log = store.open("d1", 0)
+    log = store.open(Claim(deployment_id="d1"), 0)
     for _ in range(3000):
         log.write(b"y" * 999 + b"\n")
     log.note("the end")
@@ -187,7 +188,7 @@ def test_a_torn_log_is_taken_up(store: LogStore, tmp_path: Path) -> None:
     with (tmp_path / "d1" / "0.log").open("ab") as file:
         file.write(b'1000 "to')
     assert len(store.page("d1", 0, 0, 1000)[0]) == 200
-    log = store.open("d1", 0)
+    log = store.open(Claim(deployment_id="d1"), 0)
     log.note("the engine was lost")
     log.close()
     assert texts(store.page("d1", 0, 199, 10)[0]) == ["199\n", "the engine was lost\n"]

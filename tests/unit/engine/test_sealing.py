@@ -51,6 +51,7 @@ def test_every_column_of_bytes_is_known() -> None:
         for column in table.columns
         if isinstance(column.type, sa.LargeBinary)
     }
+    columns.remove(("log_parts", "entries"))  # logs are masked, and shown to whoever may read
     assert columns == {(column.table, column.column) for column in sealed.SEALED}
 
 

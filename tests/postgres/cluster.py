@@ -1,0 +1,157 @@
+"""An API process and some workers of one database, each a process that a test may kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from reconciler.clock import SystemClock
+from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.store import Store
+from reconciler.engine.tokens import Caller, Role, Tokens
+from reconciler.pulumi_cli import PROGRAMS, PulumiCli, find
+from tests.engine.harness import LIMIT_S, Api
+
+__all__ = ["Cluster", "Process", "watched_pulumi"]
+
+# It tells of each Pulumi operation that begins, in a file that it makes only once, and holds a
+# lock of its stack as long as anything of it lives.
+WRAPPER = """\
+#!/bin/sh
+case "$1" in up|refresh|destroy)
+  set -C
+  if ! (: >"{evidence}/$PULUMI_CI_BUILD_ID.begun") 2>/dev/null; then
+    : >>"{evidence}/$PULUMI_CI_BUILD_ID.twice"
+  fi
+  exec 9>>"{evidence}/$PULUMI_STACK_OF_TEST.lock"
+  flock -n 9 || : >>"{evidence}/$PULUMI_CI_BUILD_ID.beside"
+  echo "$PULUMI_STACK_OF_TEST $PULUMI_CI_BUILD_NUMBER" >>"{evidence}/order"
+esac
+exec "{pulumi}" "$@"
+"""
+
+
+def watched_pulumi(directory: Path, evidence: Path) -> Path:
+    """Make a directory with a pulumi that tells of its operations, to be first on PATH."""
+    cli = find()
+    assert isinstance(cli, PulumiCli), cli
+    directory.mkdir()
+    evidence.mkdir()
+    for name in PROGRAMS[1:]:
+        (directory / name).symlink_to(cli.directory / name)
+    program = directory / PROGRAMS[0]
+    program.write_text(WRAPPER.format(evidence=evidence, pulumi=cli.program))
+    program.chmod(0o755)
+    return directory
+
+
+class Process:
+    """One `reconciler engine …` process."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str], log: Path) -> None:
+        self._log = log.open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "engine", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=environment,
+        )
+        self._line = ""
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has told that it is ready."""
+        return self._ready.is_set()
+
+    def said(self) -> str:
+        """Wait for the line that tells that it is ready, and return it."""
+        assert self._ready.wait(LIMIT_S), "it is not ready"
+        return self._line
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._line = self.process.stdout.readline().strip()
+        self._ready.set()
+
+    def kill(self) -> None:
+        """Kill the process itself, as a crash would."""
+        self.process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """Ask the process to end, and return its exit code."""
+        self.process.terminate()
+        return self._end()
+
+    def _end(self) -> int:
+        code = self.process.wait(LIMIT_S)
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Let go of its output."""
+        assert self.process.stdout is not None
+        self._reader.join()
+        self.process.stdout.close()
+        self._log.close()
+
+
+class Cluster:
+    """One API process and workers, on one database and one directory."""
+
+    def __init__(self, root: Path, url: str, path: Path | None = None) -> None:
+        self.database = DatabaseUrl.parse(url, may_hold_password=True)
+        self.data = root / "data"
+        self.log = root / "processes.log"
+        search = os.environ["PATH"] if path is None else f"{path}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {
+            "PGPASSWORD": self.database.password,
+            "PATH": search,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        self.write = root
+        self.processes: list[Process] = []
+
+    def api(self) -> Api:
+        """Start a process that answers and does no work, and return a caller of it."""
+        process = self.start("serve", "--listen", "127.0.0.1:0", workers=0)
+        return Api(process.said().removeprefix("listening on "), self.token())
+
+    def worker(self, places: int = 2) -> Process:
+        """Start a worker."""
+        return self.start("worker", workers=places)
+
+    def start(self, verb: str, *more: str, workers: int) -> Process:
+        """Start a process of the cluster."""
+        process = Process(
+            *(verb, "--database", str(self.database), "--data", str(self.data)),
+            *("--workers", str(workers), "--runner", "process", "--local-repositories"),
+            *("--allow-write", str(self.write), *more),
+            environment=self.environment,
+            log=self.log,
+        )
+        self.processes.append(process)
+        return process
+
+    def token(self) -> str:
+        """Make a token of organization acme."""
+        store = Store(self.database)
+        caller = Caller(organization="acme", user="norm", email="", role=Role.ADMIN)
+        made = Tokens(store, SystemClock()).create(caller, timedelta(days=1))
+        store.close()
+        return made
+
+    def stop(self) -> None:
+        """End all processes that are left."""
+        for process in reversed(self.processes):
+            if process.process.poll() is None:
+                process.stop()
+            process.close()
