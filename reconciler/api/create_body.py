@@ -245,8 +245,11 @@ class _RequestReader(Reader, Generic[S]):
         if not isinstance(value, dict):
             return self.text(value, at), None
         credentials = value.get("credentials")
+        reference = self.text(value.get("reference"), (*at, "reference"))
+        if credentials is not None and not reference:
+            self.fault((*at, "reference"), "is required: the name of an image")
         return (
-            self.text(value.get("reference"), (*at, "reference")),
+            reference,
             None
             if credentials is None
             else self.basic_auth(credentials, (*at, "credentials"), "username"),
@@ -310,7 +313,8 @@ class _RequestReader(Reader, Generic[S]):
             value: object = root
             for key in at:
                 value = value.get(key) if isinstance(value, dict) else None
-            if value not in (None, "", {}):
+            # Null, and an empty text (the pool) or object, as clients write what they leave out.
+            if value is not None and value != ("" if at == ("agentPoolID",) else {}):
                 self.fault(at, why)
 
 

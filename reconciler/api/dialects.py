@@ -25,6 +25,7 @@ from reconciler.api.types import (
     StepStatus,
     User,
 )
+from reconciler.api.updates import nested_updates_to_json, user_to_json
 from reconciler.api.wire import (
     created_text,
     nanosecond_text,
@@ -100,24 +101,21 @@ def list_to_json(
 
 
 def _summary_to_json(deployment: Deployment) -> dict[str, object]:
-    user = deployment.requested_by
     return {
         "id": deployment.id,
         "created": created_text(deployment.created),
         "modified": created_text(deployment.modified),
         "status": str(deployment.status),
         "version": deployment.version,
-        "requestedBy": {
-            "name": user.name,
-            "githubLogin": user.github_login,
-            "avatarUrl": user.avatar_url,
-            "email": user.email,
-        },
+        "requestedBy": user_to_json(deployment.requested_by),
     }
 
 
 def _today_to_json(deployment: Deployment) -> dict[str, object]:
-    body: dict[str, object] = {"initiator": deployment.initiator or "api"}
+    body: dict[str, object] = {
+        "initiator": deployment.initiator or "api",
+        "updates": nested_updates_to_json(deployment),
+    }
     if deployment.operation is not None:
         body["pulumiOperation"] = str(deployment.operation)
     if deployment.stack is not None:

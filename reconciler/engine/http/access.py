@@ -21,6 +21,7 @@ from reconciler.engine.http.document import (
     Parameter,
     Schema,
     listed,
+    nullable,
     one_of,
     record,
 )
@@ -47,7 +48,12 @@ _NAME: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}
 _NEW = record({}, {"description": _DESCRIPTION, "expires": _SECONDS})
 _NEW_OF_ORGANIZATION = record(
     {"name": _NAME},
-    {"description": _DESCRIPTION, "expires": _SECONDS, "admin": FLAG, "roleID": one_of(*Role)},
+    {
+        "description": _DESCRIPTION,
+        "expires": _SECONDS,
+        "admin": FLAG,
+        "roleID": nullable(one_of(*Role)),
+    },
 )
 _MADE = record({"id": TEXT, "tokenValue": TEXT})
 _TOKENS = record(
@@ -220,9 +226,11 @@ class _Access:
         user, role = asked.get("name"), asked.get("roleID")
         if not isinstance(user, str) or not StackRef.is_name(user):
             raise AnswerError(400, "name: is required: whose the token is")
+        if not isinstance(asked.get("admin", False), bool):
+            raise AnswerError(400, "admin: is neither true nor false")
         if role is None:
             role = Role.ADMIN if asked.get("admin") is True else Role.DEPLOY
-        if role not in set(Role):
+        if not isinstance(role, str) or role not in set(Role):
             raise AnswerError(400, f"roleID: is none of {', '.join(Role)}")
         caller = caller_of(self._service, request)
         owner = replace(

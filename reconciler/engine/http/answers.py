@@ -59,11 +59,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """Return the methods of all routes of this address; a method has a route of its own."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if route.path_regex.match(request.url.path):
-            methods |= route.methods
-    return sorted(methods)
+    path = request.url.path
+    routes = [route for route in request.app.routes if route.path_regex.match(path)]
+    # `deployments/pause` fits `deployments/{deployment}` too, but is none.
+    fewest = min(len(route.param_convertors) for route in routes)
+    named = [route.methods for route in routes if len(route.param_convertors) == fewest]
+    return sorted(set().union(*named))
 
 
 async def _broken(_: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from reconciler.api.dialects import (
     log_lines_to_json,
 )
 from reconciler.api.types import DeploymentRequest, Secret, StackRef
+from reconciler.api.updates import updates_to_json
 from reconciler.engine.http import body
 from reconciler.engine.http.document import (
     FLAG,
@@ -95,7 +96,10 @@ def _operations(dialect: Dialect) -> tuple[Operation, ...]:
             id=id + suffix, method=method, path=base + path, tag=tag, about=about, **more
         )
 
-    logs: dict[str, Any] = {"query": _log_parameters(dialect), "answers": {200: ref("Logs")}}
+    logs: dict[str, Any] = {
+        "query": _log_parameters(dialect),
+        "answers": {200: ref("LogsPreview" if preview else "Logs")},
+    }
     return (
         operation(
             "CreateAPIDeploymentHandlerV2",
@@ -139,6 +143,14 @@ OPERATIONS = (
         query=(*_PAGE, *_ORDER),
         answers={200: ref("DeploymentList")},
     ),
+    Operation(
+        id="GetDeploymentUpdates",
+        method="GET",
+        path="/api/stacks/{organization}/{project}/{stack}/deployments/{deployment}/updates",
+        tag="Deployments",
+        about="List a deployment's updates: one, from when its Pulumi operation begins",
+        answers={200: listed(ref("UpdateInfo"))},
+    ),
     *_operations(Dialect.PREVIEW),
     *_operations(Dialect.TODAY),
 )
@@ -161,6 +173,7 @@ def routes(service: Service) -> list[Route]:
             Route(one + "/logs/", logs),
             Route(one + "/cancel", api.cancel, methods=["POST"]),
         ]
+    found.append(Route(one + "/updates", api.updates))
     return found
 
 
@@ -222,18 +235,24 @@ class _Deployments:
         caller, stack = caller_of(self._service, request), stack_of(request)
         deployment_id = request.path_params["deployment"]
         query = request.query_params
+        offset = whole(request, "offset", 0, (0, LARGEST_NUMBER))
+        count = whole(request, "count", 100, (1, LARGEST_COUNT[dialect]))
+        whole(request, "job", 0, (0, 0))
         if "step" not in query:
             token = query.get("nextToken", "") or query.get("continuationToken", "")
-            return _log_answer(self._service.logs.follow(caller, stack, deployment_id, token))
+            page = self._service.logs.follow(caller, stack, deployment_id, token)
+            return _log_answer(page, dialect, "DeploymentLogs")
         # The preview API counts steps from 1, today's from 0.
         first = 1 if dialect is Dialect.PREVIEW else 0
-        whole(request, "job", 0, (0, 0))
-        window = StepWindow(
-            step=whole(request, "step", first, (first, LARGEST_NUMBER)) - first,
-            offset=whole(request, "offset", 0, (0, LARGEST_NUMBER)),
-            count=whole(request, "count", 100, (1, LARGEST_COUNT[dialect])),
-        )
-        return _log_answer(self._service.logs.of_step(caller, stack, deployment_id, window))
+        step = whole(request, "step", first, (first, LARGEST_NUMBER)) - first
+        window = StepWindow(step=step, offset=offset, count=count)
+        page = self._service.logs.of_step(caller, stack, deployment_id, window)
+        return _log_answer(page, dialect, "DeploymentLogsStep")
+
+    def updates(self, request: Request) -> Response:
+        caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
+        found = self._service.deployments.get(caller, stack_of(request), deployment_id)
+        return JSONResponse(updates_to_json(found))
 
     def cancel(self, request: Request) -> Response:
         caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
@@ -269,8 +288,11 @@ def _page_query(
     )
 
 
-def _log_answer(page: LogPage) -> Response:
+def _log_answer(page: LogPage, dialect: Dialect, kind: str) -> Response:
     answer: dict[str, object] = {"lines": log_lines_to_json(page.lines)}
+    if dialect is Dialect.TODAY:
+        # By this the official Python client knows which of two answers it is.
+        answer["__type"] = kind
     if page.next_token is not None:
         answer["nextToken"] = page.next_token
     if page.next_offset is not None:

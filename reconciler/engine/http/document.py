@@ -45,8 +45,11 @@ _PATH_NAMES = {
     "token": "tokenId",
 }
 _PATH_SCHEMAS: Mapping[str, Schema] = {
-    name: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"}
-    for name in ("organization", "project", "stack")
+    "version": {"type": "integer", "minimum": 1, "maximum": 2**53},
+    **{
+        name: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"}
+        for name in ("organization", "project", "stack")
+    },
 }
 
 _STATUS_TEXTS = {

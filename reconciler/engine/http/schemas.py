@@ -37,16 +37,25 @@ _OPERATION = one_of(*Operation)
 _FREE: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _SOME: Schema = {"type": "string", "pattern": r"^[^\u0000]+$"}
 _FREE_OR_NULL = nullable(_FREE)
+# What today's API has and the engine has not: null, or what says as little.
+_NOTHING = nullable({"type": "object", "maxProperties": 0})
 _FLAG_OR_NULL = nullable(FLAG)
 
 _SECRET: Schema = {
-    "description": "A value, plain or secret; what comes back of a secret is its ciphertext",
+    "description": "A value, plain or secret; or of a secret the {ciphertext} that was answered",
     "anyOf": [
         _FREE,
         record({"secret": _FREE}, {"plaintext": nullable(_FREE), "ciphertext": {"type": "null"}}),
-        record({"isSecret": FLAG, "value": _FREE}),
-        record({"ciphertext": TEXT}),
+        record({"isSecret": FLAG, "value": _FREE}, {"ciphertext": {"type": "null"}}),
     ],
+}
+# What is shown of one: a plain value in the form the client reads, of a secret its ciphertext.
+_SHOWN_SECRET: Schema = {
+    "anyOf": [
+        TEXT,
+        record({"ciphertext": TEXT}, {"secret": one_of("")}),
+        record({"isSecret": FLAG, "value": TEXT}, {"plaintext": TEXT, "secret": one_of("")}),
+    ]
 }
 
 
@@ -68,6 +77,15 @@ def _answers() -> dict[str, Schema]:
         {"environmentVariables": listed(shown)}, {"source": record({}, {"git": git})}
     )
     times: dict[str, Schema] = {"started": _TIME, "lastUpdated": _TIME}
+    update: dict[str, Schema] = {
+        "kind": TEXT,
+        "result": one_of("not-started", "in-progress", "succeeded", "failed"),
+        "startTime": NUMBER,
+        "endTime": NUMBER,
+        "version": NUMBER,
+        "message": TEXT,
+        "environment": mapped(TEXT),
+    }
     jobs: dict[str, Schema] = {"jobs": listed(ref("Job"))}
     ours: dict[str, Schema] = {
         "initiator": TEXT,
@@ -75,8 +93,10 @@ def _answers() -> dict[str, Schema]:
         "projectName": TEXT,
         "stackName": TEXT,
         "ending": record({"kind": one_of(*EndingKind), "message": TEXT}),
+        "updates": listed(record({**update, "id": TEXT, "updateID": TEXT})),
     }
     full = {**_summary(), **jobs, "latestVersion": NUMBER, "configuration": configuration}
+    more = {"nextToken": TEXT, "nextOffset": NUMBER}
     lines = listed(record({"timestamp": _TIME}, {"header": TEXT, "line": TEXT}))
     return {
         "User": record(dict.fromkeys(("name", "githubLogin", "avatarUrl", "email"), TEXT)),
@@ -93,20 +113,32 @@ def _answers() -> dict[str, Schema]:
             }
         ),
         "CreatedDeployment": record({"id": _ID, "version": NUMBER, "consoleUrl": TEXT}),
-        "Logs": record({"lines": lines}, {"nextToken": TEXT, "nextOffset": NUMBER}),
+        "UpdateInfo": record(
+            {
+                "info": record({**update, "config": mapped(TEXT)}),
+                "updateID": TEXT,
+                "version": NUMBER,
+                "latestVersion": NUMBER,
+                "requestedBy": ref("User"),
+            }
+        ),
+        "LogsPreview": record({"lines": lines}, more),
+        "Logs": record(
+            {"lines": lines, "__type": one_of("DeploymentLogs", "DeploymentLogsStep")}, more
+        ),
     }
 
 
-def _git_source(dialect: Dialect) -> Schema:
+def _git_source(dialect: Dialect, secret: Schema) -> Schema:
     preview = dialect is Dialect.PREVIEW
-    basic = record({"userName": ref("SecretValue"), "password": ref("SecretValue")})
+    basic = record({"userName": secret, "password": secret})
     ssh = record(
-        {("privateKey" if preview else "sshPrivateKey"): ref("SecretValue")},
-        {"password": nullable(ref("SecretValue"))},
+        {("privateKey" if preview else "sshPrivateKey"): secret},
+        {"password": nullable(secret)},
     )
     auth: Schema = {
         "oneOf": [
-            record({"accessToken": ref("SecretValue")}),
+            record({"accessToken": secret}),
             record({"sshAuth": ssh}),
             record({"basicAuth": basic}),
         ]
@@ -116,7 +148,7 @@ def _git_source(dialect: Dialect) -> Schema:
     return record({}, {url: _FREE_OR_NULL, **texts, "gitAuth": nullable(auth)})
 
 
-def _operation_context(dialect: Dialect) -> Schema:
+def _operation_context(dialect: Dialect, secret: Schema) -> Schema:
     options = record(
         {},
         {
@@ -130,45 +162,56 @@ def _operation_context(dialect: Dialect) -> Schema:
     context: dict[str, Schema] = {
         "preRunCommands": nullable(listed(_FREE)),
         "environmentVariables": nullable(
-            mapped(nullable(ref("SecretValue")), r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
+            mapped(nullable(secret), r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")
         ),
         "options": nullable(options),
         "oidc": nullable({"type": "object"}),
-        "role": {"type": "null"},
+        "role": _NOTHING,
     }
     return record(
         {"operation": one_of(*PREVIEW_OPERATIONS)} if dialect is Dialect.PREVIEW else {}, context
     )
 
 
-def _requests() -> dict[str, Schema]:
-    credentials = record({"username": ref("SecretValue"), "password": ref("SecretValue")})
+def _blocks(dialect: Dialect, secret: Schema) -> dict[str, Schema]:
+    """Return what the requests of a dialect are made of; `secret` is a secret's form in them."""
+    credentials = record({"username": secret, "password": secret})
     image: Schema = {
-        "anyOf": [_FREE, record({"reference": _FREE}, {"credentials": nullable(credentials)})]
+        "anyOf": [
+            _FREE,
+            record({"reference": _FREE}, {"credentials": nullable(credentials)}),
+            _NOTHING,
+        ]
     }
-    executor = record({}, {"executorImage": nullable(image)})
-
-    def body(dialect: Dialect) -> dict[str, Schema]:
-        return {
-            "sourceContext": record({}, {"git": nullable(_git_source(dialect))}),
-            "operationContext": _operation_context(dialect),
-            "executorContext": nullable(executor),
-        }
-
-    nothing: Schema = {"enum": [None, ""]}
-    today = {
-        **body(Dialect.TODAY),
-        "cacheOptions": nullable(record({}, {"enable": _FLAG_OR_NULL})),
-        "agentPoolID": nothing,
+    source = {"git": nullable(_git_source(dialect, secret)), "hg": _NOTHING, "template": _NOTHING}
+    return {
+        "sourceContext": record({}, source),
+        "operationContext": _operation_context(dialect, secret),
+        "executorContext": nullable(record({}, {"executorImage": nullable(image)})),
+        "agentPoolID": {"enum": [None, ""]},
+        "gitHub": _NOTHING,
+        "vcs": _NOTHING,
     }
+
+
+def _today(secret: Schema) -> dict[str, Schema]:
+    cache = nullable(record({}, {"enable": _FLAG_OR_NULL}))
+    return {**_blocks(Dialect.TODAY, secret), "cacheOptions": cache}
+
+
+def _requests() -> dict[str, Schema]:
+    preview, today = _blocks(Dialect.PREVIEW, ref("SecretValue")), _today(ref("SecretValue"))
+    shown = _today(ref("ShownSecret"))
+    needed = {name: preview.pop(name) for name in ("sourceContext", "operationContext")}
     return {
         "SecretValue": _SECRET,
+        "ShownSecret": _SHOWN_SECRET,
         "SecretToEncrypt": {
             "anyOf": [_SOME, record({"secret": _SOME}), record({"isSecret": FLAG, "value": _SOME})]
         },
         "DeploymentSettingsRequest": record({}, today),
-        "DeploymentSettings": record({"version": NUMBER, "source": one_of("api")}, today),
-        "CreateDeploymentRequestPreview": record(body(Dialect.PREVIEW)),
+        "DeploymentSettings": record({"version": NUMBER, "source": one_of("api")}, shown),
+        "CreateDeploymentRequestPreview": record(needed, preview),
         "CreateDeploymentRequest": record(
             {"operation": _OPERATION}, {**today, "inheritSettings": _FLAG_OR_NULL}
         ),

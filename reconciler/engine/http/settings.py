@@ -61,7 +61,7 @@ OPERATIONS = (
         tag="Deployments",
         about="Encrypt a secret for a stack's settings and creates",
         body=ref("SecretToEncrypt"),
-        answers={200: ref("SecretValue")},
+        answers={200: ref("ShownSecret")},
     ),
 )
 

@@ -46,7 +46,7 @@ class Logs:
         """Return lines of one step's log."""
         record = self._deployments.find(caller, stack, deployment_id)
         if window.step >= len(record.steps):
-            raise AnswerError(400, f"step: this deployment has {len(record.steps)} steps")
+            raise AnswerError(404, f"step: this deployment has {len(record.steps)} steps")
         status = record.steps[window.step].status
         ended = record.status.ended or status in {StepStatus.SUCCEEDED, StepStatus.FAILED}
         where = (window.offset, window.count)
