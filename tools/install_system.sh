@@ -14,6 +14,7 @@ need git-lfs git-lfs
 need systemd-analyze systemd
 need sshd openssh-server
 need ssh openssh-client
+need openssl openssl
 need postgres postgresql
 need podman podman
 need runc runc

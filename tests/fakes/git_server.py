@@ -1,7 +1,10 @@
 """A real git server over http on loopback, for tests: git's own backend behind a Python server."""
 
 import base64
+import contextlib
+import json
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-__all__ = ["GitServer", "git", "make_repository", "serve"]
+__all__ = ["GitServer", "git", "make_certificate", "make_repository", "serve"]
 
 IDENTITY = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -59,6 +62,7 @@ class GitServer:
     gives no commit that no branch points to. A `dumb` one only has files. `redirect` is where
     every request is sent on to. A `status` other than 0 is what every request is answered with.
     `sent` counts the bytes of all answers; `gate`, where there is one, is waited for before each.
+    `lfs_files` is where large files are said to lie, if not here.
     """
 
     root: Path
@@ -70,6 +74,7 @@ class GitServer:
     status: int = 0
     sent: int = 0
     gate: threading.Event | None = None
+    lfs_files: str = ""
     seen: list[tuple[str, str]] = field(default_factory=list)  # path, Authorization
 
     def answer(self, handler: "Handler") -> None:
@@ -85,12 +90,29 @@ class GitServer:
             handler.answer(301, {"Location": self.redirect + handler.path}, b"")
         elif self.credentials and given != wanted:
             handler.answer(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"")
+        elif "/info/lfs/" in handler.path or handler.path.startswith("/lfs-file/"):
+            handler.answer(*self.answer_lfs(handler))
         elif self.dumb:
             path = self.root / handler.path.partition("?")[0].lstrip("/")
             content = path.read_bytes() if path.is_file() else None
             handler.answer(404 if content is None else 200, {}, content or b"")
         else:
             handler.answer(*self.run_backend(handler))
+
+    def answer_lfs(self, handler: "Handler") -> tuple[int, dict[str, str], bytes]:
+        """Answer as a server of Git LFS does; the files are those of the repository itself."""
+        if handler.path.startswith("/lfs-file/"):
+            files = list(self.root.rglob(f"lfs/objects/*/*/{handler.path.rpartition('/')[2]}"))
+            return (200, {}, files[0].read_bytes()) if files else (404, {}, b"")
+        length = int(handler.headers.get("Content-Length", "0"))
+        asked = json.loads(handler.rfile.read(length) or b"{}")
+        href = self.lfs_files or self.url
+        objects = [
+            {**one, "actions": {"download": {"href": f"{href}/lfs-file/{one['oid']}"}}}
+            for one in asked.get("objects", [])
+        ]
+        answer = json.dumps({"transfer": "basic", "objects": objects}).encode()
+        return 200, {"Content-Type": "application/vnd.git-lfs+json"}, answer
 
     def run_backend(self, handler: "Handler") -> tuple[int, dict[str, str], bytes]:
         """Return git's own answer: status, headers, body."""
@@ -135,6 +157,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.served.sent += len(body)
+        with contextlib.suppress(ConnectionError):  # a client that was killed takes no answer
+            self.write(status, headers, body)
+
+    def write(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -146,13 +172,36 @@ class Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
+def make_certificate(folder: Path, address: str = "127.0.0.1") -> Path:
+    """Make a certificate that nobody has signed, with its key in the same file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=test"),
+            *("-addext", f"subjectAltName=IP:{address}"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate
+
+
 @contextmanager
-def serve(root: Path) -> Iterator[GitServer]:
-    """Serve the repositories below `root` until the end of the block."""
+def serve(root: Path, certificate: Path | None = None) -> Iterator[GitServer]:
+    """Serve the repositories below `root` until the end of the block; with TLS by certificate."""
     served = GitServer(root=root)
     handler = type("Served", (Handler,), {"served": served})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    served.url = f"http://127.0.0.1:{server.server_port}"
+    scheme = "http"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "https"
+    served.url = f"{scheme}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

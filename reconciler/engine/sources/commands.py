@@ -18,7 +18,22 @@ from reconciler.engine.runners.base import Command
 from reconciler.engine.sources.isolation import Contact
 from reconciler.engine.sources.urls import Location
 
-__all__ = ["Revision", "Target", "check_out", "fetch", "lfs_url", "local_path", "pull_lfs"]
+__all__ = [
+    "TOO_LARGE",
+    "Revision",
+    "Target",
+    "check_out",
+    "fetch",
+    "lfs_url",
+    "local_path",
+    "pull_lfs",
+]
+
+# How a checkout ends that would be too large; git's own codes are 1, 128 and 129.
+TOO_LARGE = 77
+
+# An entry takes at least this much of a disk, so that a million empty files are not free.
+SMALLEST_ENTRY_BYTES = 4096
 
 # After these words another attempt in another way fails as well.
 _FINAL = (
@@ -100,6 +115,11 @@ case $kind in
 esac
 git fetch --quiet --no-tags --no-write-fetch-head --depth=1 --upload-pack="$UPLOAD_PACK" \\
   -- "$from" "+$what:$onto" || exit
+# A few kilobytes can stand for more files than any disk or memory holds.
+git ls-tree -r -l "$onto" -- | awk -v most="$MOST_BYTES" -v entry="$ENTRY_BYTES" '
+  { bytes += $4 < entry ? entry : $4 }
+  bytes > most { exit 1 }
+' || exit "$TOO_LARGE"
 case $kind in
   branch) git symbolic-ref HEAD "refs/heads/$name" && git reset --hard "$onto" -- ;;
   tag) git checkout --detach "$onto" -- ;;
@@ -167,13 +187,15 @@ class Target:
     """Where a checkout goes, and from where.
 
     `origin` is a local repository: a mirror, or the source itself. `object_id` is what is to be
-    checked out, where it is known; `url` is what the clone says that it comes from.
+    checked out, where it is known; `url` is what the clone says that it comes from. More than
+    `largest_bytes` of files are not checked out.
     """
 
     into: Path
     origin: Path
     url: str
     object_id: str = ""
+    largest_bytes: int
     submodules: bool = False
 
 
@@ -202,11 +224,18 @@ def check_out(
     """Return the command that makes the clone: HEAD on the branch, or detached.
 
     The history is shallow. `target.into` is absent or empty; `environment` is
-    `isolation.local`'s. With `submodules` the scratch directory then says which there are.
+    `isolation.local`'s. It ends with TOO_LARGE where there would be too much. With `submodules`
+    the scratch directory then says which there are.
     """
     what = target.object_id or revision.remote
     argv = ("sh", "-c", _CHECK_OUT, "check-out", str(target.into), str(target.origin))
-    more = {"UPLOAD_PACK": _UPLOAD_PACK, "SUBMODULES": "yes" if target.submodules else ""}
+    more = {
+        "UPLOAD_PACK": _UPLOAD_PACK,
+        "SUBMODULES": "yes" if target.submodules else "",
+        "MOST_BYTES": str(target.largest_bytes),
+        "ENTRY_BYTES": str(SMALLEST_ENTRY_BYTES),
+        "TOO_LARGE": str(TOO_LARGE),
+    }
     # Where the mirror is, is nobody's business; a log of refs would say it.
     more["GIT_REFLOG_ACTION"] = "get source"
     return Command(

@@ -31,7 +31,7 @@ from reconciler.engine.sources.urls import (
     plain,
     refuse,
 )
-from reconciler.engine.sources.watch import Watch
+from reconciler.engine.sources.watch import Watch, too_large
 from reconciler.errors import ReconcilerError
 from reconciler.files import read_regular
 
@@ -174,8 +174,8 @@ class Fetching:
         revision = Revision.of(source)
         if location.scheme == "file":
             origin = commands.local_path(location)
-            target = Target(into=into, origin=origin, url=source.repo_url)
-            run.check_out_or_fail(revision, target)
+            if not run.check_out(revision, self._target(into, origin, source.repo_url)):
+                raise SourceError("the repository could not be checked out")
         else:
             self._through_mirror(run, contact, revision, into)
         if self._settings.lfs:
@@ -228,8 +228,17 @@ class Fetching:
             object_id = read_ref(git, revision.asked)
         if not object_id:
             return False
-        target = Target(into=into, origin=git, url=contact.url, object_id=object_id)
-        return run.check_out(revision, target)
+        return run.check_out(revision, self._target(into, git, contact.url, object_id))
+
+    def _target(self, into: Path, origin: Path, url: str, object_id: str = "") -> Target:
+        return Target(
+            into=into,
+            origin=origin,
+            url=url,
+            object_id=object_id,
+            largest_bytes=self._settings.largest_bytes,
+            submodules=self._settings.submodules,
+        )
 
     def _refresh(
         self, run: _Run, mirror: Mirror, what: tuple[Contact, Revision], *, anew: bool
@@ -354,25 +363,15 @@ class _Run:
 
     def check_out(self, revision: Revision, target: Target) -> bool:
         """Make a clone, and return whether that worked."""
-        target_with = Target(
-            into=target.into,
-            origin=target.origin,
-            url=target.url,
-            object_id=target.object_id,
-            submodules=self._settings.submodules,
-        )
         for file in (self._scratch.gitlinks, self._scratch.gitmodules):
             file.unlink(missing_ok=True)
         environment = isolation.local(self.order.environment, self._scratch, target.into.parent)
-        command = commands.check_out(revision, target_with, self._scratch.root, environment)
+        command = commands.check_out(revision, target, self._scratch.root, environment)
         paths = (self._scratch.root, self.order.workspace)
         code, _ = self.run(command, paths, readable=(target.origin,))
+        if code == commands.TOO_LARGE:
+            raise TooLargeError(too_large(self._settings.largest_bytes))
         return code == 0
-
-    def check_out_or_fail(self, revision: Revision, target: Target) -> None:
-        """Make a clone; SourceError where that fails."""
-        if not self.check_out(revision, target):
-            raise SourceError("the repository could not be checked out")
 
     def submodules(self) -> tuple[submodules.Submodule, ...] | str:
         """Return which submodules the last checkout has."""

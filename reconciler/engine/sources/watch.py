@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.engine.runners.base import Process
+from reconciler.engine.sources.commands import SMALLEST_ENTRY_BYTES
 
-__all__ = ["Watch", "measure"]
-
-# An entry takes at least this much, so that a million empty files are not free.
-SMALLEST_ENTRY_BYTES = 4096
+__all__ = ["Watch", "measure", "too_large"]
 
 # How often to measure: often enough that no disk fills in between, and never more than a tenth
 # of the time for what the last measurement took.
@@ -93,10 +91,14 @@ class _Watched:
         if sum(measure(path, self._largest) for path in self._paths) <= self._largest:
             return ""
         self.too_large = True
-        return (
-            f"the source is larger than {self._largest // 1024**2} MiB; "
-            "--source-size says how large it may be"
-        )
+        return too_large(self._largest)
+
+
+def too_large(most: int) -> str:
+    """Return what to say of a source that is larger than `most` bytes."""
+    return (
+        f"the source is larger than {most // 1024**2} MiB; --source-size says how large it may be"
+    )
 
 
 def measure(root: Path, enough: int) -> int:
