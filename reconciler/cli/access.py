@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from reconciler.cli.engine import data_directory
@@ -262,6 +263,17 @@ def local_entry(action: str, target: str, organization: str = "", detail: str = 
         result="done",
         detail=detail,
     )
+
+
+def note(database: Path, action: str, target: str, detail: str = "") -> None:
+    """Write down what a command beside an engine has done."""
+    from reconciler.engine.store import Store  # noqa: PLC0415 - costs 300 ms
+
+    store = Store(database)
+    try:
+        store.audit.append(local_entry(action, target, detail=detail))
+    finally:
+        store.close()
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -13,6 +13,7 @@ def add(verbs: Commands) -> None:
     """Add the commands below `reconciler engine`."""
     _token(verbs)
     _audit(verbs)
+    _backup(verbs)
 
 
 def _token(verbs: Commands) -> None:
@@ -79,3 +80,24 @@ def _audit(verbs: Commands) -> None:
     )
     data(export)
     export.set_defaults(verb="audit export")
+
+
+def _backup(verbs: Commands) -> None:
+    backup = command(
+        verbs, "backup", "backup", "write the engine's data into one file, while it runs"
+    )
+    backup.add_argument("file", type=Path, metavar="FILE", help="must not be there yet")
+    backup.add_argument(
+        "--with-key", action="store_true", help="the key too: then the file opens every secret"
+    )
+    backup.add_argument("--with-logs", action="store_true", help="the deployments' logs too")
+    backup.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="where the key is; default: in the data"
+    )
+    data(backup)
+    backup.set_defaults(verb="backup")
+
+    restore = command(verbs, "restore", "backup", "make a data directory of a backup")
+    restore.add_argument("file", type=Path, metavar="FILE", help="what `backup` has written")
+    data(restore)
+    restore.set_defaults(verb="restore")

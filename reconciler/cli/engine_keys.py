@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.cli.access import note
 from reconciler.cli.engine import data_directory
 from reconciler.errors import UsageError
 
@@ -22,21 +24,32 @@ def run(options: argparse.Namespace) -> int:
     from reconciler.engine.oidc.beside import issuer_of  # noqa: PLC0415 - costs 300 ms
 
     url = getattr(options, "public_url", "")
+    done = ""
     with issuer_of(data_directory(options), options.key_file, url) as issuer:
         match options.verb:
             case "list":
                 _list(issuer)
             case "rotate":
                 new = issuer.rotate()
+                done = new.id
                 print(f"{new.id} signs from {new.signs_from:%Y-%m-%d %H:%M:%SZ}")
             case "withdraw":
                 if not issuer.withdraw(options.key):
                     raise UsageError(f"there is no key {options.key!r}: `engine keys list`")
+                done = options.key
                 print(f"{options.key} is withdrawn")
             case _:
                 documents = {"openid-configuration": issuer.configuration()}
                 print(json.dumps(documents | {"jwks": issuer.key_set()}, indent=2))
+    if done:
+        note(_database(options), f"keys {options.verb}", done)
     return 0
+
+
+def _database(options: argparse.Namespace) -> Path:
+    from reconciler.engine.config import Layout  # noqa: PLC0415 - costs 300 ms
+
+    return Layout(data_directory(options).absolute()).database
 
 
 def _list(issuer: Issuer) -> None:
@@ -55,6 +68,7 @@ def _rotate_secrets(options: argparse.Namespace) -> int:
     with embedded.only_engine(Layout(data.absolute())), store_of(data) as (store, layout):
         path = sealing.key_file(options.key_file, layout.key)
         changed = sealing.change_key(store, path)
+    note(_database(options), "keys rotate-secrets", str(path), f"{changed.renewed} secrets")
     print(f"{changed.renewed} secrets are encrypted with a new key in {path}")
     if changed.damaged:
         print(f"{changed.damaged} open with no key of that file, and were left as they are")

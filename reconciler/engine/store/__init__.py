@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.api.types import StackRef
 from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.store import sqlite
 from reconciler.engine.store.audit import (
     AuditEntry,
     AuditLog,
@@ -122,6 +123,15 @@ class Store:
         from reconciler.engine.store.session import Session  # noqa: PLC0415 - costs 100 ms
 
         return Session(url, self.signals)
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of the database as it is at one moment; StoreError for PostgreSQL."""
+        self._database.copy_to(path)
+
+    def damage(self) -> str:
+        """Say what is wrong with the database's file; empty where nothing is."""
+        with self._database.read() as connection:
+            return sqlite.damage(connection)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -83,6 +83,12 @@ class Database:
         """Let go of the database."""
         self._reader.dispose()
 
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of the file as it is at one moment; StoreError where it is no file."""
+        if self.shared:
+            raise StoreError("a PostgreSQL database is backed up with its own tools: pg_dump")
+        sqlite.copy(self._reader, path)
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Give a connection that sees one state of the database; DatabaseLostError."""

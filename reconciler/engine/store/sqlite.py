@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["make_engines"]
+__all__ = ["copy", "damage", "make_engines"]
 
 # How long a write waits for another process's (a token being made) before it gives up.
 BUSY_TIMEOUT_MS = 10_000
@@ -30,6 +31,27 @@ def make_engines(path: Path) -> tuple[sa.Engine, sa.Engine]:
     sa.event.listen(reader, "connect", _prepare_connection)
     sa.event.listen(reader, "begin", _begin)
     return reader, reader.execution_options(immediate=True)
+
+
+def copy(engine: sa.Engine, path: Path) -> None:
+    """Write a copy of the file as it is at one moment, whoever goes on writing to it."""
+    _make_private(path)
+    target = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    try:
+        with (
+            contextlib.closing(engine.raw_connection()) as source,
+            contextlib.closing(target.raw_connection()) as copied,
+        ):
+            driver: Any = source.driver_connection
+            driver.backup(copied.driver_connection)
+    finally:
+        target.dispose()
+
+
+def damage(connection: sa.Connection) -> str:
+    """Say what is wrong with the file; empty where nothing is."""
+    found = str(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one())
+    return "" if found == "ok" else found
 
 
 def _make_private(path: Path) -> None:

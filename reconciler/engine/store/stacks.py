@@ -101,6 +101,19 @@ class Stacks:
             for row in rows
         )
 
+    def all(self) -> tuple[tuple[StackRef, StackInfo], ...]:
+        """Return all stacks, in the order of their names."""
+        order = (_stacks.c.organization, _stacks.c.project, _stacks.c.stack)
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(_stacks).order_by(*order)).all()
+        return tuple(
+            (
+                StackRef(row.organization, row.project, row.stack),
+                StackInfo(latest_version=row.latest_version, initialized=row.initialized),
+            )
+            for row in rows
+        )
+
     def organizations(self) -> tuple[str, ...]:
         """Return the names of all organizations that have a stack."""
         with self._database.read() as connection:
