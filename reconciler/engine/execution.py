@@ -19,14 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Secret
+from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Operation, Secret
 from reconciler.engine import project, steps
+from reconciler.engine.drift import Tail
 from reconciler.engine.logs import StepLog
 from reconciler.engine.model import Event, Record, Requeued, StepFailed, StepSucceeded
 from reconciler.engine.oidc.claims import Deployed
 from reconciler.engine.oidc.obtain import CredentialsError
 from reconciler.engine.oidc.published import Published
 from reconciler.engine.oidc.run_identity import RunIdentity
+from reconciler.engine.outcome import Hands, operate
 from reconciler.engine.remote_backend import already_there
 from reconciler.engine.runners.base import (
     Command,
@@ -154,6 +156,7 @@ class Execution:
         self._commands = CommandRun()
         self._redactor = Redactor()
         self._exported: dict[str, str] = {}
+        self._tail = Tail()
         self._closing = ExitStack()
         about = Deployed(
             stack=record.stack, operation=record.operation, version=record.version, id=record.id
@@ -374,7 +377,19 @@ class Execution:
             return False
         if not initialized:
             stacks.mark_initialized(stack)
-        target = (self.record.operation, stack)
+        rm = steps.stack_rm_command(self._programs, stack, directory, environment)
+        hands = Hands(
+            run=partial(self._pulumi, log, init),
+            tail=lambda: self._tail.text,
+            remove=partial(self._succeeds, rm, log),
+            note=log.note,
+        )
+        return operate(self._tools, self.record, self._request.options, hands)
+
+    def _pulumi(self, log: StepLog, init: Command, operation: Operation) -> int | None:
+        """Run an operation on the stack, and free a lock that it has left."""
+        stack, directory, environment = self.record.stack, self._directory(), self._see_state()
+        target = (operation, stack)
         command = steps.operation_command(self._programs, target, directory, environment)
         begun, locked_before = self._tools.clock.now(), self._state.is_locked()
         code = self._run(command, log, self._place, gentle=True)
@@ -385,7 +400,7 @@ class Execution:
             free = steps.cancel_command(self._programs, stack, directory, environment)
             if self._state.was_left_locked(self._place, init, begun):
                 self._free(free, log)
-        return code == 0
+        return code
 
     def _make_stack(self, init: Command, log: StepLog) -> bool:
         if self._state.looked_at:
@@ -440,16 +455,23 @@ class Execution:
         gentle: bool = False,
     ) -> int | None:
         """Do as `_run` with what is started."""
-        redactor = self._redactor
+        redactor, tail = self._redactor, Tail()
+        if gentle:
+            self._tail = tail
 
         def on_output(output: bytes) -> None:
-            log.write(redactor.feed(output))
+            shown = redactor.feed(output)
+            log.write(shown)
+            if gentle:
+                tail.add(shown)
 
         try:
             code = self._commands.run(partial(start, on_output), gentle=gentle)
         except OSError as error:
             raise StepError(f"{name} cannot be started: {error.strerror}") from error
-        log.write(redactor.flush())
+        rest = redactor.flush()
+        log.write(rest)
+        tail.add(rest)
         log.end_line()
         if code and self._commands.asked is None:
             log.note(_exit_text(name, code))

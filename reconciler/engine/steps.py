@@ -231,7 +231,7 @@ _OPERATIONS = {
     # finds in the cloud; kept as pending it would hold every later operation.
     Operation.REFRESH: ("refresh", "--yes", "--skip-preview", "--clear-pending-creates"),
     Operation.DESTROY: ("destroy", "--yes", "--skip-preview"),
-    Operation.DETECT_DRIFT: ("refresh", "--preview-only"),
+    Operation.DETECT_DRIFT: ("refresh", "--preview-only", "--expect-no-changes"),
     Operation.REMEDIATE_DRIFT: ("up", "--refresh", "--yes", "--skip-preview"),
 }
 

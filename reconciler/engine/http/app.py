@@ -12,6 +12,7 @@ from reconciler.engine.http import (
     access,
     accounts,
     deployments,
+    drift,
     issuer,
     openapi,
     pauses,
@@ -45,6 +46,7 @@ OPERATIONS = (
     *pauses.OPERATIONS,
     *settings.OPERATIONS,
     *schedules.OPERATIONS,
+    *drift.OPERATIONS,
     *deployments.OPERATIONS,
     *issuer.OPERATIONS,
 )
@@ -61,6 +63,7 @@ def build_app(service: Service) -> Starlette:
         *pauses.routes(service),
         *settings.routes(service),
         *schedules.routes(service),
+        *drift.routes(service),
         *deployments.routes(service),
         *issuer.routes(service),
     ]

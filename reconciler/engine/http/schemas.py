@@ -231,8 +231,25 @@ def _schedules() -> dict[str, Schema]:
     )
     texts = ("id", "scheduledActionID", "executed", "result", "slot", "deploymentId")
     event = record({**dict.fromkeys(texts, TEXT), "version": NUMBER})
+    update = record(
+        {"updateId": TEXT, "modified": _CREATED, "status": _STATUS},
+        {"resourceChanges": mapped(NUMBER)},
+    )
+    run = record(
+        {"id": _ID, "driftDetected": FLAG, "created": _CREATED, "status": _STATUS},
+        {
+            "deploymentId": _ID,
+            "deploymentVersion": NUMBER,
+            "detectUpdate": ref("DriftRunUpdate"),
+            "remediateUpdate": ref("DriftRunUpdate"),
+        },
+    )
+    status = record({"driftDetected": FLAG, "latestDriftRun": TEXT, "runInProgress": FLAG})
     once: Schema = {"type": "string", "format": "date-time"}
     return {
+        "DriftRunUpdate": update,
+        "DriftRun": run,
+        "DriftStatus": status,
         "ScheduledAction": action,
         "ScheduleEvent": event,
         "ScheduledDeploymentRequest": record(

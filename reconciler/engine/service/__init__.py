@@ -10,6 +10,7 @@ from reconciler.engine.queue import Queue
 from reconciler.engine.service.access import Access
 from reconciler.engine.service.audit import Audit
 from reconciler.engine.service.deployments import Deployments, ListedPage
+from reconciler.engine.service.drift import Drift
 from reconciler.engine.service.errors import AnswerError
 from reconciler.engine.service.logs import Logs, StepWindow
 from reconciler.engine.service.pauses import Pauses
@@ -38,6 +39,7 @@ class Service:
         self.base_url = tools.base_url
         self.issuer = None if tools.oidc is None else tools.oidc.issuer
         self.deployments = Deployments(tools, queue)
+        self.drift = Drift(tools)
         self.logs = Logs(tools, self.deployments)
         self.pauses = Pauses(tools, queue)
         self.settings = Settings(tools, self.deployments.policy)

@@ -25,6 +25,7 @@ from reconciler.engine.store.audit import (
 from reconciler.engine.store.claims import Claim, FencedError
 from reconciler.engine.store.database import Database, DatabaseLostError, StoreError
 from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
+from reconciler.engine.store.drift import Drift, DriftRun, Phase, forget_drift
 from reconciler.engine.store.facts import Facts
 from reconciler.engine.store.log_parts import LogPart, LogParts
 from reconciler.engine.store.pauses import Pauses, forget_pause
@@ -54,6 +55,7 @@ __all__ = [
     "ChainEnd",
     "Claim",
     "DatabaseLostError",
+    "DriftRun",
     "FencedError",
     "Identity",
     "Link",
@@ -62,6 +64,7 @@ __all__ = [
     "LostWorker",
     "MakeDeployment",
     "PageQuery",
+    "Phase",
     "ScheduleKind",
     "SessionLostError",
     "Signal",
@@ -94,6 +97,7 @@ class Store:
         self.log_parts = LogParts(self._database)
         self.pauses = Pauses(self._database)
         self.schedules = Schedules(self._database)
+        self.drift = Drift(self._database)
         self.tokens = Tokens(self._database)
         self.sealed = Sealed(self._database)
         self.workers = Workers(self._database)
@@ -109,6 +113,7 @@ class Store:
             forget_stack(connection, stack)
             forget_settings(connection, stack)
             forget_schedules(connection, stack)
+            forget_drift(connection, stack)
             forget_pause(connection, stack)
 
     def tell(self, signal: Signal) -> None:

@@ -36,12 +36,12 @@ from reconciler.engine.store.database import Database
 from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import lock_stack, next_version
 
-__all__ = ["SORTS", "Deployments", "PageQuery", "add_deployment", "status_of"]
+__all__ = ["DEPLOYMENTS", "SORTS", "Deployments", "PageQuery", "add_deployment", "status_of"]
 
 # SQLite counts by itself only in a column that is called INTEGER.
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
-_deployments = sa.Table(
+DEPLOYMENTS = sa.Table(
     "deployments",
     METADATA,
     sa.Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
@@ -76,10 +76,10 @@ Choose = Callable[[Sequence[Queued], Sequence[StackRef]], Iterable[tuple[str, Ev
 
 # What lists can be sorted by.
 SORTS = {
-    "created": _deployments.c.sequence,
-    "version": _deployments.c.version,
-    "modified": _deployments.c.modified,
-    "status": _deployments.c.status,
+    "created": DEPLOYMENTS.c.sequence,
+    "version": DEPLOYMENTS.c.version,
+    "modified": DEPLOYMENTS.c.modified,
+    "status": DEPLOYMENTS.c.status,
 }
 
 
@@ -117,14 +117,12 @@ class Deployments:
     def get(self, deployment_id: str) -> Record | None:
         """Return a deployment by its id."""
         with self._database.read() as connection:
-            return _one(connection, _deployments.c.id == deployment_id)
+            return _one(connection, DEPLOYMENTS.c.id == deployment_id)
 
     def get_version(self, stack: StackRef, version: int) -> Record | None:
         """Return a stack's deployment by its version."""
         with self._database.read() as connection:
-            return _one(
-                connection, is_stack(_deployments, stack), _deployments.c.version == version
-            )
+            return _one(connection, is_stack(DEPLOYMENTS, stack), DEPLOYMENTS.c.version == version)
 
     def change(
         self,
@@ -138,7 +136,7 @@ class Deployments:
         runs it gives its claim: FencedError where that is not the newest.
         """
         with self._database.write_rows() as connection:
-            record = _one(connection, _deployments.c.id == deployment_id, lock=True)
+            record = _one(connection, DEPLOYMENTS.c.id == deployment_id, lock=True)
             if record is None:
                 raise LookupError(deployment_id)
             if claim is not None:
@@ -162,7 +160,7 @@ class Deployments:
         with self._database.write() as connection:
             queued, running = _queued(connection), _running_stacks(connection)
             for deployment_id, event in choose(queued, running):
-                record = _one(connection, _deployments.c.id == deployment_id, lock=True)
+                record = _one(connection, DEPLOYMENTS.c.id == deployment_id, lock=True)
                 # A cancel may have come in between.
                 if record is None or record.status is not JobStatus.NOT_STARTED:
                     continue
@@ -177,7 +175,7 @@ class Deployments:
         From now on whoever held `claim` can write nothing more of it.
         """
         with self._database.write_rows() as connection:
-            record = _one(connection, _deployments.c.id == claim.deployment_id, lock=True)
+            record = _one(connection, DEPLOYMENTS.c.id == claim.deployment_id, lock=True)
             if record is None or record.status is not JobStatus.RUNNING:
                 return None
             if claim_of(connection, claim.deployment_id) != claim:
@@ -188,9 +186,9 @@ class Deployments:
         """Return the claims of all running deployments."""
         with self._database.read() as connection:
             ids = connection.execute(
-                sa.select(_deployments.c.id)
-                .where(_deployments.c.status == str(JobStatus.RUNNING))
-                .order_by(_deployments.c.sequence)
+                sa.select(DEPLOYMENTS.c.id)
+                .where(DEPLOYMENTS.c.status == str(JobStatus.RUNNING))
+                .order_by(DEPLOYMENTS.c.sequence)
             ).scalars()
             return tuple(claim_of(connection, str(found)) for found in ids.all())
 
@@ -198,8 +196,8 @@ class Deployments:
         """Return those of these running deployments whose cancel was asked for."""
         with self._database.read() as connection:
             ids = connection.execute(
-                sa.select(_deployments.c.id).where(
-                    _deployments.c.id.in_(deployment_ids), _deployments.c.cancel_asked
+                sa.select(DEPLOYMENTS.c.id).where(
+                    DEPLOYMENTS.c.id.in_(deployment_ids), DEPLOYMENTS.c.cancel_asked
                 )
             ).scalars()
             return tuple(str(found) for found in ids)
@@ -208,7 +206,7 @@ class Deployments:
         """Return the encrypted request; LookupError for an unknown deployment."""
         with self._database.read() as connection:
             found = connection.execute(
-                sa.select(_deployments.c.request).where(_deployments.c.id == deployment_id)
+                sa.select(DEPLOYMENTS.c.request).where(DEPLOYMENTS.c.id == deployment_id)
             ).scalar_one_or_none()
         if found is None:
             raise LookupError(deployment_id)
@@ -221,11 +219,11 @@ class Deployments:
 
     def unended(self, stack: StackRef) -> bool:
         """Whether a deployment of a stack waits or runs."""
-        status, going_on = _deployments.c.status, (JobStatus.NOT_STARTED, JobStatus.RUNNING)
+        status, going_on = DEPLOYMENTS.c.status, (JobStatus.NOT_STARTED, JobStatus.RUNNING)
         with self._database.read() as connection:
             found = connection.execute(
-                sa.select(_deployments.c.id)
-                .where(is_stack(_deployments, stack), status.in_([str(s) for s in going_on]))
+                sa.select(DEPLOYMENTS.c.id)
+                .where(is_stack(DEPLOYMENTS, stack), status.in_([str(s) for s in going_on]))
                 .limit(1)
             ).one_or_none()
         return found is not None
@@ -234,17 +232,17 @@ class Deployments:
         """Return all deployments that run, as far as the database knows."""
         with self._database.read() as connection:
             rows = connection.execute(
-                _select().where(_deployments.c.status == str(JobStatus.RUNNING))
+                _select().where(DEPLOYMENTS.c.status == str(JobStatus.RUNNING))
             ).all()
         return tuple(map(_record, rows))
 
     def counts(self, organization: str) -> dict[JobStatus, int]:
         """Return how many deployments of an organization have which status."""
-        status = _deployments.c.status
+        status = DEPLOYMENTS.c.status
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(status, sa.func.count())
-                .where(_deployments.c.organization == organization)
+                .where(DEPLOYMENTS.c.organization == organization)
                 .group_by(status)
             ).all()
         return {JobStatus(name): int(count) for name, count in rows}
@@ -252,16 +250,16 @@ class Deployments:
     def page(self, query: PageQuery) -> tuple[tuple[Record, ...], int]:
         """Return a page of a list, and how many there are in all."""
         where = (
-            _deployments.c.organization == query.organization
+            DEPLOYMENTS.c.organization == query.organization
             if query.stack is None
-            else is_stack(_deployments, query.stack)
+            else is_stack(DEPLOYMENTS, query.stack)
         )
         column = SORTS[query.sort]
-        tie = _deployments.c.sequence
+        tie = DEPLOYMENTS.c.sequence
         order = (column, tie) if query.ascending else (column.desc(), tie.desc())
         with self._database.read() as connection:
             total = connection.execute(
-                sa.select(sa.func.count()).select_from(_deployments).where(where)
+                sa.select(sa.func.count()).select_from(DEPLOYMENTS).where(where)
             ).scalar_one()
             rows = connection.execute(
                 _select()
@@ -276,8 +274,8 @@ class Deployments:
         """Record an event, within the caller's transaction, and tell those who wait for it."""
         record = advance(record, event)
         connection.execute(
-            sa.update(_deployments)
-            .where(_deployments.c.id == record.id)
+            sa.update(DEPLOYMENTS)
+            .where(DEPLOYMENTS.c.id == record.id)
             .values(_changing_values(record))
         )
         self._database.send(connection, Signal(Topic.LOG, record.id))
@@ -289,7 +287,7 @@ class Deployments:
 
 
 def _queued(connection: sa.Connection) -> tuple[Queued, ...]:
-    c = _deployments.c
+    c = DEPLOYMENTS.c
     columns = (
         *(c.id, c.sequence, c.organization, c.project, c.stack),
         *(c.created, c.operation, c.skip_intermediate),
@@ -311,7 +309,7 @@ def _queued(connection: sa.Connection) -> tuple[Queued, ...]:
 
 
 def _running_stacks(connection: sa.Connection) -> tuple[StackRef, ...]:
-    c = _deployments.c
+    c = DEPLOYMENTS.c
     rows = connection.execute(
         sa.select(c.organization, c.project, c.stack).where(c.status == str(JobStatus.RUNNING))
     ).all()
@@ -327,27 +325,27 @@ def add_deployment(
     """Add a deployment as `Deployments.create` does, within the caller's transaction."""
     lock_stack(connection, stack)
     if marker:
-        known = _one(connection, is_stack(_deployments, stack), _deployments.c.marker == marker)
+        known = _one(connection, is_stack(DEPLOYMENTS, stack), DEPLOYMENTS.c.marker == marker)
         if known is not None:
             return known, False
     version = next_version(connection, stack)
     record, request = make(version)
     values = _values(record) | {"request": request}
-    key = connection.execute(sa.insert(_deployments).values(values)).inserted_primary_key
+    key = connection.execute(sa.insert(DEPLOYMENTS).values(values)).inserted_primary_key
     return replace(record, sequence=0 if key is None else int(key[0])), True
 
 
 def status_of(connection: sa.Connection, deployment_id: str) -> JobStatus | None:
     """Return how a deployment stands, within the caller's transaction; None if unknown."""
     found = connection.execute(
-        sa.select(_deployments.c.status).where(_deployments.c.id == deployment_id)
+        sa.select(DEPLOYMENTS.c.status).where(DEPLOYMENTS.c.id == deployment_id)
     ).scalar_one_or_none()
     return None if found is None else JobStatus(found)
 
 
 def _select() -> sa.Select[Any]:
     """Select records; the request is large and read by itself."""
-    return sa.select(*(c for c in _deployments.c if c.name != "request"))
+    return sa.select(*(c for c in DEPLOYMENTS.c if c.name != "request"))
 
 
 def _one(

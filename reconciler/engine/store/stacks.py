@@ -73,6 +73,11 @@ class Stacks:
         with self._database.write() as connection:
             _change(connection, stack, initialized=True, deleted=False)
 
+    def mark_uninitialized(self, stack: StackRef) -> None:
+        """Forget that the backend has the stack: it is about to go."""
+        with self._database.write() as connection:
+            _change(connection, stack, initialized=False)
+
     def page(
         self, organization: str, project: str, after: tuple[str, ...], limit: int
     ) -> tuple[ListedStack, ...]:

@@ -51,6 +51,15 @@ def upgrade() -> None:
         sa.Column("result", sa.Text, nullable=False),
         sa.UniqueConstraint("schedule", "slot"),
     )
+    op.create_table(
+        "drift_phases",
+        sa.Column("deployment", sa.Text, primary_key=True),
+        sa.Column("remediates", sa.Boolean, primary_key=True),
+        sa.Column("detected", sa.Boolean, nullable=False),
+        sa.Column("succeeded", sa.Boolean, nullable=False),
+        sa.Column("changes", sa.Text, nullable=False),
+        sa.Column("modified", sa.BigInteger, nullable=False),
+    )
 
 
 def _stack(*, primary_key: bool = False) -> tuple[sa.Column[str], ...]:
