@@ -24,7 +24,7 @@ from reconciler.clock import SystemClock
 from reconciler.engine import embedded, recovery
 from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.http.app import build_app
-from reconciler.engine.logs import LogStore
+from reconciler.engine.logs import FileLogs, LogStore, SharedLogs
 from reconciler.engine.oidc.issuer import Issuer
 from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.queue import Queue
@@ -33,7 +33,7 @@ from reconciler.engine.scheduler import scheduling
 from reconciler.engine.sealing import box_of, key_file
 from reconciler.engine.service import Service
 from reconciler.engine.serving import answering, listen, url_of
-from reconciler.engine.store import Store
+from reconciler.engine.store import Signal, Store, Topic
 from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
 from reconciler.engine.worker import Part
@@ -185,7 +185,7 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         config=config,
         layout=layout,
         store=store,
-        logs=LogStore(layout.logs, time.time_ns),
+        logs=_logs(layout, store),
         box=box,
         clock=clock,
         runners=choose(config.runner, config.containers),
@@ -195,6 +195,14 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         base_url=base_url,
         find_pulumi=find_pulumi,
         oidc=oidc,
+    )
+
+
+def _logs(layout: Layout, store: Store) -> LogStore:
+    if store.shared:
+        return SharedLogs(store.log_parts, time.time_ns)
+    return FileLogs(
+        layout.logs, time.time_ns, lambda about: store.signals.emit(Signal(Topic.LOG, about))
     )
 
 

@@ -61,6 +61,7 @@ __all__ = [
     "Link",
     "ListedStack",
     "LogPart",
+    "LogParts",
     "LostWorker",
     "MakeDeployment",
     "PageQuery",

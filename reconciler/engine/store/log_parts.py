@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from reconciler.engine.store.database import Database
 from reconciler.engine.store.signals import Signal, Topic
 
 __all__ = ["LogPart", "LogParts"]
+
+_log = logging.getLogger(__name__)
 
 _parts = sa.Table(
     "log_parts",
@@ -26,7 +29,7 @@ _parts = sa.Table(
 )
 
 # What one read takes: more than a page holds.
-MOST_PARTS = 64
+MOST_PARTS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +54,16 @@ class LogParts:
         """
         literals = (claim.deployment_id, step, part.first_line, part.lines, part.entries)
         values = sa.select(*map(sa.literal, literals)).where(is_newest(claim))
-        with self._database.write_rows() as connection:
-            self._database.hurry(connection)
-            done = connection.execute(sa.insert(_parts).from_select(list(_parts.c), values))
-            if done.rowcount == 0:
-                raise FencedError(f"deployment {claim.deployment_id} was taken over")
-            self._database.send(connection, Signal(Topic.LOG, claim.deployment_id))
+        try:
+            with self._database.write_rows() as connection:
+                self._database.hurry(connection)
+                done = connection.execute(sa.insert(_parts).from_select(list(_parts.c), values))
+                if done.rowcount == 0:
+                    raise FencedError(f"deployment {claim.deployment_id} was taken over")
+                self._database.send(connection, Signal(Topic.LOG, claim.deployment_id))
+        except sa.exc.IntegrityError:
+            # It is there: the answer to the write of it was lost.
+            _log.info("a part of the log of %s was written before", claim.deployment_id)
 
     def lines(self, deployment_id: str, step: int) -> int:
         """Return how many lines a step has."""

@@ -9,17 +9,52 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.api.types import LogLine, StepStatus
-from reconciler.engine import logs
-from reconciler.engine.logs import BadTokenError, LogStore, StepState, parse_token
+from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.logs import (
+    BadTokenError,
+    FileLogs,
+    LogStore,
+    SharedLogs,
+    StepState,
+    parse_token,
+)
+from reconciler.engine.logs import lines as log_lines
+from reconciler.engine.logs import pages as log_pages
 from reconciler.engine.store import Claim
+from reconciler.engine.store.claims import take_claim
+from reconciler.engine.store.database import Database
+from reconciler.engine.store.log_parts import LogParts
+from tests.engine.harness import eventually
+from tests.postgres_server import PostgresServer
 
 DONE, RUNNING, WAITING = StepStatus.SUCCEEDED, StepStatus.RUNNING, StepStatus.NOT_STARTED
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LogStore:
+CLAIM = Claim(deployment_id="d1", worker=1, fence=1)
+
+
+def files(directory: Path) -> FileLogs:
     ticks = count(1_000)
-    return LogStore(tmp_path, lambda: next(ticks))
+    return FileLogs(directory, lambda: next(ticks), lambda _: None)
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[Database]:
+    """A shared database in which `CLAIM` is the newest."""
+    opened = Database(DatabaseUrl.parse(postgres.make_database(), may_hold_password=True))
+    with opened.write() as connection:
+        assert take_claim(connection, "d1", 1) == CLAIM
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["files", "shared"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> LogStore:
+    """The logs of an engine that is alone, and those of one that shares its database."""
+    if request.param == "files":
+        return files(tmp_path)
+    ticks = count(1_000)
+    return SharedLogs(LogParts(request.getfixturevalue("database")), lambda: next(ticks))
 
 
 def states(*statuses: StepStatus) -> list[StepState]:
@@ -27,7 +62,7 @@ def states(*statuses: StepStatus) -> list[StepState]:
 
 
 def write(store: LogStore, step: int, *chunks: bytes) -> None:
-    log = store.open(Claim(deployment_id="d1"), step)
+    log = store.open(CLAIM, step)
     for chunk in chunks:
         log.write(chunk)
     log.close()
@@ -140,7 +175,7 @@ def test_pages_together_are_the_log(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], page_size: int
 ) -> None:
     """However a log is paged, by token or by offset, every line is given once, in order."""
-    store = LogStore(tmp_path_factory.mktemp("logs"), lambda: 1)
+    store = files(tmp_path_factory.mktemp("logs"))
     expected: list[str] = []
     for step, size in enumerate(sizes):
         lines = [f"{step}-{n}\n" for n in range(size)]
@@ -155,7 +190,7 @@ def test_pages_together_are_the_log(
         assert by_offset == lines
     followed = list(follow(store, states(*[DONE] * len(sizes))))
     assert [line for page_ in followed for line in page_] == expected
-    assert max(map(len, followed)) <= logs.STREAM_LINES
+    assert max(map(len, followed)) <= log_pages.STREAM_LINES
 
 
 def test_a_line_without_end_is_cut(store: LogStore) -> None:
@@ -164,14 +199,14 @@ def test_a_line_without_end_is_cut(store: LogStore) -> None:
     lines = texts(store.page("d1", 0, 0, 10)[0])
     assert len(lines) == 2
     assert lines[0].endswith("x [the rest of this line is not kept]\n")
-    assert len(lines[0]) < logs.LONGEST_LINE_BYTES + 100
+    assert len(lines[0]) < log_lines.LONGEST_LINE_BYTES + 100
     assert lines[1] == "next\n"
 
 
 def test_a_log_without_end_is_cut(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that prints for ever fills no disk; its last word still fits."""
-    monkeypatch.setattr(logs, "LARGEST_STEP_BYTES", 1024 * 1024)
-    log = store.open(Claim(deployment_id="d1"), 0)
+    monkeypatch.setattr(log_lines, "LARGEST_STEP_BYTES", 1024 * 1024)
+    log = store.open(CLAIM, 0)
     for _ in range(3000):
         log.write(b"y" * 999 + b"\n")
     log.note("the end")
@@ -182,13 +217,14 @@ def test_a_log_without_end_is_cut(store: LogStore, monkeypatch: pytest.MonkeyPat
     assert lines[-1] == "the end\n"
 
 
-def test_a_torn_log_is_taken_up(store: LogStore, tmp_path: Path) -> None:
+def test_a_torn_log_is_taken_up(tmp_path: Path) -> None:
     """The log of an engine that was killed in mid-line is whole again with the next note."""
+    store = files(tmp_path)
     write(store, 0, b"".join(b"%d\n" % n for n in range(200)))
     with (tmp_path / "d1" / "0.log").open("ab") as file:
         file.write(b'1000 "to')
     assert len(store.page("d1", 0, 0, 1000)[0]) == 200
-    log = store.open(Claim(deployment_id="d1"), 0)
+    log = store.open(CLAIM, 0)
     log.note("the engine was lost")
     log.close()
     assert texts(store.page("d1", 0, 199, 10)[0]) == ["199\n", "the engine was lost\n"]
@@ -200,11 +236,45 @@ def test_a_long_line_of_pages_stays_small(store: LogStore) -> None:
     pages = list(follow(store, states(DONE)))
     assert len(pages) > 1
     assert sum(map(len, pages)) == 101
-    assert all(sum(map(len, page)) < 2 * logs.LARGEST_PAGE_BYTES for page in pages)
+    assert all(sum(map(len, page)) < 2 * log_pages.LARGEST_PAGE_BYTES for page in pages)
 
 
-def test_logs_are_their_owner_s_alone(store: LogStore, tmp_path: Path) -> None:
+def test_logs_are_their_owner_s_alone(tmp_path: Path) -> None:
     """Nobody else can read a log."""
+    store = files(tmp_path)
     write(store, 0, b"a\n")
     for path in (tmp_path / "d1").iterdir():
         assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_log_is_taken_up_where_it_ended(store: LogStore) -> None:
+    """Who opens the log of a step again adds to it, and no line is given twice."""
+    write(store, 0, b"a\nb\n")
+    write(store, 0, b"c\n")
+    assert texts(store.page("d1", 0, 0, 10)[0]) == ["a\n", "b\n", "c\n"]
+    assert texts(store.page("d1", 0, 2, 10)[0]) == ["c\n"]
+
+
+def test_lines_can_be_read_while_the_log_is_open(store: LogStore) -> None:
+    """A follower sees a line soon after it was written, and not only when the step has ended."""
+    log = store.open(CLAIM, 0)
+    log.write(b"a\nb")
+    eventually(lambda: texts(store.page("d1", 0, 0, 10)[0]) == ["a\n"], "a line is there")
+    log.close()
+    assert texts(store.page("d1", 0, 0, 10)[0]) == ["a\n", "b"]
+
+
+def test_who_was_taken_over_writes_nothing_more(database: Database) -> None:
+    """The log of a lost worker is closed: what it still has to say is not the deployment's."""
+    store = SharedLogs(LogParts(database), lambda: 1)
+    log = store.open(CLAIM, 0)
+    log.note("before")
+    eventually(lambda: store.page("d1", 0, 0, 10)[0], "the line is there")
+    with database.write() as connection:
+        newer = take_claim(connection, "d1", 2)
+    log.note("after")
+    log.close()
+    other = store.open(newer, 0)
+    other.note("from the other")
+    other.close()
+    assert texts(store.page("d1", 0, 0, 10)[0]) == ["before\n", "from the other\n"]

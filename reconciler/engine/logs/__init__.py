@@ -1,0 +1,19 @@
+"""The logs of deployments: appended by whoever runs one, read by line or followed by token."""
+
+from __future__ import annotations
+
+from reconciler.engine.logs.files import FileLogs
+from reconciler.engine.logs.lines import StepLog
+from reconciler.engine.logs.pages import BadTokenError, LogPage, LogStore, StepState, parse_token
+from reconciler.engine.logs.shared import SharedLogs
+
+__all__ = [
+    "BadTokenError",
+    "FileLogs",
+    "LogPage",
+    "LogStore",
+    "SharedLogs",
+    "StepLog",
+    "StepState",
+    "parse_token",
+]
