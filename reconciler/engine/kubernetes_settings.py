@@ -22,6 +22,10 @@ GRACE = timedelta(minutes=10)
 # A large image from a slow registry, on a node that has yet to be made.
 START_LIMIT = timedelta(minutes=10)
 
+# How long deleted pods may take to go. A node that answers needs 2 s; one that does not is for
+# a person, or the cluster's own controller after 5 minutes.
+GONE_LIMIT = timedelta(minutes=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesVolume:
@@ -38,7 +42,7 @@ class KubernetesSettings:
     `image` is for deployments that name none. `cpu` and what begins `request_` are
     Kubernetes quantities. `user` is the user id of the pods, or None for the image's own.
     After `deadline` the cluster ends a pod; it then has `grace` to end by itself. A pod that
-    does not run after `start_limit` is given up.
+    does not run after `start_limit` is given up; a deleted one has `gone_limit` to go.
     """
 
     config: str = ""
@@ -54,3 +58,4 @@ class KubernetesSettings:
     deadline: timedelta = DEADLINE
     grace: timedelta = GRACE
     start_limit: timedelta = START_LIMIT
+    gone_limit: timedelta = GONE_LIMIT

@@ -122,6 +122,8 @@ class Api:
             finally:
                 answer.release_conn()
         except (HTTPError, OSError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # that no second try changes
+                raise ReconcilerError(self._unreachable(error)) from error
             raise UnreachableError(self._unreachable(error)) from error
         if answer.status >= 300:  # noqa: PLR2004 - what HTTP calls success ends there
             raise ApiError(answer.status, refusal(answer.status, content))

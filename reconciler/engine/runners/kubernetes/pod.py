@@ -7,12 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from reconciler.engine.kubernetes_settings import KubernetesSettings
 from reconciler.engine.runners.base import Needs, OnOutput, PlaceError
 from reconciler.engine.runners.kubernetes import objects
-from reconciler.engine.runners.kubernetes.answers import ApiError, UnreachableError
+from reconciler.engine.runners.kubernetes.answers import ApiError
 from reconciler.engine.runners.kubernetes.api import Api, ExecTarget
 from reconciler.engine.runners.kubernetes.objects import CONTAINER, PodState, pod_state, selector
 from reconciler.engine.runners.kubernetes.websocket import Exec
@@ -28,10 +29,6 @@ CONFLICT, NOT_FOUND, FORBIDDEN = 409, 404, 403
 # seconds, and only then the object goes. With 0 it would go at once, and tell nothing.
 GONE_AFTER_S = 1
 
-# How long deleted pods may take to go. A node that answers needs 2 s; one that does not is
-# for a person, or the cluster's own controller after 5 minutes.
-GONE_LIMIT_S = 60.0
-
 # How soon one looks again: at first often, as a pod starts in half a second.
 LOOK_AGAIN_S = (0.05, 0.1, 0.1, 0.2, 0.2, 0.3, 0.5)
 LOOK_LATER_S = 1.0
@@ -45,9 +42,10 @@ NOTE_BYTES = 2000
 class Namespace:
     """The objects of deployments in one namespace of a cluster."""
 
-    def __init__(self, api: Api, name: str) -> None:
+    def __init__(self, api: Api, name: str, gone_limit: timedelta) -> None:
         self.api = api
         self.name = name
+        self._gone_limit_s = gone_limit.total_seconds()
 
     def jobs(self) -> str:
         """Return the path of all Jobs."""
@@ -70,7 +68,7 @@ class Namespace:
         for job in found:
             self._delete(f"{self.jobs()}/{_name(job)}", {"propagationPolicy": "Background"})
         seen: set[str] = set()
-        for _ in _looks(GONE_LIMIT_S):
+        for _ in _looks(self._gone_limit_s):
             left = self.pods(deployment_id)
             for pod in left:
                 if _name(pod) not in seen:
@@ -81,8 +79,8 @@ class Namespace:
                 return len(seen)
         places = ", ".join(f"{_name(pod)} on node {_node(pod)}" for pod in left) or "its Job"
         raise ReconcilerError(
-            f"deployment {deployment_id} is still in the cluster {GONE_LIMIT_S:.0f} s after it was "
-            f"deleted: {places}. Look at it (`kubectl -n {self.name} describe pods -l "
+            f"deployment {deployment_id} is still in the cluster {self._gone_limit_s:.0f} s after "
+            f"it was deleted: {places}. Look at it (`kubectl -n {self.name} describe pods -l "
             f"{selector(deployment_id)}`)"
         )
 
@@ -97,7 +95,10 @@ class Namespace:
         return texts[-1][:NOTE_BYTES] if texts else ""
 
     def _list(self, path: str, deployment_id: str) -> list[dict[str, Any]]:
-        query = {"labelSelector": selector(deployment_id), "limit": "500"}
+        try:
+            query = {"labelSelector": selector(deployment_id), "limit": "500"}
+        except ValueError as error:
+            raise ReconcilerError(str(error)) from error
         items = self.api.call("GET", path, query=query).get("items")
         return items if isinstance(items, list) else []
 
@@ -248,7 +249,7 @@ class Pod:
                 else ""
             )
             raise PlaceError(f"Kubernetes refuses: {error}{hint}") from error
-        except UnreachableError as error:
+        except ReconcilerError as error:
             raise PlaceError(str(error)) from error
 
 

@@ -47,7 +47,8 @@ class KubernetesRunner:
         self.name = "kubernetes"
         access = find_access(settings.config, os.environ, _now)
         self._settings = settings
-        self._namespace = Namespace(Api(access), settings.namespace or access.namespace)
+        name = settings.namespace or access.namespace
+        self._namespace = Namespace(Api(access), name, settings.gone_limit)
 
     def open(self, needs: Needs) -> Place:
         """Return a place, which is to be made ready, and closed in any case."""
