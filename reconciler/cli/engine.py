@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.state_directory import locate
-from reconciler.cli import listen_options, runner_options, source_options
+from reconciler.cli import kubernetes_options, listen_options, runner_options, source_options
 from reconciler.cli.engine_database import database_of
 from reconciler.errors import UsageError
 
@@ -78,6 +78,7 @@ def _config(options: argparse.Namespace) -> EngineConfig:
         public_url=options.public_url,
         aws_sts_url=options.aws_sts_url,
         sources=source_options.settings(options),
+        kubernetes=kubernetes_options.settings(options),
         database=database_of(options),
     )
 

@@ -16,6 +16,7 @@ from reconciler import __version__
 from reconciler.cli import (
     access_options,
     engine_database,
+    kubernetes_options,
     listen_options,
     runner_options,
     source_options,
@@ -181,6 +182,7 @@ def _engine_process(parser: Options) -> None:
     _engine_options(parser)
     _key_file(parser)
     source_options.add(parser, _duration)
+    kubernetes_options.add(parser, _duration)
     parser.add_argument(
         "--local-repositories",
         action="store_true",

@@ -30,7 +30,7 @@ def add(parser: argparse._ActionsContainer, duration: Callable[[str], timedelta]
     """Add the options; `duration` reads one."""
     parser.add_argument(
         "--runner",
-        choices=("bubblewrap", "container", "process"),
+        choices=("bubblewrap", "container", "kubernetes", "process"),
         help="default: bubblewrap where it works, else process (for programs you trust)",
     )
     parser.add_argument(
@@ -43,7 +43,7 @@ def add(parser: argparse._ActionsContainer, duration: Callable[[str], timedelta]
         "--default-image",
         default=_DEFAULT_IMAGE,
         metavar="IMAGE",
-        help="of the container runner, where none is asked; default: %(default)s",
+        help="of container and kubernetes, where none is asked; default: %(default)s",
     )
     parser.add_argument(
         "--image-pull",

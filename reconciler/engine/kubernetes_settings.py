@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.pulumi_cli import VERSION
-
 __all__ = ["KubernetesSettings", "KubernetesVolume"]
-
-# Pulumi's own image, in the version that this project builds for itself.
-IMAGE = f"pulumi/pulumi:{VERSION.removeprefix('v')}"
 
 # A pod that nobody ends: no operation that people wait for takes a day.
 DEADLINE = timedelta(days=1)
@@ -39,16 +34,18 @@ class KubernetesVolume:
 class KubernetesSettings:
     """What the kubernetes runner is told. An empty `config`, `namespace`: what is found here.
 
-    `image` is for deployments that name none. `cpu` and what begins `request_` are
-    Kubernetes quantities. `user` is the user id of the pods, or None for the image's own.
-    After `deadline` the cluster ends a pod; it then has `grace` to end by itself. A pod that
-    does not run after `start_limit` is given up; a deleted one has `gone_limit` to go.
+    `image` is for deployments that name none; `pull` is `always`, `missing` or `never`. `cpu`
+    and what begins `request_` are Kubernetes quantities. `user` is the user id of the pods, or
+    None for the image's own. After `deadline` the cluster ends a pod; it then has `grace` to end
+    by itself. A pod that does not run after `start_limit` is given up; a deleted one has
+    `gone_limit` to go.
     """
 
     config: str = ""
     namespace: str = ""
     service_account: str = ""
-    image: str = IMAGE
+    image: str = "pulumi/pulumi"
+    pull: str = "always"
     cpu: str = "2"
     request_cpu: str = "250m"
     request_memory: str = "512Mi"

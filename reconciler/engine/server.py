@@ -188,7 +188,7 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         logs=_logs(layout, store),
         box=box,
         clock=clock,
-        runners=choose(config.runner, config.containers),
+        runners=choose(config.runner, config.containers, config.kubernetes),
         environment=dict(os.environ),
         shell=shutil.which("bash") or shutil.which("sh") or "/bin/sh",
         python_directory=str(Path(sys.executable).parent),

@@ -28,6 +28,7 @@ def settings(cluster: Cluster) -> KubernetesSettings:
         config=str(cluster.kubeconfig),
         namespace=cluster.namespace(),
         image=HOST_IMAGE,
+        pull="never",
         request_disk="0",
         request_cpu="10m",
         request_memory="16Mi",

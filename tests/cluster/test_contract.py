@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.real]
 OTHERS = {
     "test_a_tree_ends_with_the_engine",
     "test_a_tree_ends_with_what_watches_it",
+    "test_no_child_or_open_file_is_left_in_the_engine",
 }
 globals().update(
     (name, value)

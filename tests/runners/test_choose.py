@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.config import Containers
-from reconciler.engine.runners.choose import RUNNERS, choose
+from reconciler.engine.kubernetes_settings import KubernetesSettings
+from reconciler.engine.runners.choose import choose
 from reconciler.engine.runners.strays import end_strays
 from reconciler.errors import ReconcilerError, UsageError
 from tests.runners.image import image
@@ -15,8 +16,11 @@ from tests.runners.processes import LIMIT_S, World, eventually, left
 
 pytestmark = pytest.mark.real
 
+# The runners that need nothing but this host.
+HERE = ("bubblewrap", "process", "container")
 
-@pytest.mark.parametrize("name", RUNNERS)
+
+@pytest.mark.parametrize("name", HERE)
 def test_a_runner_is_chosen_by_its_name(name: str) -> None:
     """What is named is what one gets."""
     assert choose(name).usual.name == name
@@ -105,7 +109,7 @@ def test_an_engine_inside_a_deployment_does_not_end_itself() -> None:
     assert (ended.returncode, ended.stdout) == (0, b"0\n")
 
 
-@pytest.mark.parametrize("name", RUNNERS)
+@pytest.mark.parametrize("name", HERE)
 def test_strays_of_a_running_command_are_ended(name: str, tmp_path: Path) -> None:
     """Also while its engine lives: the command reads as killed."""
     containers = Containers(default_image=image() if name == "container" else "x")
@@ -118,3 +122,11 @@ def test_strays_of_a_running_command_are_ended(name: str, tmp_path: Path) -> Non
     assert process.wait(LIMIT_S) == 137
     assert left(token) == []
     world.close()
+
+
+def test_pods_need_to_know_their_cluster(tmp_path: Path) -> None:
+    """Without a configuration the engine does not start, and the option is named."""
+    missing = tmp_path / "none"
+    with pytest.raises(UsageError, match="--kubernetes-config") as caught:
+        choose("kubernetes", kubernetes=KubernetesSettings(config=str(missing)))
+    assert str(missing) in str(caught.value)

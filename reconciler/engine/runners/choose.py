@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 
 from reconciler.engine.config import Containers
+from reconciler.engine.kubernetes_settings import KubernetesSettings
 from reconciler.engine.runners.base import Image, Runner
 from reconciler.engine.runners.bubblewrap import BubblewrapRunner
 from reconciler.engine.runners.container import ContainerRunner
@@ -15,7 +17,7 @@ from reconciler.errors import ReconcilerError, UsageError
 
 __all__ = ["RUNNERS", "Runners", "choose"]
 
-RUNNERS = ("bubblewrap", "process", "container")
+RUNNERS = ("bubblewrap", "process", "container", "kubernetes")
 
 _log = logging.getLogger(__name__)
 
@@ -87,10 +89,14 @@ class Runners:
 
 
 # The runners that make places from images.
-_WITH_IMAGES = frozenset({"container"})
+_WITH_IMAGES = frozenset({"container", "kubernetes"})
 
 
-def choose(name: str | None, containers: Containers | None = None) -> Runners:
+def choose(
+    name: str | None,
+    containers: Containers | None = None,
+    kubernetes: KubernetesSettings | None = None,
+) -> Runners:
     """Return the runners by the usual one's name; None: bubblewrap where it works, else process.
 
     UsageError for an unknown name, ReconcilerError where the named one does not work here.
@@ -99,10 +105,14 @@ def choose(name: str | None, containers: Containers | None = None) -> Runners:
         raise UsageError(f"there is no runner {name!r}: choose one of {', '.join(RUNNERS)}")
     containers = containers or Containers()
     if name == "container":
-        sandbox = BubblewrapRunner()
-        # What the engine runs on the host itself are its own commands, no deployed program.
-        own: Runner = sandbox if sandbox.works() else ProcessRunner()
-        return Runners(usual=_container(containers), host=own, containers=containers)
+        return Runners(usual=_container(containers), host=_own(), containers=containers)
+    if name == "kubernetes":
+        pods = replace(
+            kubernetes or KubernetesSettings(),
+            image=containers.default_image,
+            pull=containers.pull,
+        )
+        return Runners(usual=_kubernetes(pods), host=_own(), containers=containers)
     host = _host(name)
     return Runners(usual=host, host=host, containers=containers)
 
@@ -116,6 +126,22 @@ def _container(settings: Containers) -> Runner:
             "another runner"
         )
     return ContainerRunner(engine, settings)
+
+
+def _own() -> Runner:
+    """Return what runs the engine's own commands, where deployed programs run elsewhere.
+
+    They are no deployed program, so that the weaker runner will do.
+    """
+    sandbox = BubblewrapRunner()
+    return sandbox if sandbox.works() else ProcessRunner()
+
+
+def _kubernetes(settings: KubernetesSettings) -> Runner:
+    # Its libraries cost 200 ms, and few engines need them.
+    from reconciler.engine.runners.kubernetes.runner import KubernetesRunner  # noqa: PLC0415
+
+    return KubernetesRunner(settings)
 
 
 def _host(name: str | None) -> Runner:

@@ -45,6 +45,8 @@ _FAILED_START = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
 )
 
+_PULL = {"always": "Always", "missing": "IfNotPresent", "never": "Never"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodState:
@@ -188,6 +190,7 @@ def _pod(name: str, needs: Needs, settings: KubernetesSettings) -> dict[str, Any
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": needs.image.reference or settings.image,
+        "imagePullPolicy": _PULL[settings.pull],
         "command": ["sh", "-c", KEEP],
         "resources": {"limits": limits, "requests": requests},
         "volumeMounts": mounts,
