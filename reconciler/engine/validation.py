@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from urllib.parse import unquote
 
 from reconciler.api.types import (
     MARKER_PREFIX,
@@ -62,6 +63,8 @@ _TERMS = re.compile(
     + rf"|(?:\A|_)(?:{'|'.join(TERMS_AS_LAST_WORD)})\Z"
 )
 _IN_VALUE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|://[^/@\s]*:[^/@\s]+@")
+
+_URL_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
 
 # A random value in letters of both cases and digits: at least this long, and nearly as mixed
 # as its length allows. A UUID or a commit's hash has one case and at most 4 bits a character
@@ -224,7 +227,12 @@ def shown_environment(
 def secret_values(request: DeploymentRequest[Secret]) -> tuple[str, ...]:
     """Return the value of every secret in the request: what its logs must not show."""
     values = [v.value.value for v in request.environment if isinstance(v.value, Secret)]
-    auth = request.source.auth
+    # A program takes such a URL apart, and shows its parts.
+    values += [part for value in values for part in _url_passwords(value)]
+    auth, image = request.source.auth, request.image_credentials
+    if image is not None:
+        of_image = (image.user_name, image.password)
+        values += [part.value for part in of_image if isinstance(part, Secret)]
     if auth is not None:
         inside = [auth.access_token]
         if auth.ssh is not None:
@@ -236,6 +244,13 @@ def secret_values(request: DeploymentRequest[Secret]) -> tuple[str, ...]:
                 inside.append(auth.basic.user_name)
         values += [v if isinstance(v, str) else v.value for v in inside if v is not None]
     return tuple(value for value in values if value)
+
+
+def _url_passwords(value: str) -> Iterator[str]:
+    """Yield the passwords of URLs in a text, as they are there and as a program reads them."""
+    for found in _URL_PASSWORD.findall(value):
+        yield found
+        yield unquote(found)
 
 
 def looks_secret(name: str, value: str) -> bool:

@@ -195,6 +195,14 @@ def test_all_secret_values_are_known() -> None:
     assert found == {"one", "two", "three", "four", "five", "six"}
 
 
+def test_parts_of_a_secret_are_secrets() -> None:
+    """The password in a secret URL is masked by itself, and what opens a registry is."""
+    image: BasicAuth[Secret] = BasicAuth(user_name=Secret("robot"), password=Secret("pw"))
+    url = Secret("postgres://ann:hunter%2F2@db/x")
+    request = replace(make_request(URL=url), image_credentials=image)
+    assert secret_values(request) == (url.value, "hunter%2F2", "hunter/2", "robot", "pw")
+
+
 def test_a_plain_user_name_is_no_secret() -> None:
     """A user name that was given in the clear is not masked."""
     auth: GitAuth[Secret] = GitAuth(basic=BasicAuth(user_name="ann", password=Secret("pw")))
