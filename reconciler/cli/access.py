@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from reconciler.cli.engine import data_directory
+from reconciler.cli.engine_database import database_of
 from reconciler.clock import SystemClock
 from reconciler.errors import ReconcilerError, UsageError
 
@@ -55,6 +56,7 @@ def _create(options: argparse.Namespace) -> int:
             expires=options.expires,
             name=options.name,
             by=who(),
+            database=database_of(options),
         )
     except OSError as error:
         raise UsageError(f"{data} cannot be used: {error.strerror}; give --data DIR") from error
@@ -221,15 +223,16 @@ def _entry_json(link: Link) -> dict[str, object]:
 
 @contextmanager
 def open_store(options: argparse.Namespace) -> Iterator[Store]:
-    """Open the database of a data directory that an engine or a command has made."""
+    """Open the shared database, or that of a data directory which an engine has made."""
     from reconciler.engine.config import Layout  # noqa: PLC0415 - costs 300 ms
     from reconciler.engine.store import Store  # noqa: PLC0415 - the same
 
+    shared = database_of(options)
     path = Layout(data_directory(options).absolute()).database
-    if not path.exists():
+    if shared is None and not path.exists():
         raise ReconcilerError(f"{path.parent} holds no engine's data; give --data DIR")
     try:
-        store = Store(path)
+        store = Store(path if shared is None else shared)
     except OSError as error:
         raise UsageError(f"{path} cannot be used: {error.strerror}") from error
     try:

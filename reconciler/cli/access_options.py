@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reconciler.cli import engine_database
 from reconciler.cli.options import Commands, command, count, data, duration
 
 __all__ = ["add"]
@@ -31,6 +32,7 @@ def _token(verbs: Commands) -> None:
         "--expires", type=duration, metavar="TIME", help="such as 90d; default: never"
     )
     data(create)
+    engine_database.add(create)
     create.set_defaults(verb="token create")
 
     listing = command(commands, "list", "access", "list the tokens that were made")
@@ -39,6 +41,7 @@ def _token(verbs: Commands) -> None:
     listing.add_argument("--all", action="store_true", help="expired and revoked ones too")
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
     data(listing)
+    engine_database.add(listing)
     listing.set_defaults(verb="token list")
 
     revoke = command(commands, "revoke", "access", "make tokens worthless, at once and for ever")
@@ -51,6 +54,7 @@ def _token(verbs: Commands) -> None:
     revoke.add_argument("--organization", default="", metavar="ORG", help="with --user: of what")
     revoke.add_argument("--user", default="", metavar="NAME", help="all of this person's tokens")
     data(revoke)
+    engine_database.add(revoke)
     revoke.set_defaults(verb="token revoke")
 
 
@@ -63,6 +67,7 @@ def _audit(verbs: Commands) -> None:
     listing.add_argument("--count", type=count, default=50, metavar="N", help="default: 50")
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
     data(listing)
+    engine_database.add(listing)
     listing.set_defaults(verb="audit list")
 
     verify = command(
@@ -72,6 +77,7 @@ def _audit(verbs: Commands) -> None:
         "--noted", default="", metavar="END", help="what `audit verify` printed at an earlier time"
     )
     data(verify)
+    engine_database.add(verify)
     verify.set_defaults(verb="audit verify")
 
     export = command(commands, "export", "access", "write the audit log as lines of JSON")
@@ -79,6 +85,7 @@ def _audit(verbs: Commands) -> None:
         "file", nargs="?", type=Path, metavar="FILE", help="default: standard output"
     )
     data(export)
+    engine_database.add(export)
     export.set_defaults(verb="audit export")
 
 

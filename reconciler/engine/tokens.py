@@ -18,6 +18,7 @@ from pathlib import Path
 from reconciler.api.types import StackRef
 from reconciler.clock import Clock, SystemClock
 from reconciler.engine.config import Layout
+from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.store import AuditEntry, AuditNote, Store, StoredToken
 from reconciler.errors import UsageError
 
@@ -146,8 +147,9 @@ def create(  # noqa: PLR0913 - what a person says of a new token
     expires: timedelta | None,
     name: str = "",
     by: str = "",
+    database: DatabaseUrl | None = None,
 ) -> str:
-    """Make a token in an engine's data directory, whether or not the engine runs.
+    """Make a token in an engine's data directory or database, whether or not the engine runs.
 
     `by` is who makes it, for the audit log. UsageError for an unknown role, an impossible
     organization or a name that is too long.
@@ -158,8 +160,9 @@ def create(  # noqa: PLR0913 - what a person says of a new token
         raise UsageError(f"{organization!r} cannot be an organization's name")
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise UsageError(f"a token's name is one line of at most {LONGEST_NAME} characters")
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = Store(Layout(data.absolute()).database)
+    if database is None:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = Store(Layout(data.absolute()).database if database is None else database)
     try:
         clock = SystemClock()
         owner = Caller(organization=organization, user=user, email=email, role=Role(role))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -195,3 +196,11 @@ def test_a_revoked_token_ends_what_it_follows(engine: Engine, admin: Api, known:
     gone = admin.session.delete(f"{engine.url}/api/user/tokens/{made['id']}", timeout=LIMIT_S)
     assert gone.status_code == 204
     assert follower.refused(path)[0] == 401
+
+
+def test_the_page_of_threats_names_tests_that_are_there() -> None:
+    """Each test that docs/security.md names exists."""
+    root = Path(__file__).resolve().parents[2]
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", (root / "docs/security.md").read_text()))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (root / name).is_file()] == []

@@ -36,6 +36,7 @@ def maker(
     now = tools.clock.now()
 
     def make(version: int) -> tuple[Record, bytes]:
+        tools.store.audit.detail(f"{stack} version {version}")
         reserved = tools.reserved(stack, deployment_id, version)
         record = Record(
             id=deployment_id,

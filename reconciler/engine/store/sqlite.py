@@ -56,7 +56,10 @@ def damage(connection: sa.Connection) -> str:
 
 def _make_private(path: Path) -> None:
     """Make the file before SQLite does, so that nobody else can read it or its companions."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # Only where there is none: to close any descriptor of a database lets go of all locks that
+    # this process has on it.
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _prepare_connection(connection: Any, _: object) -> None:

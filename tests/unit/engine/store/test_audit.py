@@ -3,7 +3,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.api.types import StackRef
+from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.store import AuditEntry, AuditNote, AuditQuery, ChainEnd, Store
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -28,13 +28,6 @@ def entry(number: int = 0, *, at: datetime = NOW, organization: str = "acme") ->
         target=f"/x/{number}",
         result="done",
     )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "engine.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -167,8 +160,12 @@ WRITER = """\
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.store import AuditEntry, Store
-store = Store(Path(sys.argv[1]))
+where = sys.argv[1]
+shared = where.startswith("postgresql:")
+store = Store(DatabaseUrl.parse(where, may_hold_password=True) if shared else Path(where))
 for number in range(25):
     store.audit.append(AuditEntry(
         at=datetime(2026, 11, 1, tzinfo=UTC), organization="acme", user=sys.argv[2], token="",
@@ -179,16 +176,23 @@ store.close()
 
 
 @pytest.mark.real
-def test_several_processes_write_one_chain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_several_processes_write_one_chain(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Processes that write at once leave one whole chain, with all that they wrote."""
-    path = tmp_path / "engine.db"
-    Store(path).close()
+    text = str(tmp_path / "engine.db")
+    where: Path | DatabaseUrl = Path(text)
+    if kind == "postgresql":
+        text = request.getfixturevalue("postgres").make_database()
+        where = DatabaseUrl.parse(text, may_hold_password=True)
+    Store(where).close()
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path), f"writer{number}"])
+        subprocess.Popen([sys.executable, "-c", WRITER, text, f"writer{number}"])
         for number in range(3)
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
-    store = Store(path)
+    store = Store(where)
     assert len(list(store.audit.links())) == 75
     assert store.audit.verify()[1] == ()
     store.close()
