@@ -14,6 +14,7 @@ from reconciler.engine.http.document import (
     Operation,
     listed,
     record,
+    ref,
 )
 from reconciler.engine.http.reading import caller_of, organization_of, stack_of
 from reconciler.engine.service import Service
@@ -88,7 +89,11 @@ OPERATIONS = (
         about="How the stack's deployments stand",
         answers={
             200: record(
-                dict.fromkeys(("paused", "stackPaused", "organizationPaused", "hasSchedules"), FLAG)
+                {
+                    **dict.fromkeys(("paused", "stackPaused", "organizationPaused"), FLAG),
+                    "hasSchedules": FLAG,
+                    "drift": ref("DriftStatus"),
+                }
             )
         },
     ),
@@ -143,6 +148,11 @@ class _Pauses:
                 "stackPaused": state.stack_paused,
                 "organizationPaused": state.organization_paused,
                 "hasSchedules": state.has_schedules,
+                "drift": {
+                    "driftDetected": state.drift.detected,
+                    "latestDriftRun": state.drift.latest,
+                    "runInProgress": state.drift.running,
+                },
             }
         )
 

@@ -41,7 +41,7 @@ class Service:
         self.deployments = Deployments(tools, queue)
         self.drift = Drift(tools)
         self.logs = Logs(tools, self.deployments)
-        self.pauses = Pauses(tools, queue)
+        self.pauses = Pauses(tools, queue, self.drift)
         self.settings = Settings(tools, self.deployments.policy)
         self.schedules = Schedules(tools, queue, self.settings, self.deployments.policy)
         self.stacks = Stacks(tools)

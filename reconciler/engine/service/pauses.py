@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from reconciler.api.types import JobStatus, StackRef
 from reconciler.engine.queue import Queue
+from reconciler.engine.service.drift import Drift, DriftStatus
 from reconciler.engine.service.errors import AnswerError, may_administer, may_deploy, may_see
 from reconciler.engine.tokens import Caller
 from reconciler.engine.tools import Tools
@@ -25,6 +26,7 @@ class StackState:
     stack_paused: bool
     organization_paused: bool
     has_schedules: bool
+    drift: DriftStatus
 
     @property
     def paused(self) -> bool:
@@ -45,9 +47,10 @@ class OrganizationState:
 class Pauses:
     """Pausing and resuming."""
 
-    def __init__(self, tools: Tools, queue: Queue) -> None:
+    def __init__(self, tools: Tools, queue: Queue, drift: Drift) -> None:
         self._tools = tools
         self._queue = queue
+        self._drift = drift
 
     def pause_stack(self, caller: Caller, stack: StackRef) -> None:
         """Let no deployment of a stack start; 404 for an unknown stack."""
@@ -80,6 +83,7 @@ class Pauses:
             stack_paused=stack in paused.stacks,
             organization_paused=stack.organization in paused.organizations,
             has_schedules=bool(self._tools.store.schedules.of_stack(stack)),
+            drift=self._drift.status(caller, stack),
         )
 
     def organization_state(self, caller: Caller, organization: str) -> OrganizationState:
@@ -89,7 +93,7 @@ class Pauses:
         return OrganizationState(
             paused=organization in paused.organizations,
             paused_stacks=tuple(sorted(s for s in paused.stacks if s.organization == organization)),
-            concurrency=self._tools.config.workers,
+            concurrency=self._tools.config.most_per_organization or self._tools.config.workers,
             counts=self._tools.store.deployments.counts(organization),
         )
 
