@@ -30,6 +30,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     host, port = _listen(options.listen)
     config = _config(options)
+    # An engine on loopback that has an address for others, or a proxy before it, serves them too.
+    alone = _is_loopback(host) and not (options.public_url or options.trusted_proxy)
     if config.workers == 0 and config.database is None:
         raise UsageError("--workers 0 leaves the work to others: give --database URL")
     return server.serve(
@@ -37,7 +39,7 @@ def _serve(options: argparse.Namespace) -> int:
             config,
             host=host,
             port=port,
-            local_repositories=config.local_repositories or _is_loopback(host),
+            local_repositories=config.local_repositories or alone,
             failed_logins=options.failed_logins or config.failed_logins,
             trusted_proxies=tuple(options.trusted_proxy),
             keep_audit=options.keep_audit or config.keep_audit,

@@ -186,7 +186,8 @@ def _engine_process(parser: Options) -> None:
     parser.add_argument(
         "--local-repositories",
         action="store_true",
-        help="allow file:// sources; a server that listens on loopback allows them anyway",
+        help="allow file:// sources and inner addresses; a server that only its own machine "
+        "reaches allows them anyway",
     )
     parser.add_argument(
         "--backend",

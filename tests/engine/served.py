@@ -52,7 +52,8 @@ def served(
     At the end what it wrote to standard error is in `engine.err` beside `data`.
     """
     port = _free_port() if public else 0
-    more = ["--public-url", f"http://127.0.0.1:{port}"] if public else []
+    address = ["--public-url", f"http://127.0.0.1:{port}"]
+    more = [*address, "--local-repositories"] if public else []
     with data.with_name(f"{data.name}.err").open("ab") as errors:
         process = subprocess.Popen(
             [

@@ -31,6 +31,11 @@ def test_without_a_name_the_sandbox_is_chosen_where_it_works() -> None:
     assert choose(None).usual.name == "bubblewrap"
 
 
+def test_git_has_the_sandbox_whatever_runs_the_programs() -> None:
+    """Whoever trusts the programs need not trust what else a repository holds."""
+    assert choose("process").host.name == "bubblewrap"
+
+
 def test_without_a_sandbox_the_weaker_one_is_chosen_aloud(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -113,8 +113,10 @@ def choose(
             pull=containers.pull,
         )
         return Runners(usual=_kubernetes(pods), host=_own(), containers=containers)
-    host = _host(name)
-    return Runners(usual=host, host=host, containers=containers)
+    usual = _host(name)
+    # Programs may be trusted, and what a repository holds need not be: git has its sandbox.
+    host = _own() if name == "process" else usual
+    return Runners(usual=usual, host=host, containers=containers)
 
 
 def _container(settings: Containers) -> Runner:
