@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reconciler.cli import engine_database
-from reconciler.cli.options import Commands, command, count, data, duration
+from reconciler.cli.options import Commands, Options, command, count, data, duration
 
 __all__ = ["add"]
 
@@ -15,6 +15,7 @@ def add(verbs: Commands) -> None:
     _token(verbs)
     _audit(verbs)
     _backup(verbs)
+    _stack(verbs)
 
 
 def _token(verbs: Commands) -> None:
@@ -108,3 +109,54 @@ def _backup(verbs: Commands) -> None:
     restore.add_argument("file", type=Path, metavar="FILE", help="what `backup` has written")
     data(restore)
     restore.set_defaults(verb="restore")
+
+
+def _stack(verbs: Commands) -> None:
+    stack = verbs.add_parser("stack", help="take stacks over from elsewhere, and hand them out")
+    commands = stack.add_subparsers(metavar="VERB", required=True)
+    taking = command(commands, "import", "engine_stack", "take a stack over, with its state")
+    taking.add_argument("stack", metavar="ORG/PROJECT/STACK", help="what it is called here")
+    source = taking.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--file", type=Path, metavar="FILE", help="what `pulumi stack export` has written"
+    )
+    source.add_argument(
+        "--from", dest="source", metavar="URL", help="the backend that has it, such as file:///DIR"
+    )
+    taking.add_argument(
+        "--from-stack",
+        default="",
+        metavar="NAME",
+        help="its name there; default: organization/PROJECT/STACK",
+    )
+    taking.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="its passphrase, which it keeps"
+    )
+    taking.add_argument(
+        "--new-passphrase", action="store_true", help="encrypt its secrets with a new one"
+    )
+    _of_the_engine(taking)
+    taking.set_defaults(verb="stack import")
+
+    giving = command(commands, "export", "engine_stack", "hand a stack out, with its state")
+    giving.add_argument("stack", metavar="ORG/PROJECT/STACK")
+    giving.add_argument("file", type=Path, metavar="FILE", help="must not be there yet")
+    giving.add_argument(
+        "--show-secrets", action="store_true", help="its secrets in plain text, for other providers"
+    )
+    giving.add_argument(
+        "--passphrase-to", type=Path, metavar="FILE", help="write its passphrase there, mode 0600"
+    )
+    _of_the_engine(giving)
+    giving.set_defaults(verb="stack export")
+
+
+def _of_the_engine(parser: Options) -> None:
+    parser.add_argument(
+        "--backend", default="", metavar="URL", help="as `engine serve` has it; default: the data"
+    )
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="where the key is; default: in the data"
+    )
+    data(parser)
+    engine_database.add(parser)
