@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.access import note
+from reconciler.cli.access import local_entry
 from reconciler.cli.engine import data_directory
+from reconciler.cli.engine_database import database_of
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.engine.oidc.beside import Keys
     from reconciler.engine.oidc.issuer import Issuer
 
 __all__ = ["run"]
@@ -19,37 +20,39 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Show, change or print keys."""
-    if options.verb == "rotate-secrets":
-        return _rotate_secrets(options)
-    from reconciler.engine.oidc.beside import issuer_of  # noqa: PLC0415 - costs 300 ms
+    from reconciler.engine import embedded  # noqa: PLC0415 - costs 300 ms
+    from reconciler.engine.config import Layout  # noqa: PLC0415 - the same
+    from reconciler.engine.oidc.beside import opened  # noqa: PLC0415 - the same
 
-    url = getattr(options, "public_url", "")
-    done = ""
-    with issuer_of(data_directory(options), options.key_file, url) as issuer:
-        match options.verb:
-            case "list":
-                _list(issuer)
-            case "rotate":
-                new = issuer.rotate()
-                done = new.id
-                print(f"{new.id} signs from {new.signs_from:%Y-%m-%d %H:%M:%SZ}")
-            case "withdraw":
-                if not issuer.withdraw(options.key):
-                    raise UsageError(f"there is no key {options.key!r}: `engine keys list`")
-                done = options.key
-                print(f"{options.key} is withdrawn")
-            case _:
-                documents = {"openid-configuration": issuer.configuration()}
-                print(json.dumps(documents | {"jwks": issuer.key_set()}, indent=2))
-    if done:
-        note(_database(options), f"keys {options.verb}", done)
+    layout, database = Layout(data_directory(options).absolute()), database_of(options)
+    if options.verb == "rotate-secrets":
+        if not layout.data.is_dir():
+            raise UsageError(f"{layout.data} holds no engine's data; give --data DIR")
+        with embedded.only_engine(layout), opened(layout, options.key_file, database) as keys:
+            _rotate_secrets(keys)
+        return 0
+    with opened(layout, options.key_file, database) as keys:
+        _signing(options, keys)
     return 0
 
 
-def _database(options: argparse.Namespace) -> Path:
-    from reconciler.engine.config import Layout  # noqa: PLC0415 - costs 300 ms
-
-    return Layout(data_directory(options).absolute()).database
+def _signing(options: argparse.Namespace, keys: Keys) -> None:
+    issuer = keys.issuer(getattr(options, "public_url", ""))
+    match options.verb:
+        case "list":
+            _list(issuer)
+        case "rotate":
+            new = issuer.rotate()
+            keys.store.audit.append(local_entry("rotate signing key", new.id))
+            print(f"{new.id} signs from {new.signs_from:%Y-%m-%d %H:%M:%SZ}")
+        case "withdraw":
+            if not issuer.withdraw(options.key):
+                raise UsageError(f"there is no key {options.key!r}: `engine keys list`")
+            keys.store.audit.append(local_entry("withdraw signing key", options.key))
+            print(f"{options.key} is withdrawn")
+        case _:
+            documents = {"openid-configuration": issuer.configuration()}
+            print(json.dumps(documents | {"jwks": issuer.key_set()}, indent=2))
 
 
 def _list(issuer: Issuer) -> None:
@@ -57,19 +60,10 @@ def _list(issuer: Issuer) -> None:
         print(f"{key.id}  {state:9}  signs from {key.signs_from:%Y-%m-%d %H:%M:%SZ}")
 
 
-def _rotate_secrets(options: argparse.Namespace) -> int:
-    from reconciler.engine import embedded, sealing  # noqa: PLC0415 - costs 300 ms
-    from reconciler.engine.config import Layout  # noqa: PLC0415 - the same
-    from reconciler.engine.oidc.beside import store_of  # noqa: PLC0415 - the same
-
-    data = data_directory(options)
-    if not data.is_dir():
-        raise UsageError(f"{data} holds no engine's data; give --data DIR")
-    with embedded.only_engine(Layout(data.absolute())), store_of(data) as (store, layout):
-        path = sealing.key_file(options.key_file, layout.key)
-        changed = sealing.change_key(store, path)
-    note(_database(options), "keys rotate-secrets", str(path), f"{changed.renewed} secrets")
-    print(f"{changed.renewed} secrets are encrypted with a new key in {path}")
+def _rotate_secrets(keys: Keys) -> None:
+    changed = keys.change()
+    entry = local_entry("rotate secrets", str(keys.path), detail=f"{changed.renewed} secrets")
+    keys.store.audit.append(entry)
+    print(f"{changed.renewed} secrets are encrypted with a new key in {keys.path}")
     if changed.damaged:
         print(f"{changed.damaged} open with no key of that file, and were left as they are")
-    return 0

@@ -230,6 +230,7 @@ def _engine_keys(verbs: Commands) -> None:
         if verb == "export":
             parser.add_argument("--public-url", type=_public_url, required=True, metavar="URL")
         _data(parser)
+        engine_database.add(parser)
         _key_file(parser)
 
 

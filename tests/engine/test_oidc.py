@@ -362,6 +362,9 @@ def test_keys_are_changed_beside_the_engine(world: World) -> None:
         party.check(token)
     assert party.check(world.token("rotated"))
     assert "there is no key" in command("keys", "withdraw", old, data=world.engine.data, code=2)
+    noted = command("audit", "list", "--organization", "", data=world.engine.data)
+    assert new in noted
+    assert old in noted
 
 
 def test_the_documents_can_be_served_elsewhere(world: World) -> None:

@@ -1,37 +1,55 @@
-"""The keys of an engine's data directory, for commands beside it."""
+"""The keys of an engine, for commands beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.clock import SystemClock
 from reconciler.engine.config import Layout
+from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.oidc.issuer import Issuer
-from reconciler.engine.sealing import box_of, key_file
+from reconciler.engine.sealing import Changed, box_of, change_key, key_file
 from reconciler.engine.store import Store
-from reconciler.errors import UsageError
+from reconciler.errors import AnotherInstanceError, UsageError
 
-__all__ = ["issuer_of", "store_of"]
+__all__ = ["Keys", "opened"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """An engine's database, and the file of the key that its secrets are encrypted with."""
+
+    store: Store
+    path: Path
+
+    def issuer(self, public_url: str) -> Issuer:
+        """Return the issuer, whether or not the engine runs."""
+        box = box_of(self.store, self.path)
+        return Issuer(self.store.facts, box, SystemClock(), public_url)
+
+    def change(self) -> Changed:
+        """Encrypt everything with a new key. The caller has seen to it that no engine runs here.
+
+        AnotherInstanceError where workers are known to a shared database.
+        """
+        workers = self.store.workers.numbers() if self.store.shared else frozenset()
+        if workers:
+            raise AnotherInstanceError(
+                f"the database has {len(workers)} workers: stop every engine and worker first"
+            )
+        return change_key(self.store, self.path)
 
 
 @contextmanager
-def issuer_of(data: Path, key: Path | None, public_url: str) -> Iterator[Issuer]:
-    """Give the issuer, whether or not the engine runs."""
-    with store_of(data) as (store, layout):
-        box = box_of(store, key_file(key, layout.key))
-        yield Issuer(store.facts, box, SystemClock(), public_url)
-
-
-@contextmanager
-def store_of(data: Path) -> Iterator[tuple[Store, Layout]]:
-    """Give the store of a data directory; UsageError where there is no engine's data."""
-    layout = Layout(data.absolute())
-    if not layout.database.exists():
-        raise UsageError(f"{data} holds no engine's data; give --data DIR")
-    store = Store(layout.database)
+def opened(layout: Layout, key: Path | None, database: DatabaseUrl | None) -> Iterator[Keys]:
+    """Give the keys of a data directory or a shared database; UsageError where there is none."""
+    if database is None and not layout.database.exists():
+        raise UsageError(f"{layout.data} holds no engine's data; give --data DIR")
+    store = Store(database or layout.database)
     try:
-        yield store, layout
+        yield Keys(store=store, path=key_file(key, layout.key))
     finally:
         store.close()
