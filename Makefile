@@ -19,7 +19,7 @@ help:
 	@echo "run        the daemon over deployments.d"
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
-	@echo "test-long  10,000 seeds of the simulated world"
+	@echo "test-long  10,000 seeds of the simulated world; pods of a real Kubernetes (root)"
 	@echo "bench      measure, as ratios in one run"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
@@ -62,6 +62,7 @@ test: system setup kubernetes
 
 test-long: system setup cluster
 	SIMULATION_SEEDS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 tests/simulation
+	$(BIN)/pytest -q -n 0 -m cluster tests/cluster
 
 bench: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench $(WHAT)

@@ -265,6 +265,8 @@ def _write_images(directory: Path) -> None:
         for path in _files_of_packages():
             image.any(path)
         image.any(Path("/etc/ssl/certs"))
+        for name in ("passwd", "group"):  # as a new Debian has them
+            image.file(Path("/usr/share/base-passwd", f"{name}.master"), f"etc/{name}")
         # The tests start their own Python, by the path it has here.
         image.folders(str(Path(sys.executable).parent).lstrip("/"))
         image.link(sys.executable.lstrip("/"), "/usr/bin/python3")

@@ -38,28 +38,35 @@ BOX = "/run/reconciler"
 OUTPUT = "/run/reconciler-output"
 
 # Keeps the pod there. When it is to end before its time (a node is drained, the deadline is
-# over) the program is interrupted as by a cancel, and waited for as long as the pod may.
+# over) the program is interrupted as by a cancel, and waited for as long as the pod may; then
+# whoever reads its output has some seconds to come to the end.
 KEEP = r"""
 umask 077
 cd @BOX@ || exit 1
+rest() {
+  sleep "$1" &
+  echo "$!" >idle
+  wait "$!"
+}
 stop() {
   trap '' TERM INT
   for state in *.state; do
     n=${state%.state}
     if [ -e "$state" ] && [ ! -e "$n.code" ]; then
       read -r word pid <"$state" && kill -s INT -- "-$pid"
-      while [ ! -e "$n.code" ]; do sleep 0.1; done
-      sleep 1
+      while [ ! -e "$n.code" ]; do rest 0.1; done
+      looks=0
+      while [ "$looks" -lt 30 ]; do
+        looks=$((looks + 1))
+        [ ! -e "$n.read" ] || looks=$((looks + 9))
+        rest 0.1
+      done
     fi
   done
   exit 0
 }
 trap stop TERM INT
-while :; do
-  sleep 86400 &
-  echo "$!" >idle
-  wait "$!"
-done
+while :; do rest 86400; done
 """
 
 # Tells what the image has: one word and its value a line.
@@ -89,7 +96,7 @@ echo "version $(PULUMI_SKIP_UPDATE_CHECK=true pulumi version)"
 # foreground of a subshell, which the order itself kills.
 #
 # `kill -9 -1` ends all but the first process and the caller, at one moment: no process can
-# make another meanwhile. The first process's own `sleep` is made again.
+# make another meanwhile. The first process's own `sleep` (`idle`) is made again.
 RUN = r"""
 n=$1 length=$2 skip=$3
 umask 077
@@ -156,6 +163,7 @@ for events in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_cont
   done <"$events"
 done
 echo "end $code $(wc -c <"@OUTPUT@/$n") $kills" >&2
+: >"$n.read"
 """
 
 # Interrupts command `n`, as a terminal does: its process group. `k` counts the interrupts, so
