@@ -16,7 +16,7 @@ from reconciler.engine.tokens import Caller, Role, Tokens
 from reconciler.pulumi_cli import PROGRAMS, PulumiCli, find
 from tests.engine.harness import LIMIT_S, Api
 
-__all__ = ["Cluster", "Process", "watched_pulumi"]
+__all__ = ["Alone", "Cluster", "Process", "watched_pulumi"]
 
 # It tells of each Pulumi operation that begins, in a file that it makes only once, and holds a
 # lock of its stack as long as anything of it lives.
@@ -155,3 +155,41 @@ class Cluster:
             if process.process.poll() is None:
                 process.stop()
             process.close()
+
+
+class Alone:
+    """One engine with a file of its own, and another one after it was killed."""
+
+    process: Process
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self._root = root
+        self._environment = os.environ | {
+            "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        data = root / "alone"
+        data.mkdir()
+        # In a process of its own: this one may run an engine.
+        made = subprocess.run(
+            [
+                *(sys.executable, "-m", "reconciler", "engine", "token", "create"),
+                *("--organization", "acme", "--data", str(data)),
+            ],
+            env=self._environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        self._token = made.stdout.strip()
+        self._arguments = ("--data", str(data), "--listen", "127.0.0.1:0", "--workers", "3")
+
+    def start(self) -> Api:
+        """Start the engine, and return a caller of it."""
+        self.process = Process(
+            *("serve", *self._arguments, "--runner", "process", "--allow-write", str(self._root)),
+            environment=self._environment,
+            log=self._root / "processes.log",
+        )
+        return Api(self.process.said().removeprefix("listening on "), self._token)

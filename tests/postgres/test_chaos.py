@@ -1,4 +1,4 @@
-"""Many workers, of which one after another is killed: every deployment ends, and runs once."""
+"""Workers, or the one engine, are killed again and again: all deployments end, and run once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from tests.engine.harness import NO_INSTALL, Api, make_repository
-from tests.postgres.cluster import Cluster, Process, watched_pulumi
+from tests.engine.harness import NO_INSTALL, Api, eventually, make_repository
+from tests.postgres.cluster import Alone, Cluster, Process, watched_pulumi
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.real
@@ -119,6 +120,7 @@ def check(made: dict[str, list[str]], found: dict[str, dict[str, Any]], evidence
     for deployment_id, deployment in found.items():
         if deployment["status"] == "succeeded":
             assert deployment_id in begun
+    assert kinds.get("succeeded"), counts
     order = [line.split() for line in (evidence / "order").read_text().splitlines()]
     for name in made:
         versions = [int(version) for stack, version in order if stack == name]
@@ -139,3 +141,31 @@ def test_workers_are_killed_and_every_deployment_ends_and_runs_once(
         found = all_ended(api, LIMIT_S)
     counts = check(made, found, tmp_path / "evidence")
     print(f"{counts}; {killer.kills} kills in {time.monotonic() - began:.0f} s")  # noqa: T201
+
+
+def _have_begun(evidence: Path, count: int) -> bool:
+    return len(list(evidence.glob("*.begun"))) >= count
+
+
+def test_the_one_engine_is_killed_and_every_deployment_ends_and_runs_once(tmp_path: Path) -> None:
+    """The same on SQLite, where the one process is killed and started again."""
+    path = watched_pulumi(tmp_path / "bin", tmp_path / "evidence")
+    repository = make_repository(tmp_path / "repository")
+    alone = Alone(tmp_path, path)
+    began = time.monotonic()
+    try:
+        api = alone.start()
+        made = create_all(api, repository)
+        evidence = tmp_path / "evidence"
+        for kill in range(1, 1 + min(KILLS, DEPLOYMENTS // 6)):
+            threading.Event().wait(KILL_EVERY_S)
+            # Each one has begun operations before it is killed, however slow the machine is.
+            begun = partial(_have_begun, evidence, 3 * kill)
+            eventually(begun, "operations begin")
+            alone.process.kill()
+            api = alone.start()
+        found = all_ended(api, LIMIT_S)
+    finally:
+        alone.process.stop()
+    counts = check(made, found, evidence)
+    print(f"{counts}; in {time.monotonic() - began:.0f} s")  # noqa: T201
