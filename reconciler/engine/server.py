@@ -172,6 +172,7 @@ def _make_directories(layout: Layout) -> None:
 
 def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
     layout = Layout(config.data.absolute())
+    _tell_of_state(config)
     find_pulumi, clock = _FoundOnce(), SystemClock()
     cli = find_pulumi()
     if not isinstance(cli, PulumiCli):
@@ -196,6 +197,15 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         find_pulumi=find_pulumi,
         oidc=oidc,
     )
+
+
+def _tell_of_state(config: EngineConfig) -> None:
+    """Warn where workers of several hosts would each have a state of their own."""
+    if config.database is not None and (not config.backend or config.backend.startswith("file:")):
+        _log.warning(
+            "Pulumi's state is in a directory: all workers of the database must share it. Give "
+            "--backend URL (s3://, azblob://, gs:// or postgres://) where they are on several hosts"
+        )
 
 
 def _logs(layout: Layout, store: Store) -> LogStore:

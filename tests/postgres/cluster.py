@@ -6,13 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import timedelta
 from pathlib import Path
 
-from reconciler.clock import SystemClock
 from reconciler.engine.database_url import DatabaseUrl
-from reconciler.engine.store import Store
-from reconciler.engine.tokens import Caller, Role, Tokens
 from reconciler.pulumi_cli import PROGRAMS, PulumiCli, find
 from tests.engine.harness import LIMIT_S, Api
 
@@ -104,6 +100,22 @@ class Process:
         self._log.close()
 
 
+def make_token(where: tuple[str, ...], environment: dict[str, str]) -> str:
+    """Make a token in a process of its own: this one may run an engine."""
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "reconciler", "engine", "token", "create"),
+            *("--organization", "acme", *where),
+        ],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    return made.stdout.strip()
+
+
 class Cluster:
     """One API process and workers, on one database and one directory."""
 
@@ -143,11 +155,7 @@ class Cluster:
 
     def token(self) -> str:
         """Make a token of organization acme."""
-        store = Store(self.database)
-        caller = Caller(organization="acme", user="norm", email="", role=Role.ADMIN)
-        made = Tokens(store, SystemClock()).create(caller, timedelta(days=1))
-        store.close()
-        return made
+        return make_token(("--database", str(self.database)), self.environment)
 
     def stop(self) -> None:
         """End all processes that are left."""
@@ -170,19 +178,7 @@ class Alone:
         }
         data = root / "alone"
         data.mkdir()
-        # In a process of its own: this one may run an engine.
-        made = subprocess.run(
-            [
-                *(sys.executable, "-m", "reconciler", "engine", "token", "create"),
-                *("--organization", "acme", "--data", str(data)),
-            ],
-            env=self._environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
-        self._token = made.stdout.strip()
+        self._token = make_token(("--data", str(data)), self._environment)
         self._arguments = ("--data", str(data), "--listen", "127.0.0.1:0", "--workers", "3")
 
     def start(self) -> Api:
