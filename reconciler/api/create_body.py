@@ -246,7 +246,7 @@ class _RequestReader(Reader, Generic[S]):
             return self.text(value, at), None
         credentials = value.get("credentials")
         reference = self.text(value.get("reference"), (*at, "reference"))
-        if credentials is not None and not reference:
+        if not reference and any(part is not None for part in value.values()):
             self.fault((*at, "reference"), "is required: the name of an image")
         return (
             reference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.api.create_body import request_from_json, request_to_json, wire_secret
@@ -19,6 +19,7 @@ from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.remote_backend import RemoteBackend, parse
 from reconciler.engine.runners.choose import Runners
 from reconciler.engine.secrets_box import KeyFileError, SecretBox
+from reconciler.engine.sources.urls import over_ssh
 from reconciler.engine.store import Store
 from reconciler.engine.validation import Reserved
 from reconciler.pulumi_cli import PulumiCli
@@ -100,10 +101,10 @@ class Tools:
         return self.box.encrypt(text.encode(), f"request/{deployment_id}")
 
     def request(self, deployment_id: str) -> DeploymentRequest[Secret]:
-        """Return a deployment's request; KeyFileError where it cannot be decrypted."""
+        """Return a deployment's request, as it is run; KeyFileError where it cannot be read."""
         sealed = self.store.deployments.request(deployment_id)
         body = json.loads(self.box.decrypt(sealed, f"request/{deployment_id}"))
         request = request_from_json(body, wire_secret, Dialect.TODAY)
         if isinstance(request, tuple):
             raise KeyFileError(f"the stored request of {deployment_id} cannot be read")
-        return request
+        return replace(request, source=over_ssh(request.source))

@@ -22,7 +22,7 @@ from reconciler.api.types import (
     ShownVariable,
 )
 from reconciler.engine.images import refuse as refuse_image
-from reconciler.engine.sources.urls import Reach
+from reconciler.engine.sources.urls import Reach, over_ssh
 from reconciler.engine.sources.urls import refuse as refuse_source
 
 __all__ = [
@@ -145,7 +145,7 @@ def check(request: DeploymentRequest[Secret], policy: Policy) -> Accepted | Refu
 
 def _faults(request: DeploymentRequest[Secret], policy: Policy) -> Iterator[str]:
     git = "sourceContext.git"
-    why = refuse_source(request.source, policy.reach)
+    why = refuse_source(over_ssh(request.source), policy.reach)
     if why:
         yield f"{git}.repoURL: {why}"
     if request.executor_image:

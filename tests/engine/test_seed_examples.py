@@ -239,3 +239,194 @@ def test_no_token(engine: Engine) -> None:
         timeout=60,
     )
     assert json.loads(answer.stdout)["code"] == 401
+
+
+# The documentation's sources, each as it stands there.
+PUBLIC = """{
+"git": {
+"repoURL": "https://github.com/pulumi/examples.git",
+"branch": "refs/heads/master",
+"repoDir": "aws-ts-s3-folder"%s
+}
+}"""
+ACCESS_TOKEN = """,
+"gitAuth": {
+"accessToken": {
+"secret": "myAccessToken"
+}
+}"""
+SSH = """,
+"gitAuth": {
+"sshAuth": {
+"privateKey": {
+"secret": "myPrivateKey"
+},
+"password": {
+"secret": "myPassword"
+}
+}
+}"""
+BASIC = """,
+"gitAuth": {
+"basicAuth": {
+"userName": "myUserName",
+"password": {
+"secret": "myPassword"
+}
+}
+}"""
+
+# And its operations.
+SIMPLE = """{
+"preRunCommands": [
+"go get sigs.k8s.io/kind@v0.16.0"
+],
+"operation": "update",
+"environmentVariables": {
+"AWS_REGION": "us-east-2",
+"CUSTOM_VARIABLE": "foo",
+"MY_PASSWORD": {
+"secret": "my-secret-password"
+}
+}
+}"""
+POETRY = """{
+"preRunCommands": [
+"curl -sSL https://install.python-poetry.org | python3",
+"poetry install"
+],
+"operation": "update",
+"environmentVariables": {
+"POETRY_HOME": "/usr/local"
+},
+"options": {
+"skipInstallDependencies": true
+}
+}"""
+NODE = """{
+"preRunCommands": [
+"node --version",
+"curl -o- https://raw.githubusercontent.com/nvm-sh/nvm/v0.39.2/install.sh | bash",
+". ~/.bashrc && nvm use 17 && yarn"
+],
+"operation": "update",
+"environmentVariables": {
+"NVM_DIR": "/usr/local/bin",
+"NODE_VERSION": "17"
+},
+"options": {
+"skipInstallDependencies": true
+}
+}"""
+OIDC = """{
+"operation": "refresh",
+"environmentVariables": {
+"AWS_REGION": "us-west-2"
+},
+"oidc": {
+"aws": {
+"roleArn": "arn:aws:iam::123456789000:role/pulumi-deploy-role",
+"sessionName": "pulumi-deploy-session"
+}
+}
+}"""
+IMAGE = """{
+"executorImage": "pulumi/pulumi-nodejs:latest"
+}"""
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize(
+    "auth", ["", ACCESS_TOKEN, SSH, BASIC], ids=["public", "token", "ssh", "basic"]
+)
+def test_each_source(curl: Callable[..., tuple[int, Any]], auth: str) -> None:
+    """A source with each way to get in is accepted and shown, but for what lets it in."""
+    body = f'{{"sourceContext": {PUBLIC % auth}, "operationContext": {{"operation": "preview"}}}}'
+    status, made = curl("POST", f"{STACK}/deployments", "-d", body)
+    assert status == 202, made
+    path = f"{STACK}/deployments/{made['id']}"
+    found = curl("GET", path)[1]
+    assert found["configuration"]["source"] == {
+        "git": {
+            "repoURL": "https://github.com/pulumi/examples.git",
+            "branch": "refs/heads/master",
+            "repoDir": "aws-ts-s3-folder",
+        }
+    }
+    assert "my" not in json.dumps(found).replace("my-org", "")
+    assert curl("POST", f"{path}/cancel") == (200, None)
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize(
+    ("context", "steps", "shown"),
+    [
+        (
+            SIMPLE,
+            ["Download dependencies", "Pre-run command 1"],
+            {"AWS_REGION": "us-east-2", "CUSTOM_VARIABLE": "foo", "MY_PASSWORD": None},
+        ),
+        (
+            POETRY,
+            ["Pre-run command 1", "Pre-run command 2"],
+            {"POETRY_HOME": "/usr/local"},
+        ),
+        (
+            NODE,
+            ["Pre-run command 1", "Pre-run command 2", "Pre-run command 3"],
+            {"NVM_DIR": "/usr/local/bin", "NODE_VERSION": "17"},
+        ),
+    ],
+    ids=["simple", "poetry", "node"],
+)
+def test_each_operation(
+    curl: Callable[..., tuple[int, Any]],
+    context: str,
+    steps: list[str],
+    shown: dict[str, str | None],
+) -> None:
+    """Each operation is accepted, with its steps, and shows what is no secret."""
+    body = f'{{"sourceContext": {PUBLIC % ""}, "operationContext": {context}}}'
+    status, made = curl("POST", f"{STACK}/deployments", "-d", body)
+    assert status == 202, made
+    path = f"{STACK}/deployments/{made['id']}"
+    found = curl("GET", path)[1]
+    assert [step["name"] for step in found["jobs"][0]["steps"]] == [
+        "Download deployment executor",
+        "Get source",
+        *steps,
+        "Pulumi operation",
+    ]
+    variables = {
+        v["name"]: v.get("value")
+        for v in found["configuration"]["environmentVariables"]
+        if not v["name"].startswith("PULUMI_")
+    }
+    assert variables == shown
+    assert curl("POST", f"{path}/cancel") == (200, None)
+
+
+def test_oidc(curl: Callable[..., tuple[int, Any]]) -> None:
+    """An engine that no cloud can reach says so, and what would let it give credentials."""
+    body = f'{{"sourceContext": {PUBLIC % ""}, "operationContext": {OIDC}}}'
+    status, error = curl("POST", f"{STACK}/deployments", "-d", body)
+    assert status == 400
+    assert error["message"].startswith("operationContext.oidc: ")
+
+
+@pytest.mark.usefixtures("held")
+def test_an_image(curl: Callable[..., tuple[int, Any]]) -> None:
+    """An image is accepted where something runs it, else refused, naming both ways out."""
+    context = '{"operation": "update"}'
+    body = (
+        f'{{"sourceContext": {PUBLIC % ""}, "operationContext": {context}, '
+        f'"executorContext": {IMAGE}}}'
+    )
+    status, answer = curl("POST", f"{STACK}/deployments", "-d", body)
+    if status == 202:
+        assert curl("POST", f"{STACK}/deployments/{answer['id']}/cancel") == (200, None)
+        return
+    assert status == 400
+    assert answer["message"].startswith("executorContext.executorImage: ")
+    assert "podman" in answer["message"]
+    assert "--images ignore" in answer["message"]

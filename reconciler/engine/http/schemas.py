@@ -179,7 +179,7 @@ def _blocks(dialect: Dialect, secret: Schema) -> dict[str, Schema]:
     image: Schema = {
         "anyOf": [
             _FREE,
-            record({"reference": _FREE}, {"credentials": nullable(credentials)}),
+            record({"reference": _FREE_OR_NULL}, {"credentials": nullable(credentials)}),
             _NOTHING,
         ]
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
     IPv6Address,
@@ -19,7 +19,16 @@ from ipaddress import (
 
 from reconciler.api.types import GitAuth, GitSource, Secret
 
-__all__ = ["Location", "Reach", "against_addresses", "credentials", "parse", "plain", "refuse"]
+__all__ = [
+    "Location",
+    "Reach",
+    "against_addresses",
+    "credentials",
+    "over_ssh",
+    "parse",
+    "plain",
+    "refuse",
+]
 
 # Longer ones exist in no real setup; browsers and servers stop at about as much.
 LONGEST_URL = 2048
@@ -145,6 +154,20 @@ def refuse(source: GitSource[Secret], reach: Reach) -> str:
         or _against_revision(source)
         or _against_auth(source.auth, location)
     )
+
+
+def over_ssh(source: GitSource[Secret]) -> GitSource[Secret]:
+    """Return the source with an ssh URL in place of an https one that an SSH key comes with.
+
+    The API's own example gives a key with an https URL: hosts of git serve both, to the user
+    `git`. A port is the web server's, so a URL with one stays, and is refused.
+    """
+    location = parse(source.repo_url)
+    if isinstance(location, str) or source.auth is None or source.auth.ssh is None:
+        return source
+    if location.scheme != "https" or location.port:
+        return source
+    return replace(source, repo_url=f"ssh://git@{location.authority}{location.path}")
 
 
 def against_addresses(location: Location, addresses: Iterable[str], reach: Reach) -> str:

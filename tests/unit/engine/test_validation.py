@@ -220,7 +220,11 @@ def test_a_plain_user_name_is_no_secret() -> None:
         (
             replace(
                 make_request(),
-                source=replace(SOURCE, auth=GitAuth(ssh=SshAuth(private_key=Secret("canary")))),
+                source=replace(
+                    SOURCE,
+                    repo_url="https://example.com:8443/r.git",
+                    auth=GitAuth(ssh=SshAuth(private_key=Secret("canary"))),
+                ),
             ),
             ["sourceContext.git.repoURL", "sshAuth", "accessToken"],
         ),

@@ -14,6 +14,7 @@ from reconciler.engine.sources.urls import (
     Reach,
     against_addresses,
     credentials,
+    over_ssh,
     parse,
     refuse,
 )
@@ -219,3 +220,25 @@ def test_limits_are_exact() -> None:
     name = "x" * LONGEST_REF
     assert refuse(source_of(f"{url}r", branch=name), LOCAL) == ""
     assert refuse(source_of(f"{url}r", branch=name + "x"), LOCAL) != ""
+
+
+@pytest.mark.parametrize(
+    ("url", "auth", "wanted"),
+    [
+        ("https://h.org/a/b.git", KEY, "ssh://git@h.org/a/b.git"),
+        ("https://[fd00::1]/a", KEY, "ssh://git@[fd00::1]/a"),
+        # the web server's port says nothing of ssh's
+        ("https://h.org:8443/a", KEY, "https://h.org:8443/a"),
+        ("http://h.org/a", KEY, "http://h.org/a"),
+        ("git@h.org:a", KEY, "git@h.org:a"),
+        ("https://h.org/a", GitAuth(access_token=Secret(TOKEN)), "https://h.org/a"),
+        ("https://h.org/a", None, "https://h.org/a"),
+        ("nonsense", KEY, "nonsense"),
+    ],
+)
+def test_a_key_with_an_https_url_goes_over_ssh(
+    url: str, auth: GitAuth[Secret] | None, wanted: str
+) -> None:
+    """The API's own example gives a key with an https URL; the same path is asked over ssh."""
+    source = GitSource(repo_url=url, branch="main", auth=auth)
+    assert over_ssh(source) == replace(source, repo_url=wanted)
