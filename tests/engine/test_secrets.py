@@ -107,6 +107,6 @@ def test_a_log_can_be_followed_while_it_is_written(
     assert api.get(path, nextToken="0.3.2") == {"lines": [], "nextToken": "0.3.2"}
     today = api.speaking("today")
     found = today.get(f"{today.path(stack)}/{made}/logs", continuationToken="0.3.2")
-    assert found == {"lines": [], "nextToken": "0.3.2"}
+    assert found == {"lines": [], "nextToken": "0.3.2", "__type": "DeploymentLogs"}
     gate.open(name)
     api.ended(stack, made)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from reconciler.engine import serving
+from reconciler.engine.config import EngineConfig
+
+
+def test_an_answer_that_nobody_takes_leaves_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads nothing is dropped when the server ends."""
+    monkeypatch.setattr(serving, "CLOSE_LIMIT_S", 1)
+    config = EngineConfig(data=tmp_path, port=0)
+    asked = threading.Event()
+
+    async def large(_: Request) -> Response:
+        asked.set()
+        return Response(b"x" * 50_000_000)
+
+    app = Starlette(routes=[Route("/", large)])
+    gc.collect()
+    with serving.listen(config) as listener, socket.socket() as client:
+        with serving.answering(app, listener, config):
+            client.connect(listener.getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert asked.wait(30)
+            assert client.recv(1) == b"H"
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            gc.collect()
+    assert [str(w.message) for w in caught] == []
