@@ -255,6 +255,9 @@ def pull_lfs(contact: Contact, into: Path, environment: Mapping[str, str]) -> Co
         # Over what a file `.lfsconfig` of the repository says.
         "lfs.url": lfs_url(contact.url, contact.location),
         "lfs.basictransfersonly": "true",
+        # git-lfs's own eight would hold a step for minutes where a file is simply gone.
+        "lfs.transfer.maxretries": "2",
+        "lfs.transfer.maxretrydelay": "2",
         "lfs.locksverify": "false",
         "filter.lfs.clean": "git-lfs clean -- %f",
         "filter.lfs.smudge": "git-lfs smudge -- %f",
