@@ -123,6 +123,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.answers.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, and drop those connections that are still there after the time for it."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        # A dropped connection is closed by the loop's next turn, which would not come any more.
+        await asyncio.sleep(0)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

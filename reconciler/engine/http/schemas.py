@@ -47,6 +47,7 @@ _SECRET: Schema = {
         _FREE,
         record({"secret": _FREE}, {"plaintext": nullable(_FREE), "ciphertext": {"type": "null"}}),
         record({"isSecret": FLAG, "value": _FREE}, {"ciphertext": {"type": "null"}}),
+        record({"plaintext": _FREE}, {"secret": nullable(_FREE), "ciphertext": {"type": "null"}}),
     ],
 }
 # What is shown of one: a plain value in the form the client reads, of a secret its ciphertext.
