@@ -179,3 +179,27 @@ def test_no_decision_breaks_the_rules(names: list[str], running: set[str], worke
         assert text == first
     possible = len({name for name in names if name not in running})
     assert len(start) == max(0, min(possible, workers - len(running)))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), max_size=20),
+    st.integers(1, 8),
+    st.integers(1, 3),
+)
+def test_no_organization_has_more_than_its_share(
+    names: list[tuple[str, str]], total: int, share: int
+) -> None:
+    """Of one organization no more run than its share, and no place stays empty for another's."""
+    queued = [
+        Queued(id=f"{n}", sequence=n, stack=StackRef(organization, "web", name), created=NOW)
+        for n, (organization, name) in enumerate(names)
+    ]
+    stacks = {q.id: q.stack for q in queued}
+    places = Places(total=total, per_organization=share)
+    started = [stacks[i] for i in decide(queued, [], places, NOW).start]
+    possible = 0
+    for organization in "abc":
+        ours = [stack for stack in started if stack.organization == organization]
+        assert len(ours) <= share
+        possible += min(share, len({s for s in stacks.values() if s.organization == organization}))
+    assert len(started) == min(possible, total)
