@@ -326,7 +326,8 @@ class Execution:
         """Have the logs hide what is new, and the place have its files."""
         for secret in given.secrets:
             self._redactor.add(secret)
-        if given.files:
+        # What opens the backend may be there as well.
+        if given.files or self._state.secrets:
             self._place.send(self._workspace.identity)
 
     def _get_source(self, log: StepLog) -> bool:

@@ -6,6 +6,7 @@ process of an engine signs and shows the same, and a change is seen at once.
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import Callable
@@ -124,11 +125,14 @@ class Issuer:
 
 
 def make_key(signs_from: datetime) -> SigningKey:
-    """Make a key; its id is the thumbprint of its public part (RFC 7638)."""
+    """Make a key; its id is from the thumbprint of its public part (RFC 7638).
+
+    In hexadecimal, since base64 may begin with a dash, and people give the id to a command.
+    """
     made = jwk.RSAKey.generate_key(KEY_BITS, private=True)
     public = made.as_dict(private=False)
     return SigningKey(
-        id=made.thumbprint(),
+        id=base64.urlsafe_b64decode(f"{made.thumbprint()}=").hex()[:32],
         private=made.as_pem(private=True).decode(),
         modulus=str(public["n"]),
         exponent=str(public["e"]),

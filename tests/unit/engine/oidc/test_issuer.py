@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -128,6 +129,11 @@ def test_withdrawing_another_key_changes_nothing_else(issuer: Issuer, clock: Han
     assert issuer.withdraw(first.id)
     assert accepts(issuer, token)
     assert [key.id for key, _ in issuer.states()] == [second.id]
+
+
+def test_a_key_s_id_can_be_given_to_a_command(issuer: Issuer) -> None:
+    """An id is hexadecimal: no dash begins it, which would make it an option."""
+    assert re.fullmatch("[0-9a-f]{32}", issuer.rotate().id)
 
 
 def test_two_changes_at_once_both_count(issuer: Issuer) -> None:
