@@ -331,3 +331,17 @@ def test_no_secret_is_on_the_disk(settings: Settings, engine: Engine) -> None:
     grep = ["grep", "-arlE", pattern, str(engine.layout.data)]
     found = subprocess.run(grep, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert (found.returncode, found.stdout) == (1, "")
+
+
+def test_the_cache_is_cleared(settings: Settings, engine: Engine) -> None:
+    """What was downloaded for the organization is gone, and nothing of another's."""
+    path = settings.api.url + settings.base + "/cache"
+    assert settings.api.session.delete(path, timeout=LIMIT_S).status_code == 404
+    settings.good("PUT", {})
+    plugins, others = engine.layout.plugins("acme"), engine.layout.plugins("other")
+    for directory in (plugins, others):
+        (directory / "resource-aws-v7").mkdir(parents=True, exist_ok=True)
+    assert settings.api.session.delete(path, timeout=LIMIT_S).status_code == 200
+    assert list(plugins.iterdir()) == []
+    assert [path.name for path in others.iterdir()] == ["resource-aws-v7"]
+    assert {path.name for path in plugins.parent.iterdir()} == {"acme", "other"}

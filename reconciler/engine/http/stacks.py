@@ -28,11 +28,21 @@ from reconciler.engine.store import ListedStack
 
 __all__ = ["OPERATIONS", "routes"]
 
+_CACHE = "/api/stacks/{organization}/{project}/{stack}/deployments/cache"
+
 _NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"}
 
 _STACK_NAMES = ("id", "orgName", "projectName", "stackName")
 
 OPERATIONS = (
+    Operation(
+        id="ClearProjectCache",
+        method="DELETE",
+        path=_CACHE,
+        tag="Deployments",
+        about="Delete what the organization's deployments have downloaded",
+        refusals=(409,),
+    ),
     Operation(
         id="CreateStack",
         method="POST",
@@ -103,6 +113,7 @@ def routes(service: Service) -> list[Route]:
     """Return the routes of stacks."""
     api = _Stacks(service)
     return [
+        Route(_CACHE, api.clear_cache, methods=["DELETE"]),
         Route("/api/stacks/{organization}/{project}", api.make, methods=["POST"]),
         Route("/api/stacks/{organization}/{project}/{stack}", api.get, methods=["GET"]),
         Route("/api/stacks/{organization}/{project}/{stack}", api.delete, methods=["DELETE"]),
@@ -115,6 +126,11 @@ class _Stacks:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+
+    def clear_cache(self, request: Request) -> Response:
+        caller, stack = caller_of(self._service, request), stack_of(request)
+        self._service.caches.clear(caller, stack)
+        return Response()
 
     def get(self, request: Request) -> Response:
         caller, stack = caller_of(self._service, request), stack_of(request)

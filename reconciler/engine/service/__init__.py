@@ -9,6 +9,7 @@ from __future__ import annotations
 from reconciler.engine.queue import Queue
 from reconciler.engine.service.access import Access
 from reconciler.engine.service.audit import Audit
+from reconciler.engine.service.caches import Caches
 from reconciler.engine.service.deployments import Deployments, ListedPage
 from reconciler.engine.service.drift import Drift
 from reconciler.engine.service.errors import AnswerError
@@ -40,6 +41,7 @@ class Service:
         self.issuer = None if tools.oidc is None else tools.oidc.issuer
         self.deployments = Deployments(tools, queue)
         self.drift = Drift(tools)
+        self.caches = Caches(tools)
         self.logs = Logs(tools, self.deployments)
         self.pauses = Pauses(tools, queue, self.drift)
         self.settings = Settings(tools, self.deployments.policy)
