@@ -61,7 +61,7 @@ def _work(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> EngineConfig:
     """Return what servers and workers have in common."""
-    from reconciler.engine.config import EngineConfig  # noqa: PLC0415 - costs 300 ms
+    from reconciler.engine.config import EngineConfig, KeepLogs  # noqa: PLC0415 - costs 300 ms
 
     defaults = EngineConfig(data=data_directory(options))
     return replace(
@@ -82,6 +82,7 @@ def _config(options: argparse.Namespace) -> EngineConfig:
         sources=source_options.settings(options),
         kubernetes=kubernetes_options.settings(options),
         database=database_of(options),
+        keep_logs=KeepLogs(age=options.keep_logs, size_bytes=options.keep_logs_size * 1024**3),
     )
 
 

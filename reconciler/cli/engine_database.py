@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Options, number
+from reconciler.cli.options import Options, duration, number
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.engine.database_url import DatabaseUrl
 
-__all__ = ["VARIABLE", "add", "add_work", "database_of"]
+__all__ = ["VARIABLE", "add", "add_logs", "add_work", "database_of"]
 
 # In the environment a URL may hold its password: nobody else sees it there.
 VARIABLE = "RECONCILER_DATABASE_URL"
@@ -49,6 +50,24 @@ def add_work(parser: Options) -> None:
         default=0,
         metavar="N",
         help="deployments of one organization at once, over all workers; default: no limit",
+    )
+
+
+def add_logs(parser: Options) -> None:
+    """Add the options that say which logs are kept."""
+    parser.add_argument(
+        "--keep-logs",
+        type=duration,
+        default=timedelta(days=90),
+        metavar="TIME",
+        help="how long logs of ended deployments are kept; 0d: for ever; default: 90d",
+    )
+    parser.add_argument(
+        "--keep-logs-size",
+        type=number,
+        default=10,
+        metavar="GIB",
+        help="how large all logs may be, in GiB: the oldest go first; 0: no limit; default: 10",
     )
 
 

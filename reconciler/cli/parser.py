@@ -179,6 +179,7 @@ def _engine_process(parser: Options) -> None:
     _data(parser)
     engine_database.add(parser)
     engine_database.add_work(parser)
+    engine_database.add_logs(parser)
     _engine_options(parser)
     _key_file(parser)
     source_options.add(parser, _duration)

@@ -16,6 +16,7 @@ __all__ = [
     "Containers",
     "EngineConfig",
     "HttpLimits",
+    "KeepLogs",
     "Layout",
     "Limits",
     "SourceSettings",
@@ -44,6 +45,10 @@ FAILED_LOGINS = 60
 
 # A year, and the month in which somebody looks at it.
 KEEP_AUDIT = timedelta(days=400)
+
+# Longer than anybody asks what went wrong, and as much as a small disk has to spare.
+KEEP_LOGS = timedelta(days=90)
+MOST_LOGS_BYTES = 10 * 1024**3
 
 
 # A large image over a slow line; a registry that hangs must not hold a worker for ever.
@@ -132,6 +137,14 @@ class Containers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepLogs:
+    """For how long logs are kept, and how large all may be together; 0 is no limit."""
+
+    age: timedelta = KEEP_LOGS
+    size_bytes: int = MOST_LOGS_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """The settings of one engine.
 
@@ -175,6 +188,7 @@ class EngineConfig:
     failed_logins: int = FAILED_LOGINS
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     keep_audit: timedelta = KEEP_AUDIT
+    keep_logs: KeepLogs = KeepLogs()
     tls: TlsFiles | None = None
     insecure_listen: bool = False
     http: HttpLimits = HttpLimits()

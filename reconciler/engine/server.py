@@ -28,6 +28,7 @@ from reconciler.engine.logs import FileLogs, LogStore, SharedLogs
 from reconciler.engine.oidc.issuer import Issuer
 from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.queue import Queue
+from reconciler.engine.retention import sweeping
 from reconciler.engine.runners.choose import choose
 from reconciler.engine.scheduler import scheduling
 from reconciler.engine.sealing import box_of, key_file
@@ -135,6 +136,7 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             with (
                 answering(app, listener, config),
                 part.taken(),
+                sweeping(tools),
                 scheduling(service, tools.clock),
             ):
                 if config.embedded:
@@ -154,8 +156,9 @@ def working(config: EngineConfig) -> Iterator[Queue]:
     with embedded.only_engine(layout, shared=True):
         store = Store(config.database)
         try:
-            part = Part(_tools(config, store, config.public_url))
-            with part.taken():
+            tools = _tools(config, store, config.public_url)
+            part = Part(tools)
+            with part.taken(), sweeping(tools):
                 yield part.queue
         finally:
             store.close()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from reconciler.engine.logs.files import FileLogs
 from reconciler.engine.logs.lines import StepLog
-from reconciler.engine.logs.pages import BadTokenError, LogPage, LogStore, StepState, parse_token
+from reconciler.engine.logs.pages import (
+    BadTokenError,
+    KeptLog,
+    LogPage,
+    LogStore,
+    StepState,
+    parse_token,
+)
 from reconciler.engine.logs.shared import SharedLogs
 
 __all__ = [
     "BadTokenError",
     "FileLogs",
+    "KeptLog",
     "LogPage",
     "LogStore",
     "SharedLogs",

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.api.types import LogLine
 from reconciler.engine.logs.lines import StepLog, parse_entry
-from reconciler.engine.logs.pages import LARGEST_PAGE_BYTES, LogStore
+from reconciler.engine.logs.pages import LARGEST_PAGE_BYTES, KeptLog, LogStore
 from reconciler.engine.store import Claim
 
 __all__ = ["FileLogs"]
@@ -96,6 +98,30 @@ class FileLogs(LogStore):
                 lines.append(parse_entry(entry))
                 size += len(entry)
         return tuple(lines), False
+
+    def kept(self) -> tuple[KeptLog, ...]:
+        """Return what there is, deployment by deployment."""
+        found = []
+        for folder in self._directory.iterdir() if self._directory.exists() else ():
+            try:
+                seen = [path.stat() for path in folder.iterdir()]
+            except OSError:
+                continue
+            if seen:
+                written = max(status.st_mtime for status in seen)
+                found.append(
+                    KeptLog(
+                        deployment_id=folder.name,
+                        written=datetime.fromtimestamp(written, UTC),
+                        size_bytes=sum(status.st_size for status in seen),
+                    )
+                )
+        return tuple(found)
+
+    def forget(self, deployment_ids: Collection[str]) -> None:
+        """Delete the logs of these deployments, of which nothing is written any more."""
+        for deployment_id in deployment_ids:
+            shutil.rmtree(self._directory / deployment_id, ignore_errors=True)
 
     def _path(self, deployment_id: str, step: int) -> Path:
         return self._directory / deployment_id / f"{step}.log"

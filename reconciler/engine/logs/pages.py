@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.api.types import LogLine, StepStatus
 from reconciler.engine.logs.lines import StepLog
@@ -15,6 +16,7 @@ __all__ = [
     "LARGEST_PAGE_BYTES",
     "STREAM_LINES",
     "BadTokenError",
+    "KeptLog",
     "LogPage",
     "LogStore",
     "StepState",
@@ -49,6 +51,15 @@ class LogPage:
     next_offset: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLog:
+    """How large a deployment's log is, and when it was last written to."""
+
+    deployment_id: str
+    written: datetime
+    size_bytes: int
+
+
 class LogStore(ABC):
     """All logs of an engine: in files, or in the database that it shares."""
 
@@ -64,6 +75,14 @@ class LogStore(ABC):
 
         And whether there are more of them: it stops early where the page grows too large.
         """
+
+    @abstractmethod
+    def kept(self) -> tuple[KeptLog, ...]:
+        """Return what there is, deployment by deployment."""
+
+    @abstractmethod
+    def forget(self, deployment_ids: Collection[str]) -> None:
+        """Delete the logs of these deployments, of which nothing is written any more."""
 
     def step_page(
         self, deployment_id: str, step: int, window: tuple[int, int], *, ended: bool

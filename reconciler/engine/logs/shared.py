@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from reconciler.api.types import LogLine
 from reconciler.engine.logs.lines import StepLog, parse_entry
-from reconciler.engine.logs.pages import LARGEST_PAGE_BYTES, LogStore
+from reconciler.engine.logs.pages import LARGEST_PAGE_BYTES, KeptLog, LogStore
 from reconciler.engine.store import Claim, DatabaseLostError, FencedError, LogPart, LogParts
 from reconciler.errors import NotDurableError
 
@@ -123,6 +123,17 @@ class SharedLogs(LogStore):
                     size += len(entry)
                 next_line = part.first_line + part.lines
         return tuple(lines), False
+
+    def kept(self) -> tuple[KeptLog, ...]:
+        """Return what there is, deployment by deployment."""
+        return tuple(
+            KeptLog(deployment_id=found, written=written, size_bytes=size)
+            for found, written, size in self._parts.sizes()
+        )
+
+    def forget(self, deployment_ids: Collection[str]) -> None:
+        """Delete the logs of these deployments, of which nothing is written any more."""
+        self._parts.forget(deployment_ids)
 
     def soon(self, step: _Step) -> None:
         """Have a step's part written in a moment."""

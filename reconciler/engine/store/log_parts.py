@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from reconciler.engine.store.claims import Claim, FencedError, is_newest
-from reconciler.engine.store.columns import METADATA
+from reconciler.engine.store.columns import METADATA, moment
 from reconciler.engine.store.database import Database
 from reconciler.engine.store.signals import Signal, Topic
 
@@ -96,6 +97,18 @@ class LogParts:
             for row in rows
         )
         return tuple(part for part in found if part.first_line + part.lines > line)
+
+    def sizes(self) -> tuple[tuple[str, datetime, int], ...]:
+        """Return, for each deployment that has a log, its id, its last change, and the bytes."""
+        deployments = sa.table("deployments", sa.column("id"), sa.column("modified"))
+        size = sa.func.sum(sa.func.octet_length(_parts.c.entries))
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(deployments.c.id, deployments.c.modified, size)
+                .join(_parts, _parts.c.deployment == deployments.c.id)
+                .group_by(deployments.c.id, deployments.c.modified)
+            ).all()
+        return tuple((found, moment(modified), int(total)) for found, modified, total in rows)
 
     def forget(self, deployment_ids: Collection[str]) -> None:
         """Delete the logs of these deployments."""
