@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -51,3 +52,4 @@ def test_it_ends_with_the_tests() -> None:
     tests.kill()
     tests.communicate(timeout=LIMIT_S)
     eventually(lambda: left(str(kubeconfig.parent)) == [], "its programs are gone")
+    shutil.rmtree(kubeconfig.parent)
