@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from contextlib import closing
 from datetime import datetime
 
 from reconciler.api.types import Ending, EndingKind
@@ -151,13 +152,15 @@ def _free_own_lock(tools: Tools, record: Record, claim: Claim) -> bool:
         writable=state.writable,
         hidden=(tools.layout.data, *tools.config.hide),
     )
-    place = tools.runners.host.open(Needs(deployment_id=record.id, surroundings=surroundings))
+    needs = Needs(deployment_id=record.id, surroundings=surroundings)
     # Pulumi makes stacks in a project's folder only.
     (root / "Pulumi.yaml").write_text(f"name: {record.stack.project}\nruntime: yaml\n")
     init = steps.stack_init_command(programs, record.stack, root, environment)
     try:
-        if not state.was_left_locked(place, init, begun):
-            return False
-        return free_lock(place, steps.cancel_command(programs, record.stack, root, environment))
+        with closing(tools.runners.host.open(needs)) as place:
+            if not state.was_left_locked(place, init, begun):
+                return False
+            cancel = steps.cancel_command(programs, record.stack, root, environment)
+            return free_lock(place, cancel)
     finally:
         remove_workspace(root)

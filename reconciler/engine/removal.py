@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import ExitStack
 from enum import StrEnum
 
 from reconciler.api.types import StackRef
@@ -49,6 +50,7 @@ def remove(tools: Tools, stack: StackRef, *, force: bool) -> Removal:
     root.mkdir(mode=0o700, parents=True)
     backend = tools.backend(stack)
     state = StackState(backend, stack, root)
+    opened = ExitStack()
     try:
         state.prepare()
         home = steps.Home(home=root, temporary=root, pulumi_home=root / "pulumi")
@@ -71,6 +73,7 @@ def remove(tools: Tools, stack: StackRef, *, force: bool) -> Removal:
             hidden=(tools.layout.data, *tools.config.hide),
         )
         place = tools.runners.host.open(Needs(deployment_id=removal_id, surroundings=surroundings))
+        opened.callback(place.close)
         output = bytearray()
 
         def keep(part: bytes) -> None:
@@ -86,6 +89,7 @@ def remove(tools: Tools, stack: StackRef, *, force: bool) -> Removal:
             process.wait()
             raise RemovalError(f"the stack's backend did not answer within {LIMIT_S:.0f} s")
     finally:
+        opened.close()
         remove_workspace(root)
     if code in {0, _NO_SUCH_STACK}:
         return Removal.GONE

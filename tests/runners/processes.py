@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.engine.config import Limits
 from reconciler.engine.runners.base import (
     Command,
     Needs,
@@ -61,6 +62,7 @@ class World:
         self.writable: tuple[Path, ...] = ()
         self.hidden: tuple[Path, ...] = ()
         self.deployment_id = root.name
+        self.limits = Limits()
         self._places: list[tuple[Needs, Place]] = []
         self._pieces: list[bytes] = []
 
@@ -74,7 +76,9 @@ class World:
         surroundings = Surroundings(
             workspace=self.workspace, writable=self.writable, hidden=self.hidden
         )
-        needs = Needs(deployment_id=self.deployment_id, surroundings=surroundings)
+        needs = Needs(
+            deployment_id=self.deployment_id, surroundings=surroundings, limits=self.limits
+        )
         if not self._places or self._places[-1][0] != needs:
             place = self.runner.open(needs)
             self._places.append((needs, place))

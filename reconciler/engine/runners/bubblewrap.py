@@ -6,8 +6,12 @@ and what is asked for. When the sandbox's first process ends, the kernel ends al
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import pwd
 import shutil
+import stat
 import subprocess  # noqa: TID251 - a runner starts programs
 import sys
 from collections.abc import Iterator
@@ -21,9 +25,10 @@ from reconciler.engine.runners.base import (
     Process,
     Surroundings,
 )
-from reconciler.engine.runners.host import HostPlace
-from reconciler.engine.runners.process import program_path, start_supervised
-from reconciler.engine.runners.strays import end_strays
+from reconciler.engine.runners.host import HostPlace, end_on_host
+from reconciler.engine.runners.local_layer import local_layer
+from reconciler.engine.runners.process import Sandbox, program_path, start_supervised
+from reconciler.engine.runners.supervisor import ARGUMENTS
 
 __all__ = ["PRIVATE_TMP", "BubblewrapRunner"]
 
@@ -57,6 +62,19 @@ _ROOT_KEEPS = (
 # mount does not keep anyone from connecting to them. Secrets of services are here as well.
 _RUN = Path("/run")
 
+# What else of a host is no program's business: homes, other services' data, keys and passwords.
+# Programs that are installed there and on PATH are seen; more is by `--allow-write`.
+_SECRET_PLACES = (
+    *("home", "root", "srv", "mnt", "media"),
+    *("var/lib", "var/log", "var/spool", "var/mail", "var/backups", "var/cache"),
+    *("etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-", "etc/sudoers.d"),
+    *("etc/ssl/private", "etc/ssh/ssh_host_*_key", "etc/kubernetes", "etc/reconciler"),
+    *("etc/credstore", "etc/credstore.encrypted", "etc/docker", "etc/containers/auth.json"),
+)
+
+# bubblewrap takes 9,000 arguments, and a variable is three.
+MOST_VARIABLES = 2500
+
 # The one thing below /run that ordinary programs need, where it leads there: host names.
 _RESOLVER = Path("/etc/resolv.conf")
 
@@ -88,22 +106,42 @@ class BubblewrapRunner:
 
     def end_strays(self, deployment_id: str) -> int:
         """End what a lost engine has left of a deployment, and return how many there were."""
-        return end_strays(deployment_id)
+        return end_on_host(deployment_id)
 
-    def _start(self, command: Command, needs: Needs, on_output: OnOutput) -> Process:
+    def _start(self, command: Command, place: HostPlace, on_output: OnOutput) -> Process:
         """Start the command; OSError where it cannot be started.
 
         A writable directory that is not there is made, as one cannot be bound otherwise.
         """
-        surroundings = needs.surroundings
+        surroundings = place.needs.surroundings
         program = program_path(command)
         for path in surroundings.writable:
             if not path.exists():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (surroundings.workspace / PRIVATE_TMP).mkdir(mode=0o700, exist_ok=True)
-        argv = [self._bwrap, *_base(), *_view(surroundings, command)]
-        argv += ["--chdir", str(command.cwd), "--", *_own_pwd(command), program]
-        return start_supervised(command, [*argv, *command.argv[1:]], on_output, inner=True)
+        _make_tmp(surroundings.workspace)
+        sandbox = Sandbox(arguments=("--chdir", str(command.cwd), *_variables(command)))
+        layer = local_layer(place.folder)
+        argv = [*layer.before, self._bwrap, *_base(), *_view(surroundings, command), *layer.binds]
+        argv += ["--args", str(ARGUMENTS), "--"]
+        argv += [*_own_pwd(command), program, *command.argv[1:]]
+        return start_supervised(command, argv, on_output, place.bounds, sandbox)
+
+
+def _make_tmp(workspace: Path) -> None:
+    """Make what the sandbox has as /tmp. It is a mount there: no program can put a link here."""
+    tmp = workspace / PRIVATE_TMP
+    with contextlib.suppress(FileExistsError):
+        tmp.mkdir(mode=0o700)
+    if not stat.S_ISDIR(tmp.lstat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "is not a directory any more", str(tmp))
+
+
+def _variables(command: Command) -> Iterator[str]:
+    """Yield the options that set the program's variables, out of sight and of the sandbox's own."""
+    if len(command.environment) > MOST_VARIABLES:
+        raise OSError(errno.E2BIG, f"has more than {MOST_VARIABLES} environment variables")
+    for name, value in command.environment.items():
+        yield from ("--setenv", name, value)
 
 
 def _base() -> Iterator[str]:
@@ -121,16 +159,20 @@ def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
     workspace = surroundings.workspace.resolve()
     seen = {workspace, *(path.resolve() for path in surroundings.writable)}
     readable = {p.resolve() for p in surroundings.readable if p.exists()} - seen
-    hidden = {_RUN.resolve(), *(path.resolve() for path in surroundings.hidden)} - seen - readable
+    asked = {_RUN.resolve(), *(path.resolve() for path in surroundings.hidden)} - seen - readable
+    usual = {path.resolve() for path in _secret_places()} - seen - readable - asked
     tmp = Path("/tmp")  # noqa: S108 - the sandbox's own
     binds: dict[Path, tuple[str, ...]] = {path: ("--bind", str(path)) for path in seen}
     binds |= {path: ("--ro-bind", str(path)) for path in readable}
     binds[tmp] = ("--bind", str(workspace / PRIVATE_TMP))
+    binds[workspace / PRIVATE_TMP] = ("--bind", str(workspace / PRIVATE_TMP))
+    covers = {tmp, *usual}
     for path in _programs(command):
-        if path.is_relative_to(tmp) and not any(h.is_relative_to(path) for h in hidden):
+        covered = any(path.is_relative_to(cover) for cover in covers)
+        if covered and path not in covers and not any(h.is_relative_to(path) for h in asked):
             binds.setdefault(path, ("--ro-bind", str(path)))
     emptied = []
-    for path in sorted(hidden):
+    for path in sorted(asked | usual):
         if path.is_relative_to(tmp) or not path.exists():
             continue  # there is no such thing in the sandbox's /tmp
         if path.is_dir():
@@ -147,9 +189,18 @@ def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
         yield from ("--remount-ro", str(path))
 
 
+def _secret_places() -> Iterator[Path]:
+    """Yield where a host keeps what is no program's business: homes, data, keys."""
+    home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    if home.is_absolute() and len(home.parts) > 1:
+        yield home
+    for pattern in _SECRET_PLACES:
+        yield from Path("/").glob(pattern)
+
+
 def _programs(command: Command) -> Iterator[Path]:
-    """Yield where programs are: one that is installed below /tmp is to be there all the same."""
-    yield Path(sys.prefix)
+    """Yield where programs are: what is installed below a hidden place is there all the same."""
+    yield from (Path(sys.prefix), Path(sys.base_prefix))
     for entry in command.environment.get("PATH", "").split(os.pathsep):
         folder = Path(entry)
         if not folder.is_absolute() or not folder.is_dir():
@@ -157,6 +208,11 @@ def _programs(command: Command) -> Iterator[Path]:
         # A virtual environment's Python needs what is beside its `bin`.
         whole = folder.parent if (folder.parent / "pyvenv.cfg").exists() else folder
         yield from (whole, whole.resolve())
+        if folder.name == "bin":
+            # Others need their libraries; what else is there may be anybody's.
+            yield from (
+                path for path in (folder.parent / "lib", folder.parent / "libexec") if path.is_dir()
+            )
 
 
 def _own_pwd(command: Command) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from reconciler.engine.runners.container_engine import LABEL, ContainerEngine
 from reconciler.engine.runners.container_process import ContainerProcess
 from reconciler.engine.runners.container_script import FIRST_PROCESS, check
 from reconciler.engine.runners.container_ways import Way, Ways
+from reconciler.engine.runners.disk import Watched
 from reconciler.engine.runners.preparing import Preparation
 from reconciler.errors import ReconcilerError
 
@@ -105,6 +106,7 @@ class ContainerPlace:
         self._folder = workspace.with_name(f".{workspace.name}.place")
         self._container = ""
         self._pipe = -1
+        self._layers: tuple[Path, ...] = ()
         self._made = _Made(digest="", path=_DEFAULT_PATH)
         self._inside: Inside | None = None
 
@@ -127,7 +129,11 @@ class ContainerPlace:
                 raise OSError(0, str(error)) from None
         process = ContainerProcess(self._engine, self._container, self._end_all, on_output)
         process.begin(command, tuple(self._made.environment))
-        return process
+        most = self._needs.limits.disk_bytes
+        if not most:
+            return process
+        paths = (self._needs.surroundings.workspace, *self._layers)
+        return Watched(process, paths, most, on_output)
 
     def send(self, path: Path) -> None:
         """Do nothing: the files are the same."""
@@ -205,10 +211,19 @@ class ContainerPlace:
             answer = self._engine.call(self._run_arguments(way), stop)
             if answer.code == 0:
                 self._container = answer.output.split()[-1]
+                self._layers = self._find_layers()
                 return way.described(self._needs.limits, answer.error)
             self._engine.remove(self._engine.of_deployment(self._needs.deployment_id))
             if not self._runner.ways.next(way, answer.reason):
                 raise PlaceError(self._explain(answer.reason))
+
+    def _find_layers(self) -> tuple[Path, ...]:
+        """Return where on the host is what the container writes outside of its mounts."""
+        form = "{{.GraphDriver.Data.UpperDir}}"
+        answer = self._engine.call(["inspect", "--format", form, self._container])
+        path = Path(answer.output.strip())
+        # A daemon's own files are not for its users to see: then only the workspace counts.
+        return (path,) if answer.code == 0 and path.is_absolute() and path.is_dir() else ()
 
     def _explain(self, reason: str) -> str:
         name = self._image.reference
@@ -226,12 +241,18 @@ class ContainerPlace:
         found += ["--cap-drop", "ALL", "--cap-add", _KEEPS]
         found += ["--security-opt", "no-new-privileges"]
         found += way.arguments(self._needs.limits)
+        if self._needs.limits.disk_bytes:
+            most = self._needs.limits.disk_bytes
+            found += ["--ulimit", f"fsize={most}:{most}", "--ulimit", "core=0:0"]
         if settings.network:
             found += ["--network", settings.network]
         found += ["--mount", _mount(self._folder / "alive", Path(_ALIVE))]
         for path in dict.fromkeys((around.workspace, *around.writable)):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found += ["--mount", _mount(path.resolve(), path)]
+        for path in around.readable:
+            if path.exists():
+                found += ["--mount", _mount(path.resolve(), path) + ",readonly"]
         return [*found, self._image.reference, "-c", FIRST_PROCESS, _ALIVE]
 
     def _user(self) -> str:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.engine.runners.base import Command, Inside, Needs, OnOutput, Process
+from reconciler.engine.runners.cgroups import Bounds, find_groups, remove
+from reconciler.engine.runners.disk import Watched
 from reconciler.engine.runners.preparing import Ready
+from reconciler.engine.runners.strays import end_strays
 
-__all__ = ["HostPlace"]
-
-# Starts a command in the place of a deployment that needs these.
-Start = Callable[[Command, Needs, OnOutput], Process]
+__all__ = ["HostPlace", "end_on_host"]
 
 
 class HostPlace:
-    """Starts each command by itself: nothing but the workspace lives from one to the next."""
+    """Starts each command by itself: nothing but the files lives from one to the next.
+
+    `folder`, beside the workspace, is the place's own: no program can reach it by its name.
+    """
 
     def __init__(self, needs: Needs, start: Start) -> None:
-        self._needs = needs
+        self.needs = needs
+        self.bounds = Bounds(needs.deployment_id, needs.limits)
+        self.folder = needs.surroundings.workspace.with_name(
+            f".{needs.surroundings.workspace.name}.place"
+        )
         self._start = start
+        self._open = False
 
     @property
     def inside(self) -> Inside | None:
@@ -27,13 +36,19 @@ class HostPlace:
         return None
 
     def prepare(self, on_output: OnOutput) -> Process:
-        """Do nothing: it is ready."""
-        del on_output
+        """Say what bounds the deployment."""
+        on_output(f"Limits: {self._bound()}\n".encode())
         return Ready()
 
     def start(self, command: Command, on_output: OnOutput) -> Process:
         """Start the command; OSError where it cannot be started."""
-        return self._start(command, self._needs, on_output)
+        self._bound()  # another place of the same deployment may have removed the group
+        process = self._start(command, self, on_output)
+        most = self.needs.limits.disk_bytes
+        if not most:
+            return process
+        paths = (self.needs.surroundings.workspace, self.folder)
+        return Watched(process, paths, most, on_output)
 
     def send(self, path: Path) -> None:
         """Do nothing: the files are the same."""
@@ -42,4 +57,23 @@ class HostPlace:
         """Do nothing: the files are the same."""
 
     def close(self) -> None:
-        """Do nothing: each command's end has left nothing behind."""
+        """Remove what is the place's own; each command's end has left no process behind."""
+        if self._open:
+            self._open = False
+            self.bounds.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _bound(self) -> str:
+        self._open = True
+        return self.bounds.open()
+
+
+# Starts a command in a place.
+Start = Callable[[Command, HostPlace, OnOutput], Process]
+
+
+def end_on_host(deployment_id: str) -> int:
+    """End what a lost engine has left of a deployment on this host; return how many."""
+    ended = end_strays(deployment_id)
+    groups = find_groups()
+    return ended + (remove(groups, deployment_id) if groups is not None else 0)

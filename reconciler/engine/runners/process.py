@@ -17,14 +17,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.engine.runners import supervisor
 from reconciler.engine.runners.base import Command, Needs, OnOutput, Place, Process
-from reconciler.engine.runners.host import HostPlace
-from reconciler.engine.runners.strays import BUILD_ID, SUPERVISES, end_processes, end_strays
+from reconciler.engine.runners.cgroups import Bounds
+from reconciler.engine.runners.host import HostPlace, end_on_host
+from reconciler.engine.runners.strays import BUILD_ID, SUPERVISES, end_processes
 
-__all__ = ["ProcessRunner", "start_supervised"]
+__all__ = ["ProcessRunner", "Sandbox", "program_path", "start_supervised"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +53,12 @@ class ProcessRunner:
 
     def end_strays(self, deployment_id: str) -> int:
         """End what a lost engine has left of a deployment, and return how many there were."""
-        return end_strays(deployment_id)
+        return end_on_host(deployment_id)
 
-    def _start(self, command: Command, needs: Needs, on_output: OnOutput) -> Process:
-        del needs  # nothing is hidden here, and everything is as writable as it is
+    def _start(self, command: Command, place: HostPlace, on_output: OnOutput) -> Process:
+        # Nothing is hidden here, and everything is as writable as it is.
         argv = (program_path(command), *command.argv[1:])
-        return start_supervised(command, argv, on_output)
+        return start_supervised(command, argv, on_output, place.bounds)
 
 
 def program_path(command: Command) -> str:
@@ -69,15 +71,31 @@ def program_path(command: Command) -> str:
     return str(Path(command.cwd, found))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A program around the command's own, with a PID namespace, and the arguments in its file."""
+
+    arguments: tuple[str, ...] = field(repr=False)
+
+
 def start_supervised(
-    command: Command, argv: Sequence[str], on_output: OnOutput, *, inner: bool = False
+    command: Command,
+    argv: Sequence[str],
+    on_output: OnOutput,
+    bounds: Bounds,
+    sandbox: Sandbox | None = None,
 ) -> Process:
     """Start `argv` for the command, below a supervisor; OSError where that cannot be done.
 
-    With `inner`, `argv` is a sandbox with a PID namespace around the command's program.
+    A sandbox itself sees nothing of the command's environment: what is meant for the program
+    must not reach what runs outside.
     """
-    order = supervisor.pack(str(command.cwd), argv, command.environment, inner=inner)
     build_id = command.environment.get(BUILD_ID, "")
+    environment = command.environment
+    if sandbox is not None:
+        environment = {BUILD_ID: build_id} if build_id else {}
+    arguments = None if sandbox is None else sandbox.arguments
+    order = supervisor.pack(str(command.cwd), argv, environment, arguments)
     ours, theirs = socket.socketpair()
     try:
         with theirs:
@@ -90,6 +108,7 @@ def start_supervised(
                 start_new_session=True,
             )
         process = _Supervised(running, ours, on_output)
+        bounds.enclose(running.pid)
         process.begin(order, command)
     except BaseException:
         ours.close()

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "ARGUMENTS",
     "INTERRUPT",
     "KILL",
     "Seen",
@@ -41,6 +42,9 @@ INTERRUPT = b"i"
 KILL = b"k"
 
 PR_SET_CHILD_SUBREAPER = 36
+
+# The file at which a sandbox finds what is not for its command line.
+ARGUMENTS = 9
 
 # The length of an order comes first, in so many bytes.
 LENGTH_BYTES = 4
@@ -109,14 +113,21 @@ def code_of(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def pack(cwd: str, argv: Sequence[str], environment: Mapping[str, str], *, inner: bool) -> bytes:
+def pack(
+    cwd: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    sandbox: Sequence[str] | None = None,
+) -> bytes:
     """Return the order to start a program. ValueError where a text holds a NUL.
 
-    With `inner`, `argv` is a sandbox that has its own PID namespace, and the program to
-    interrupt is the first one within it. `argv[0]` is a path.
+    With `sandbox`, `argv` is a sandbox that has its own PID namespace, and the program to
+    interrupt is the first one within it; these texts it finds at file `ARGUMENTS`, each with a
+    NUL behind it. `argv[0]` is a path.
     """
     variables = [f"{name}={value}" for name, value in environment.items()]
-    texts = ["inner" if inner else "", cwd, str(len(argv)), *argv, *variables]
+    texts = ["" if sandbox is None else "inner", cwd, str(len(argv)), *argv]
+    texts += [str(len(sandbox or ())), *(sandbox or ()), *variables]
     if any("\0" in text for text in texts):
         raise ValueError("an argument or environment variable holds a NUL character")
     packed = b"\0".join(map(os.fsencode, texts))
@@ -137,10 +148,12 @@ def main() -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     length = int.from_bytes(_read(LENGTH_BYTES), "big")
     inner, cwd, count, *texts = _read(length).split(b"\0")
-    argv, variables = texts[: int(count)], texts[int(count) :]
+    argv, (given, *texts) = texts[: int(count)], texts[int(count) :]
+    arguments, variables = texts[: int(given)], texts[int(given) :]
     try:
         os.chdir(cwd)
-        program = _spawn(argv, dict(variable.split(b"=", 1) for variable in variables))
+        environment = dict(variable.split(b"=", 1) for variable in variables)
+        program = _spawn(argv, environment, arguments)
     except OSError as error:
         os.write(0, b"-%d\n" % (error.errno or 0))
         return 1
@@ -167,13 +180,22 @@ def _read(count: int) -> bytes:
     return data
 
 
-def _spawn(argv: list[bytes], environment: dict[bytes, bytes]) -> int:
+def _spawn(argv: list[bytes], environment: dict[bytes, bytes], arguments: list[bytes]) -> int:
     """Start the program in a session of its own, with nothing of ours but its output."""
+    files: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
+    ]
+    if arguments:
+        held = os.memfd_create("arguments")
+        with open(held, "wb", closefd=False) as file:
+            file.writelines(argument + b"\0" for argument in arguments)
+        os.lseek(held, 0, os.SEEK_SET)
+        files.append((os.POSIX_SPAWN_DUP2, held, ARGUMENTS))
     return os.posix_spawn(
         argv[0],
         argv,
         environment,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
+        file_actions=files,
         setsid=True,
         setsigmask=[],
         setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
