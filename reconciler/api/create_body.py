@@ -291,6 +291,8 @@ class _RequestReader(Reader, Generic[S]):
             if key not in given:
                 self.fault(at, f"needs a key '{key}'")
                 return ""
+            if not isinstance(given.get("plaintext", ""), str):
+                self.fault((*at, "plaintext"), "is no string")
             if not isinstance(given.get("isSecret", True), bool):
                 self.fault((*at, "isSecret"), "is neither true nor false")
             inner, at = given[key], (*at, key)
@@ -313,8 +315,8 @@ class _RequestReader(Reader, Generic[S]):
             value: object = root
             for key in at:
                 value = value.get(key) if isinstance(value, dict) else None
-            # Null, and an empty text (the pool) or object, as clients write what they leave out.
-            if value is not None and value != ("" if at == ("agentPoolID",) else {}):
+            # Null, and for the pool an empty text, as clients write what they leave out.
+            if value is not None and (value != "" or at != ("agentPoolID",)):
                 self.fault(at, why)
 
 

@@ -123,8 +123,6 @@ def run(target: Target, document: object, place: Path, without: str = "") -> dic
         [
             *(sys.executable, "-m", "schemathesis.cli", "--no-color"),
             *("--config-file", "schemathesis.toml", "run", "document.json"),
-            # Most of a call is waiting for the engine's disk.
-            *("--workers", "4"),
             *("--report", "json", "--report-json-path", str(report)),
             *(("--exclude-checks", without) if without else ()),
         ],

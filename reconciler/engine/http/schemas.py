@@ -37,8 +37,8 @@ _OPERATION = one_of(*Operation)
 _FREE: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _SOME: Schema = {"type": "string", "pattern": r"^[^\u0000]+$"}
 _FREE_OR_NULL = nullable(_FREE)
-# What today's API has and the engine has not: null, or what says as little.
-_NOTHING = nullable({"type": "object", "maxProperties": 0})
+# What today's API has and the engine has not.
+_NOTHING: Schema = {"type": "null"}
 _FLAG_OR_NULL = nullable(FLAG)
 
 _SECRET: Schema = {
@@ -181,7 +181,7 @@ def _blocks(dialect: Dialect, secret: Schema) -> dict[str, Schema]:
         "anyOf": [
             _FREE,
             record({"reference": _FREE_OR_NULL}, {"credentials": nullable(credentials)}),
-            _NOTHING,
+            {"type": "object", "maxProperties": 0},
         ]
     }
     source = {"git": nullable(_git_source(dialect, secret)), "hg": _NOTHING, "template": _NOTHING}
@@ -197,7 +197,10 @@ def _blocks(dialect: Dialect, secret: Schema) -> dict[str, Schema]:
 
 def _today(secret: Schema) -> dict[str, Schema]:
     cache = nullable(record({}, {"enable": _FLAG_OR_NULL}))
-    return {**_blocks(Dialect.TODAY, secret), "cacheOptions": cache}
+    blocks = _blocks(Dialect.TODAY, secret)
+    for name in ("sourceContext", "operationContext"):
+        blocks[name] = nullable(blocks[name])
+    return {**blocks, "cacheOptions": cache}
 
 
 def _requests() -> dict[str, Schema]:
