@@ -12,13 +12,14 @@ import tempfile
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
-from tests.bench import deployments, http, startup
+from tests.bench import deployments, http, shared, startup
 from tests.bench.figures import HEADING
 
 GROUPS = {
     "startup": startup.MEASURES,
     "deployments": deployments.MEASURES,
     "http": http.MEASURES,
+    "shared": shared.MEASURES,
 }
 
 

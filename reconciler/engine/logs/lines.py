@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from json.encoder import encode_basestring_ascii
 
 from reconciler.api.types import LogLine
 
@@ -93,7 +94,8 @@ class StepLog(ABC):
         self._put(line)
 
     def _put(self, line: bytes) -> None:
-        text = json.dumps(line.decode("utf-8", "replace"))
+        # As json.dumps writes a text, without its preparations for anything else.
+        text = encode_basestring_ascii(line.decode("utf-8", "replace"))
         entry = b"%d %s\n" % (self._now_ns(), text.encode())
         self._append(entry)
         self._size += len(entry)
