@@ -13,9 +13,11 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Iterator[World]:
     """The sandbox, and a workspace below /tmp."""
-    return World(BubblewrapRunner(), tmp_path)
+    world = World(BubblewrapRunner(), tmp_path)
+    yield world
+    world.close()
 
 
 @pytest.fixture
