@@ -137,13 +137,9 @@ def _git_source(dialect: Dialect, secret: Schema) -> Schema:
         {("privateKey" if preview else "sshPrivateKey"): secret},
         {"password": nullable(secret)},
     )
-    auth: Schema = {
-        "oneOf": [
-            record({"accessToken": secret}),
-            record({"sshAuth": ssh}),
-            record({"basicAuth": basic}),
-        ]
-    }
+    # One of them, which is said by the refusal of two.
+    kinds = {"accessToken": secret, "sshAuth": ssh, "basicAuth": basic}
+    auth = record({}, {kind: nullable(form) for kind, form in kinds.items()})
     texts = dict.fromkeys(("branch", "commit", "tag", "repoDir"), _FREE_OR_NULL)
     url = "repoURL" if preview else "repoUrl"
     return record({}, {url: _FREE_OR_NULL, **texts, "gitAuth": nullable(auth)})
