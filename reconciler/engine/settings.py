@@ -229,10 +229,10 @@ def as_create(settings: Mapping[str, object]) -> Body:
     if not isinstance(git, dict):
         return body
     url = git.get("repoUrl")
-    if _says_nothing(url):
+    if url in (None, ""):
         git = git | {"repoUrl": _SOME_URL}
     relative = isinstance(url, str) and is_relative_url(url)
-    if not relative and all(_says_nothing(git.get(name)) for name in _REVISIONS):
+    if not relative and all(git.get(name) in (None, "") for name in _REVISIONS):
         git = git | {"branch": _SOME_BRANCH}
     body["sourceContext"] = source | {"git": git}
     return body
