@@ -96,6 +96,7 @@ class _RequestReader(Reader, Generic[S]):
         options = self.mapping(context.get("options"), options_at)
         image, credentials = self.image(executor.get("executorImage"))
         cache = self.mapping(root.get("cacheOptions"), ("cacheOptions",))
+        self.text(root.get("tag"), ("tag",))  # a name for people, of which nothing depends
         self.check_unserved(root)
         return DeploymentRequest(
             operation=self.operation(root, context, dialect),

@@ -187,6 +187,7 @@ def _blocks(dialect: Dialect, secret: Schema) -> dict[str, Schema]:
         "executorContext": nullable(record({}, {"executorImage": nullable(image)})),
         "agentPoolID": {"enum": [None, ""]},
         "gitHub": _NOTHING,
+        "tag": _FREE_OR_NULL,
         "vcs": _NOTHING,
     }
 
