@@ -6,6 +6,7 @@ In a directory it looks for itself. In a bucket or a database only Pulumi can lo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +20,14 @@ from reconciler.files import write_durably
 
 __all__ = ["StackState", "StateGoneError", "ask", "free_lock"]
 
+_log = logging.getLogger(__name__)
+
 # Freeing a lock, or looking for one, is one call of pulumi: 0.1 s, or a few in a bucket.
 ASK_LIMIT_S = 60.0
 LARGEST_ANSWER_BYTES = 64 * 1024
+
+# The last words say what was wrong.
+MOST_TOLD = 500
 
 _CREDENTIALS_FILE = "backend-credentials"
 
@@ -96,8 +102,11 @@ class StackState:
 
 
 def free_lock(place: Place, command: Command) -> bool:
-    """Run `pulumi cancel`, and return whether it did it."""
-    return ask(place, command)[0] == 0
+    """Run `pulumi cancel`, and return whether it did it; the log says why not."""
+    code, output = ask(place, command)
+    if code != 0:
+        _log.error("a lock could not be freed (exit code %s): %s", code, output[-MOST_TOLD:])
+    return code == 0
 
 
 def ask(place: Place, command: Command) -> tuple[int | None, str]:
@@ -105,8 +114,8 @@ def ask(place: Place, command: Command) -> tuple[int | None, str]:
     output: list[bytes] = []
     try:
         process = place.start(command, output.append)
-    except OSError:
-        return None, ""
+    except OSError as error:
+        return None, f"pulumi cannot be started: {error.strerror}"
     code = process.wait(ASK_LIMIT_S)
     if code is None:
         process.kill()

@@ -261,7 +261,8 @@ class FakeApi(BaseAdapter):
         step = int(query["step"]) - (dialect is Dialect.PREVIEW)
         steps = record.shown.steps
         if not 0 <= step < len(steps):
-            return 400, _error(400, f"step: this deployment has {len(steps)} steps")
+            status = 400 if step < 0 else 404
+            return status, _error(status, f"step: this deployment has {len(steps)} steps")
         offset, count = int(query.get("offset", "0")), int(query.get("count", "100"))
         found = self._lines(record, step)
         lines = found[offset : offset + count]

@@ -45,6 +45,16 @@ def watched_pulumi(directory: Path, evidence: Path) -> Path:
     return directory
 
 
+def search_path(directory: Path) -> str:
+    """Return a PATH with `directory` first.
+
+    The real pulumi is on it as well: a sandbox sees of a person's home what is on PATH alone.
+    """
+    cli = find()
+    assert isinstance(cli, PulumiCli), cli
+    return os.pathsep.join((str(directory), str(cli.directory), os.environ["PATH"]))
+
+
 class Process:
     """One `reconciler engine …` process."""
 
@@ -123,7 +133,7 @@ class Cluster:
         self.database = DatabaseUrl.parse(url, may_hold_password=True)
         self.data = root / "data"
         self.log = root / "processes.log"
-        search = os.environ["PATH"] if path is None else f"{path}{os.pathsep}{os.environ['PATH']}"
+        search = os.environ["PATH"] if path is None else search_path(path)
         self.environment = os.environ | {
             "PGPASSWORD": self.database.password,
             "PATH": search,
@@ -173,7 +183,7 @@ class Alone:
     def __init__(self, root: Path, path: Path) -> None:
         self._root = root
         self._environment = os.environ | {
-            "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
+            "PATH": search_path(path),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         data = root / "alone"

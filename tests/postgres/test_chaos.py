@@ -104,6 +104,16 @@ def all_ended(api: Api, limit_s: float) -> dict[str, dict[str, Any]]:
         pause.wait(0.5)
 
 
+def failures(api: Api, made: dict[str, list[str]], found: dict[str, dict[str, Any]]) -> str:
+    """Return the logs of those that failed by themselves, which none should."""
+    return "\n".join(
+        f"{name} {i}:\n{''.join(api.log(f'acme/web/{name}', i))}"
+        for name, ids in made.items()
+        for i in ids
+        if found[i]["status"] == "failed" and "ending" not in found[i]
+    )
+
+
 def check(made: dict[str, list[str]], found: dict[str, dict[str, Any]], evidence: Path) -> str:
     """Hold the ends of all deployments to what their programs did; return the counts."""
     assert {i for ids in made.values() for i in ids} == set(found)
@@ -139,6 +149,8 @@ def test_workers_are_killed_and_every_deployment_ends_and_runs_once(
     with Killer(workers, cluster.worker, seed=4) as killer:
         made = create_all(api, repository)
         found = all_ended(api, LIMIT_S)
+    told = failures(api, made, found)
+    assert not told, told[-3000:]
     counts = check(made, found, tmp_path / "evidence")
     print(f"{counts}; {killer.kills} kills in {time.monotonic() - began:.0f} s")  # noqa: T201
 
@@ -165,6 +177,8 @@ def test_the_one_engine_is_killed_and_every_deployment_ends_and_runs_once(tmp_pa
             alone.process.kill()
             api = alone.start()
         found = all_ended(api, LIMIT_S)
+        told = failures(api, made, found)
+        assert not told, told[-3000:]
     finally:
         alone.process.stop()
     counts = check(made, found, evidence)
