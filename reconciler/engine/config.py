@@ -102,6 +102,9 @@ class SourceSettings:
 class HttpLimits:
     """What clients may take: connections at once, and seconds for a request's head and body.
 
+    `streams` are the answers that go on, in all and of one token; each may hold a page of a log,
+    some megabytes.
+
     A connection costs a few kilobytes; a body of the largest size over a slow line takes half
     a minute.
     """
@@ -109,6 +112,8 @@ class HttpLimits:
     connections: int = 1000
     head_s: float = 10.0
     body_s: float = 60.0
+    streams: int = 64
+    streams_per_token: int = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,11 +130,11 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             part = Part(tools)
             tokens = Tokens(store, tools.clock)
             service = Service(tools, part.queue, tokens)
-            app = build_app(service)
+            app = build_app(service, config.http)
             engine = Engine(url=url, queue=part.queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with (
-                answering(app, listener, config),
+                answering(app, listener, config, app.state.streams.close),
                 part.taken(),
                 sweeping(tools),
                 scheduling(service, tools.clock),

@@ -7,7 +7,7 @@ import resource
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any, cast
@@ -75,8 +75,16 @@ def is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def answering(app: Starlette, listener: socket.socket, config: EngineConfig) -> Iterator[None]:
-    """Serve an application within; UsageError where the certificate is none."""
+def answering(
+    app: Starlette,
+    listener: socket.socket,
+    config: EngineConfig,
+    closing: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Serve an application within; UsageError where the certificate is none.
+
+    `closing` is called in the server's loop when it begins to end, to end answers that go on.
+    """
     settings = _Config(
         app,
         http=_Connection,
@@ -90,6 +98,7 @@ def answering(app: Starlette, listener: socket.socket, config: EngineConfig) -> 
         timeout_graceful_shutdown=CLOSE_LIMIT_S,
     )
     settings.limits = config.http
+    settings.closing = closing
     settings.load()
     if config.tls is not None:
         settings.ssl = Certificate(config.tls).context()
@@ -109,6 +118,7 @@ class _Config(uvicorn.Config):
     """The server's settings, with the limits of its connections."""
 
     limits: HttpLimits
+    closing: Callable[[], None]
     ssl: ssl.SSLContext | None
 
 
@@ -125,6 +135,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, and drop those connections that are still there after the time for it."""
+        cast("_Config", self.config).closing()
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()

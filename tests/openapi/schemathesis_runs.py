@@ -69,6 +69,11 @@ unexpected-methods = ["DELETE", "PATCH", "TRACE"]
 [output.sanitization]
 enabled = false
 
+# It goes on for as long as its deployment does; tests/engine/test_log_stream.py calls it.
+[[operations]]
+include-operation-id = "StreamDeploymentLogs"
+enabled = false
+
 [[operations]]
 include-operation-id = {rules}
 checks.positive_data_acceptance.enabled = false

@@ -8,12 +8,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from reconciler.engine.config import HttpLimits
 from reconciler.engine.http import (
     access,
     accounts,
     deployments,
     drift,
     issuer,
+    log_stream,
     openapi,
     pauses,
     schedules,
@@ -24,6 +26,7 @@ from reconciler.engine.http.answers import exception_handlers
 from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.http.guard import Guard
 from reconciler.engine.http.headers import SafeHeaders
+from reconciler.engine.http.streams import Streams
 from reconciler.engine.service import Service
 
 __all__ = ["OPERATIONS", "build_app"]
@@ -48,12 +51,14 @@ OPERATIONS = (
     *schedules.OPERATIONS,
     *drift.OPERATIONS,
     *deployments.OPERATIONS,
+    *log_stream.OPERATIONS,
     *issuer.OPERATIONS,
 )
 
 
-def build_app(service: Service) -> Starlette:
-    """Return the application that serves both dialects."""
+def build_app(service: Service, limits: HttpLimits | None = None) -> Starlette:
+    """Return the application that serves both dialects; `state.streams` are to be closed first."""
+    streams = Streams(limits or HttpLimits())
     routes = [
         Route("/healthz", _health, methods=["GET"]),
         *openapi.routes(service, OPERATIONS),
@@ -65,6 +70,7 @@ def build_app(service: Service) -> Starlette:
         *schedules.routes(service),
         *drift.routes(service),
         *deployments.routes(service),
+        *log_stream.routes(service, streams),
         *issuer.routes(service),
     ]
     guard = Guard(service, OPERATIONS)
@@ -74,6 +80,7 @@ def build_app(service: Service) -> Starlette:
         middleware=[Middleware(SafeHeaders)],
         exception_handlers=exception_handlers(guard),
     )
+    app.state.streams = streams
     # `/logs/` is an address of its own, and everything else has one spelling.
     app.router.redirect_slashes = False
     return app

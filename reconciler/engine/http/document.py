@@ -30,6 +30,8 @@ __all__ = [
 
 Schema = Mapping[str, object]
 
+_JSON = "application/json"
+
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "integer", "format": "int64"}
 FLAG: Schema = {"type": "boolean"}
@@ -70,7 +72,7 @@ _STATUS_TEXTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter of the query; none of them must be given."""
+    """A parameter of the query or a header; none of them must be given."""
 
     name: str
     schema: Schema
@@ -83,10 +85,10 @@ class Operation:
 
     `id` is the official document's where it has the same. `path` is the route's. `body` is
     empty where none is read. `answers` are the good ones, by status; an empty schema is an
-    answer without a body. `refusals` are the statuses beyond those that follow from the rest:
-    400 with a query or a body, 401 and 503 unless `public`, 403 where something is changed, 404
-    below an organization, 413 and 415 with a body. `needs` is the least role that may call it,
-    where that is not `read` for a GET and `deploy` for the rest.
+    answer without a body, and all are of `media_type`. `refusals` are the statuses beyond those
+    that follow from the rest: 400 with a query, a header or a body, 401 and 503 unless `public`,
+    403 where something is changed, 404 below an organization, 413 and 415 with a body. `needs` is
+    the least role that may call it, where that is not `read` for a GET and `deploy` for the rest.
     """
 
     id: str
@@ -95,8 +97,10 @@ class Operation:
     tag: str
     about: str
     query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
     body: Schema = field(default_factory=dict)
     answers: Mapping[int, Schema] = field(default_factory=lambda: {200: {}})
+    media_type: str = _JSON
     refusals: tuple[int, ...] = ()
     public: bool = False
     needs: str = ""
@@ -186,17 +190,21 @@ def _shown_path(path: str) -> str:
 
 
 def _operation(operation: Operation) -> dict[str, object]:
+    answers = {status: (schema, _JSON) for status, schema in _refusals(operation).items()}
+    for status, schema in operation.answers.items():
+        answers[status] = (schema, operation.media_type)
     shown: dict[str, object] = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.about,
         "parameters": [
             *(_path_parameter(name) for name in re.findall(r"\{(\w+)\}", operation.path)),
-            *map(_query_parameter, operation.query),
+            *(_parameter(found, "query") for found in operation.query),
+            *(_parameter(found, "header") for found in operation.headers),
         ],
         "responses": {
-            str(status): _answer(status, schema)
-            for status, schema in sorted({**_refusals(operation), **operation.answers}.items())
+            str(status): _answer(status, schema, media_type)
+            for status, (schema, media_type) in sorted(answers.items())
         },
     }
     if operation.body:
@@ -215,10 +223,10 @@ def _path_parameter(name: str) -> dict[str, object]:
     }
 
 
-def _query_parameter(parameter: Parameter) -> dict[str, object]:
+def _parameter(parameter: Parameter, place: str) -> dict[str, object]:
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.about,
         "schema": parameter.schema,
     }
@@ -226,7 +234,7 @@ def _query_parameter(parameter: Parameter) -> dict[str, object]:
 
 def _refusals(operation: Operation) -> dict[int, Schema]:
     statuses = set(operation.refusals)
-    if operation.query or operation.body:
+    if operation.query or operation.headers or operation.body:
         statuses |= {400}
     if operation.body:
         statuses |= {413, 415}
@@ -239,10 +247,10 @@ def _refusals(operation: Operation) -> dict[int, Schema]:
     return dict.fromkeys(sorted(statuses), ref("Error"))
 
 
-def _answer(status: int, schema: Schema) -> dict[str, object]:
-    content = {"content": _json(schema)} if schema else {}
+def _answer(status: int, schema: Schema, media_type: str) -> dict[str, object]:
+    content = {"content": {media_type: {"schema": schema}}} if schema else {}
     return {"description": _STATUS_TEXTS[status], **content}
 
 
 def _json(schema: Schema) -> dict[str, object]:
-    return {"application/json": {"schema": schema}}
+    return {_JSON: {"schema": schema}}

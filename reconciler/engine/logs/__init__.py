@@ -11,6 +11,7 @@ from reconciler.engine.logs.pages import (
     LogStore,
     StepState,
     parse_token,
+    tokens_after,
 )
 from reconciler.engine.logs.shared import SharedLogs
 
@@ -24,4 +25,5 @@ __all__ = [
     "StepLog",
     "StepState",
     "parse_token",
+    "tokens_after",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,11 +21,15 @@ __all__ = [
     "LogStore",
     "StepState",
     "parse_token",
+    "tokens_after",
 ]
 
 # What one answer carries: enough that following costs few calls, little enough to hold.
 STREAM_LINES = 1000
 LARGEST_PAGE_BYTES = 2 * 1024 * 1024
+
+# More than a token can name.
+MOST_STEPS = 10_000
 
 _TOKEN = re.compile(r"0\.(\d{1,4})\.(\d{1,12})\Z")
 
@@ -133,3 +137,17 @@ def parse_token(token: str, steps: int) -> tuple[int, int]:
     if match is None or int(match[1]) >= max(steps, 1):
         raise BadTokenError(f"{token[:40]!r} is no token of this log")
     return int(match[1]), int(match[2])
+
+
+def tokens_after(token: str, lines: Sequence[LogLine]) -> Iterator[str]:
+    """Yield, for each line that follows `token` in `LogStore.follow`, the token that goes on there.
+
+    A header begins the next step, but where the token stands before a step's own.
+    """
+    step, offset = parse_token(token, MOST_STEPS) if token else (0, 0)
+    for line in lines:
+        if line.header:
+            step, offset = (step + 1 if offset else step), 1
+        else:
+            offset += 1
+        yield f"0.{step}.{offset}"

@@ -12,9 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from reconciler.engine.service.errors import AnswerError
 from reconciler.engine.store import AuditEntry, AuditNote, StoredToken
 from reconciler.engine.throttle import Throttle, neighbourhood
-from reconciler.engine.tokens import EVERY_ORGANIZATION, PREFIX, Caller, Tokens
+from reconciler.engine.tokens import EVERY_ORGANIZATION, PREFIX, Caller, Tokens, is_good
 from reconciler.engine.tools import Tools
 from reconciler.errors import NotDurableError
 
@@ -92,6 +93,12 @@ class Access:
             if len(self._good) > MOST_GOOD_REMEMBERED:
                 self._good.popitem(last=False)
         return caller
+
+    def look_again(self, caller: Caller) -> None:
+        """Refuse with 401 who was let in by a token that is no longer good."""
+        found = self._tools.store.tokens.by_id(caller.token_id)
+        if found is None or not is_good(found, self._tools.clock.now()):
+            raise AnswerError(401, "this token was revoked or has expired")
 
     def address(self, peer: str, forwarded: str) -> str:
         """Return where a call comes from: what trusted proxies say of it, else the peer."""

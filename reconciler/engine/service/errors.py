@@ -15,7 +15,7 @@ MOST_FAULTS_TOLD = 10
 
 
 class AnswerError(ReconcilerError):
-    """What was asked is not done: a status of 400 to 499, and why, for a person.
+    """What was asked is not done: a status of 400 to 499, or 503, and why, for a person.
 
     `retry_after_s`: when it may be asked again; 0 says nothing about that.
     """

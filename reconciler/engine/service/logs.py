@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.api.types import StackRef, StepStatus
@@ -9,6 +10,7 @@ from reconciler.engine import steps
 from reconciler.engine.logs import BadTokenError, LogPage, StepState
 from reconciler.engine.service.deployments import Deployments
 from reconciler.engine.service.errors import AnswerError
+from reconciler.engine.store import Signal, Topic
 from reconciler.engine.tokens import Caller
 from reconciler.engine.tools import Tools
 
@@ -39,6 +41,19 @@ class Logs:
             return self._tools.logs.follow(deployment_id, states, token, ended=record.status.ended)
         except BadTokenError as error:
             raise AnswerError(400, str(error)) from None
+
+    def hear(self, deployment_id: str, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have `tell` called, quickly and from any thread, when a log may have something new.
+
+        Returns what ends it. It is a hint that may be lost.
+        """
+
+        def hear(signal: Signal) -> None:
+            of_it = signal.topic == Topic.LOG and signal.about == deployment_id
+            if of_it or signal.topic == Topic.LOOK:
+                tell()
+
+        return self._tools.store.signals.subscribe(hear)
 
     def of_step(
         self, caller: Caller, stack: StackRef, deployment_id: str, window: StepWindow

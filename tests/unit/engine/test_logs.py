@@ -17,6 +17,7 @@ from reconciler.engine.logs import (
     SharedLogs,
     StepState,
     parse_token,
+    tokens_after,
 )
 from reconciler.engine.logs import lines as log_lines
 from reconciler.engine.logs import pages as log_pages
@@ -191,6 +192,24 @@ def test_pages_together_are_the_log(
     followed = list(follow(store, states(*[DONE] * len(sizes))))
     assert [line for page_ in followed for line in page_] == expected
     assert max(map(len, followed)) <= log_pages.STREAM_LINES
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(0, 25), st.integers(0, 25))
+def test_a_log_goes_on_after_any_of_its_lines(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], first: int, second: int
+) -> None:
+    """The token after each line leads to the next one, also where it came after a token."""
+    store, steps = files(tmp_path_factory.mktemp("logs")), states(*[DONE] * len(sizes))
+    for step, size in enumerate(sizes):
+        write(store, step, "".join(f"{step}-{n}\n" for n in range(size)).encode())
+    token, left = "", store.follow("d1", steps, "", ended=True).lines
+    for place in (first, second):
+        tokens = list(tokens_after(token, left))
+        assert len(tokens) == len(left)
+        if place < len(left):
+            token, left = tokens[place], left[place + 1 :]
+            assert store.follow("d1", steps, token, ended=True).lines == left
 
 
 def test_a_line_without_end_is_cut(store: LogStore) -> None:
