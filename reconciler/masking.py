@@ -93,8 +93,7 @@ class Redactor:
     def _prepare(self) -> None:
         """Build the patterns that find needles, the longest first, and their beginnings."""
         self._needles = sorted({n for secret in self._secrets for n in _needles(secret)})
-        # Zero width, so that an occurrence that begins inside another is found as well.
-        self._find = re.compile(b"(?=(" + _alternatives(self._needles) + b"))")
+        self._find = re.compile(_alternatives(self._needles))
         heads = sorted({needle[:_START] for needle in self._needles})
         self._starts = re.compile(b"(?=" + _alternatives(heads) + b")")
 
@@ -124,12 +123,13 @@ class Redactor:
         """
         parts: list[bytes] = []
         end = covered
-        for match in self._find.finditer(text):
-            if match.start() >= decided:
-                break
+        match = self._find.search(text)
+        while match is not None and match.start() < decided:
             if match.start() >= end:
                 parts += (text[end : match.start()], _MASK)
-            end = max(end, match.end(1))
+            end = max(end, match.end())
+            # One that begins inside this one is found as well: nothing of it may stay visible.
+            match = self._find.search(text, match.start() + 1)
         parts.append(text[end:decided])
         return b"".join(parts), max(end - decided, 0)
 
