@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -39,11 +39,14 @@ class _StepFile(StepLog):
         self._tell = tell
         super().__init__(now_ns, self._file.seek(0, os.SEEK_END))
 
-    def _append(self, entry: bytes) -> None:
-        if self._lines % _INDEX_EVERY == 0:
-            self._index.write(_INDEX_ENTRY.pack(self._size))
-        self._file.write(entry)
-        self._lines += 1
+    def _append(self, entries: Sequence[str]) -> None:
+        begin, size = 0, self._size
+        for first in range(-self._lines % _INDEX_EVERY, len(entries), _INDEX_EVERY):
+            size += sum(map(len, entries[begin:first]))
+            begin = first
+            self._index.write(_INDEX_ENTRY.pack(size))
+        self._file.write("".join(entries).encode())
+        self._lines += len(entries)
 
     def _flush(self) -> None:
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from json.encoder import encode_basestring_ascii
 
 from reconciler.api.types import LogLine
@@ -21,6 +21,11 @@ LONGEST_LINE_BYTES = 64 * 1024
 # What one step may write: a week of Pulumi's usual output. A loop that prints without end
 # must not fill the disk.
 LARGEST_STEP_BYTES = 64 * 1024 * 1024
+
+# What one byte of a line can become in an entry (`\\u001b`, `\\ufffd`), and what is around it:
+# nanoseconds, a space, quotes, and the line's end as JSON and as a byte.
+_LONGEST_ESCAPE = 6
+_MOST_AROUND = 32
 
 
 class StepLog(ABC):
@@ -40,10 +45,9 @@ class StepLog(ABC):
     def write(self, output: bytes) -> None:
         """Append output; a line is kept back until it is whole."""
         *whole, partial = output.split(b"\n")
-        for line in whole:
-            text, self._partial = self._partial + line, b""
-            if not self._cut:
-                self._add(text + b"\n")
+        if whole:
+            whole[0], self._partial = self._partial + whole[0], b""
+            self._add_all(whole[1:] if self._cut else whole)
             self._cut = False
         self._partial += partial
         if self._cut:
@@ -56,7 +60,7 @@ class StepLog(ABC):
     def note(self, text: str) -> None:
         """Append a line of the engine's own, also to a log that is full."""
         self.end_line()
-        self._put(text.encode("utf-8", "replace") + b"\n")
+        self._put([text.encode("utf-8", "replace").decode() + "\n"])
         self._flush()
 
     def end_line(self) -> None:
@@ -71,8 +75,8 @@ class StepLog(ABC):
         self._close()
 
     @abstractmethod
-    def _append(self, entry: bytes) -> None:
-        """Take an entry, to be kept at the next flush."""
+    def _append(self, entries: Sequence[str]) -> None:
+        """Take entries, of ASCII alone, to be kept at the next flush; not yet in the size."""
 
     @abstractmethod
     def _flush(self) -> None:
@@ -81,6 +85,19 @@ class StepLog(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Keep what was taken, and let go."""
+
+    def _add_all(self, lines: list[bytes]) -> None:
+        """Add lines that have lost their ends: all at once where none needs a look of its own."""
+        most = sum(map(len, lines)) * _LONGEST_ESCAPE + len(lines) * _MOST_AROUND
+        longest = max(map(len, lines), default=0)
+        if longest < LONGEST_LINE_BYTES and self._size + most <= LARGEST_STEP_BYTES:
+            if lines and not self._full:
+                # A byte that is no text never reaches beyond the end of its line.
+                text = b"\n".join(lines).decode("utf-8", "replace")
+                self._put([line + "\n" for line in text.split("\n")])
+            return
+        for line in lines:
+            self._add(line + b"\n")
 
     def _add(self, line: bytes) -> None:
         if self._full:
@@ -91,14 +108,14 @@ class StepLog(ABC):
             self._full = True
             size = LARGEST_STEP_BYTES // (1024 * 1024)
             line = b"[this step has written %d MiB; what follows is not kept]\n" % size
-        self._put(line)
+        self._put([line.decode("utf-8", "replace")])
 
-    def _put(self, line: bytes) -> None:
+    def _put(self, texts: list[str]) -> None:
+        now_ns = self._now_ns
         # As json.dumps writes a text, without its preparations for anything else.
-        text = encode_basestring_ascii(line.decode("utf-8", "replace"))
-        entry = b"%d %s\n" % (self._now_ns(), text.encode())
-        self._append(entry)
-        self._size += len(entry)
+        entries = [f"{now_ns()} {encode_basestring_ascii(text)}\n" for text in texts]
+        self._append(entries)
+        self._size += sum(map(len, entries))
 
 
 def parse_entry(entry: bytes) -> LogLine:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
 
 from reconciler.api.types import LogLine
 from reconciler.engine.logs.lines import StepLog, parse_entry
@@ -44,20 +45,30 @@ class _Step(StepLog):
         self._claim, self._step = where
         self._store = store
         self._lock = threading.Lock()
-        self._taken: list[bytes] = []  # guarded by _lock, as are the next two
+        self._taken: list[str] = []  # guarded by _lock, as are the next two
         self._taken_bytes = 0
         self._next_line = parts.lines(self._claim.deployment_id, self._step)
         self._writing = threading.Lock()
         self._fenced = False
         super().__init__(now_ns, 0)
 
-    def _append(self, entry: bytes) -> None:
-        with self._lock:
-            self._taken.append(entry)
-            self._taken_bytes += len(entry)
-            full = self._taken_bytes >= LARGEST_PART_BYTES
-        if full:
-            self.write_part()
+    def _append(self, entries: Sequence[str]) -> None:
+        while entries:
+            with self._lock:
+                count = self._fitting(entries)
+                self._taken += entries[:count]
+                self._taken_bytes += sum(map(len, entries[:count]))
+                full = self._taken_bytes >= LARGEST_PART_BYTES
+            entries = entries[count:]
+            if full:
+                self.write_part()
+
+    def _fitting(self, entries: Sequence[str]) -> int:
+        """Return how many of them make a part full, or all where they do not."""
+        sizes = accumulate(map(len, entries), initial=self._taken_bytes)
+        return next(
+            (n for n, size in enumerate(sizes) if n and size >= LARGEST_PART_BYTES), len(entries)
+        )
 
     def _flush(self) -> None:
         if self._taken:
@@ -73,7 +84,9 @@ class _Step(StepLog):
                 taken, self._taken, self._taken_bytes = self._taken, [], 0
             if not taken or self._fenced:
                 return
-            part = LogPart(first_line=self._next_line, lines=len(taken), entries=b"".join(taken))
+            part = LogPart(
+                first_line=self._next_line, lines=len(taken), entries="".join(taken).encode()
+            )
             try:
                 self._parts.append(self._claim, self._step, part)
             except FencedError as error:
@@ -84,7 +97,7 @@ class _Step(StepLog):
             else:
                 self._next_line += len(taken)
 
-    def _hold(self, taken: list[bytes], size: int, error: Exception) -> None:
+    def _hold(self, taken: list[str], size: int, error: Exception) -> None:
         with self._lock:
             if size + self._taken_bytes > MOST_HELD_BYTES:
                 _log.error("%d lines of a log are lost: %s", len(taken), error)

@@ -31,6 +31,9 @@ from tests.postgres_server import PostgresServer
 DONE, RUNNING, WAITING = StepStatus.SUCCEEDED, StepStatus.RUNNING, StepStatus.NOT_STARTED
 
 
+# A part is written when it has 64 KiB: no larger than that and its last line.
+SMALL_PART_BYTES = 66 * 1024
+
 CLAIM = Claim(deployment_id="d1", worker=1, fence=1)
 
 
@@ -93,6 +96,25 @@ def test_bytes_that_are_no_text_are_shown_as_such(store: LogStore) -> None:
     """Output that is not UTF-8 does not break the log."""
     write(store, 0, b"\xff\xfe\n", "ä€".encode() + b"\n")
     assert texts(store.page("d1", 0, 0, 10)[0]) == ["\ufffd\ufffd\n", "ä€\n"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"\n", b"a", b'"\\', b"\xc3", b"\xa4", b"\xe2\x82", b"\0\r\x85", b"\xf0"])
+    ),
+    st.integers(1, 7),
+)
+def test_lines_do_not_touch_each_other(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], width: int
+) -> None:
+    """However output is cut, each line is decoded by itself, broken characters included."""
+    store, output = files(tmp_path_factory.mktemp("logs")), b"".join(pieces)
+    write(store, 0, *[output[at : at + width] for at in range(0, len(output), width)])
+    *whole, last = output.split(b"\n")
+    expected = [line + b"\n" for line in whole] + ([last] if last else [])
+    shown = texts(store.page("d1", 0, 0, 1000)[0])
+    assert shown == [line.decode("utf-8", "replace") for line in expected]
 
 
 def test_following_gives_every_step_with_its_header(store: LogStore) -> None:
@@ -234,6 +256,25 @@ def test_a_log_without_end_is_cut(store: LogStore, monkeypatch: pytest.MonkeyPat
     assert len(lines) < 1100
     assert lines[-2] == "[this step has written 1 MiB; what follows is not kept]\n"
     assert lines[-1] == "the end\n"
+
+
+def test_a_full_log_stays_full(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the line that was too much, shorter ones are not kept either."""
+    monkeypatch.setattr(log_lines, "LARGEST_STEP_BYTES", 1000)
+    write(store, 0, b"a\n" + b"b" * 2000 + b"\nc\n", b"d\ne\n")
+    lines = texts(store.page("d1", 0, 0, 10)[0])
+    assert lines == ["a\n", "[this step has written 0 MiB; what follows is not kept]\n"]
+
+
+def test_lines_written_together_stay_small_parts(database: Database) -> None:
+    """Output that comes in one large piece is kept in parts that a page can take."""
+    parts = LogParts(database)
+    log = SharedLogs(parts, lambda: 1).open(CLAIM, 0)
+    log.write(b"".join(b"%08d\n" % n for n in range(30_000)))
+    log.close()
+    kept = parts.read("d1", 0, 0)
+    assert all(len(part.entries) < SMALL_PART_BYTES for part in kept)
+    assert kept[1].first_line == kept[0].lines
 
 
 def test_a_torn_log_is_taken_up(tmp_path: Path) -> None:
