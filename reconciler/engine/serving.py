@@ -50,6 +50,9 @@ def listen(config: EngineConfig) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections have it from their listener.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_LIMIT_MS)
+        # An answer goes out in two pieces, and the second one must not wait until the client has
+        # said that it has the first: that takes a client 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((config.host, config.port))
     except OSError as error:
         listener.close()

@@ -40,3 +40,11 @@ def test_an_answer_that_nobody_takes_leaves_no_socket(
             warnings.simplefilter("always")
             gc.collect()
     assert [str(w.message) for w in caught] == []
+
+
+def test_answers_do_not_wait_for_their_first_part(tmp_path: Path) -> None:
+    """Connections send at once what there is to send, so that no answer is 40 ms late."""
+    with serving.listen(EngineConfig(data=tmp_path, port=0)) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
