@@ -11,7 +11,8 @@ On standard input it has the control socket. It reads one packed order (`pack`),
 kills everything, as does the end of the socket. It ends with the program's own exit code,
 128 + N for signal N, and only when nothing of the program is left.
 
-Standard library only, and little of it: Python starts it as a script, isolated.
+Standard library only, and little of it: Python starts it as a script, isolated, some times a
+deployment, and `typing` alone would take as long as all the rest.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections import namedtuple
+
+# As a type checker reads it; without the module that is usually asked.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "ARGUMENTS",
@@ -57,11 +62,13 @@ LOOK_AGAIN_S = 0.01
 STOP_ROUNDS = 50
 
 
-class Seen(NamedTuple):
+class Seen(namedtuple("Seen", ("pid", "started", "parent", "session", "alive"))):  # noqa: PYI024
     """A process, as /proc tells of it.
 
     `started` counts the kernel's clock ticks since the machine's start.
     """
+
+    __slots__ = ()
 
     pid: int
     started: int
