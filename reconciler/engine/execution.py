@@ -332,6 +332,8 @@ class Execution:
 
     def _get_source(self, log: StepLog) -> bool:
         source = self._request.source
+        # What follows says nothing until it is there, which may take minutes.
+        log.note(self._redactor.mask_text(f"Fetching {source.repo_url}"))
         step = SourceStep(self._tools, self._needs, self._commands, log)
         organization = self.record.stack.organization
         if not step.get(source, organization, self._host_base, self._redactor):

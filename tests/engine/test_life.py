@@ -35,6 +35,7 @@ def test_an_update_runs_through_all_steps(
         "# Pre-run command 1",
         "# Pulumi operation",
     ]
+    assert log[log.index("# Get Source") + 1] == f"Fetching file://{repository}\n"
     assert f"Commit: {commit}\n" in log
     assert (
         f"Successfully cloned: file://{repository}\n"
