@@ -167,9 +167,10 @@ def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
     binds[tmp] = ("--bind", str(workspace / PRIVATE_TMP))
     binds[workspace / PRIVATE_TMP] = ("--bind", str(workspace / PRIVATE_TMP))
     covers = {tmp, *usual}
-    for path in _programs(command):
-        covered = any(path.is_relative_to(cover) for cover in covers)
-        if covered and path not in covers and not any(h.is_relative_to(path) for h in asked):
+    for path in dict.fromkeys(_programs(command)):
+        if path in covers or covers.isdisjoint(path.parents):
+            continue
+        if not any(path == hidden or path in hidden.parents for hidden in asked):
             binds.setdefault(path, ("--ro-bind", str(path)))
     emptied = []
     for path in sorted(asked | usual):
