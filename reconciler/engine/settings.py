@@ -172,8 +172,17 @@ def _says_nothing(value: object) -> bool:
 
 
 def _missing(under: Body, asked: Body) -> Body:
-    """Take each field from the request, and where it says nothing from the settings."""
-    return under | {key: value for key, value in asked.items() if not _says_nothing(value)}
+    """Take each field from the request, and where it says nothing from the settings.
+
+    An empty list or object says nothing where one belongs; elsewhere it is for the reader to
+    refuse.
+    """
+    return under | {
+        key: value
+        for key, value in asked.items()
+        if not _says_nothing(value)
+        or (isinstance(value, dict | list) and not isinstance(under.get(key), type(value)))
+    }
 
 
 def _inherit_source(under: Body, asked: Body) -> Body:

@@ -149,6 +149,13 @@ def test_the_source_is_inherited_in_parts() -> None:
     assert git(repoUrl=GIT["repoUrl"]) == GIT
 
 
+def test_what_is_empty_and_of_another_kind_is_left_for_the_reader() -> None:
+    """An object where a text belongs is not quietly replaced by the settings' text."""
+    assert git(repoDir={}) == GIT | {"repoDir": {}}
+    assert git(repoDir=[])["repoDir"] == []
+    assert context(preRunCommands={})["preRunCommands"] == {}
+
+
 def test_another_repository_inherits_nothing_of_the_source() -> None:
     """The credentials of one repository are not shown to another."""
     asked = {"repoUrl": "https://elsewhere.example.com/b.git", "branch": "main"}
