@@ -66,14 +66,19 @@ class ContainerProcess:
 
     def begin(self, command: Command, image_names: tuple[str, ...]) -> None:
         """Have the program started; OSError where it cannot be."""
-        text = os.fsencode(script(command, image_names))
-        self._running = subprocess.Popen(
-            [self._engine.program, "exec", "-i", self._container, "/bin/sh", "-c", READ_AND_RUN],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        try:
+            text = os.fsencode(script(command, image_names))
+            argv = (self._engine.program, "exec", "-i", self._container)
+            self._running = subprocess.Popen(
+                [*argv, "/bin/sh", "-c", READ_AND_RUN],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        except BaseException:
+            self._errors.close()
+            raise
         self._reader.start()
         if self._running.stdin is not None:
             # Where the client has ended already, its error says why.

@@ -24,7 +24,7 @@ TRY_LIMIT_S = 30.0
 # Run in the layer's folder: relative names need no escapes in mount's own list.
 _MOUNT = (
     'mount -t overlay overlay -o "lowerdir=$0,upperdir=upper,workdir=work" "$0" && '
-    'cd / && exec "$@"'
+    'cd / && unset OLDPWD && exec "$@"'
 )
 
 
