@@ -176,3 +176,25 @@ def test_root_in_the_sandbox_can_unpack_archives(world: World) -> None:
     """Owners and modes can be set in the workspace, as package managers do."""
     if os.geteuid() == 0:
         assert world.sh("touch f && chown 1234:1234 f && chmod 600 f && echo x >>f") == 0
+
+
+@pytest.mark.parametrize("environment", [True, False])
+def test_what_is_on_path_below_tmp_is_there_with_its_links(
+    world: World, *, environment: bool
+) -> None:
+    """Programs see their libraries, also where both are links to somewhere else."""
+    real, linked = world.root / "real", world.root / "linked"
+    (real / "bin").mkdir(parents=True)
+    (real / "lib").mkdir()
+    linked.mkdir()
+    (real / "lib" / "words").write_text("said")
+    tool = real / "bin" / "tool"
+    tool.write_text(f"#!/bin/sh\nexec cat {linked}/lib/words\n")
+    tool.chmod(0o755)
+    for name in ("bin", "lib"):
+        (linked / name).symlink_to(real / name)
+    if environment:
+        (linked / "pyvenv.cfg").touch()
+    world.environment["PATH"] = f"{linked}/bin:{world.environment['PATH']}"
+    assert world.run("tool") == 0, world.output
+    assert world.output == b"said"

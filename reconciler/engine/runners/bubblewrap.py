@@ -207,13 +207,15 @@ def _programs(command: Command) -> Iterator[Path]:
         if not folder.is_absolute() or not folder.is_dir():
             continue
         # A virtual environment's Python needs what is beside its `bin`.
-        whole = folder.parent if (folder.parent / "pyvenv.cfg").exists() else folder
+        environment = (folder.parent / "pyvenv.cfg").exists()
+        whole = folder.parent if environment else folder
         yield from (whole, whole.resolve())
         if folder.name == "bin":
             # Others need their libraries; what else is there may be anybody's.
-            yield from (
-                path for path in (folder.parent / "lib", folder.parent / "libexec") if path.is_dir()
-            )
+            for path in (folder, folder.parent / "lib", folder.parent / "libexec"):
+                if path.is_dir():
+                    # Of an environment all is there, links too: what they lead to has to be.
+                    yield from (path.resolve(),) if environment else (path, path.resolve())
 
 
 def _own_pwd(command: Command) -> tuple[str, ...]:
