@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from reconciler.api.types import StackRef
 from tests.bench.engines import Served, make_repository, pulumi, request_for, serving
 from tests.bench.figures import Figure, command, in_turn, timed
+from tests.engine.harness import make_slow_provider
 
 __all__ = ["MEASURES"]
 
@@ -115,15 +115,6 @@ def long(root: Path) -> Figure:
             rounds=3,
         )
     return Figure("a 10 s program (bubblewrap), over the same by hand", ours, theirs, "<= 1.03")
-
-
-def make_slow_provider(directory: Path) -> None:
-    directory.mkdir(parents=True)
-    script = directory / "slow_provider.py"
-    script.write_bytes((Path(__file__).parents[1] / "engine" / script.name).read_bytes())
-    program = directory / "pulumi-resource-slow"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} "${{0%/*}}/{script.name}" "$@"\n')
-    program.chmod(0o755)
 
 
 @contextmanager

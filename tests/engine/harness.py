@@ -22,6 +22,7 @@ __all__ = [
     "commit_all",
     "eventually",
     "make_repository",
+    "make_slow_provider",
     "make_slow_repository",
 ]
 
@@ -111,13 +112,18 @@ def make_slow_repository(directory: Path, gate: Gate, name: str) -> Path:
         begun=gate.directory / f"{name}.begun",
         open=gate.directory / f"{name}.open",
     )
-    (directory / "provider").mkdir(parents=True)
-    provider = directory / "provider" / "pulumi-resource-slow"
+    make_slow_provider(directory / "provider")
+    return make_repository(directory, program=program)
+
+
+def make_slow_provider(directory: Path) -> None:
+    """Make the provider's program, and the script beside it that it runs."""
+    directory.mkdir(parents=True)
+    provider = directory / "pulumi-resource-slow"
     script = provider.with_name("slow_provider.py")
     script.write_bytes(Path(__file__).with_name(script.name).read_bytes())
     provider.write_text(f'#!/bin/sh\nexec {sys.executable} "${{0%/*}}/{script.name}" "$@"\n')
     provider.chmod(0o755)
-    return make_repository(directory, program=program)
 
 
 @dataclass(frozen=True)
