@@ -1,9 +1,9 @@
 """A `Status` as the JSON of its file, and back, exactly. Pure.
 
 The keys are those of `schemas/status.schema.json`. Most are the fields of `model.Status`
-under their own names; `observedDigest`, `observedCommit` and `lastApplied` are its `attempt`,
-`conditions` are in kstatus shape. `deployment` is for people and is not read back, as is
-`checksum`, which tells a file that was edited or torn from one that we wrote.
+under their own names; `observedDigest`, `observedCommit`, `observedSource` and `lastApplied`
+are its `attempt`, `conditions` are in kstatus shape. `deployment` is for people and is not read
+back, as is `checksum`, which tells a file that was edited or torn from one that we wrote.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def status_to_json(status: Status) -> dict[str, Any]:
     if attempt is not None:
         body["observedDigest"] = attempt["digest"]
         body["observedCommit"] = attempt["commit"]
+        if "source" in attempt:
+            body["observedSource"] = attempt["source"]
         body["lastApplied"] = attempt.get("fields", {})
     if conditions:
         body["conditions"] = [_condition_to_json(condition) for condition in conditions]
@@ -78,6 +80,7 @@ def status_from_json(body: Mapping[str, Any]) -> Status:
         plain["attempt"] = {
             "digest": plain.pop("observedDigest"),
             "commit": plain.pop("observedCommit", None),
+            "source": plain.pop("observedSource", ""),
             "fields": plain.pop("lastApplied", None),
         }
     conditions = plain.pop("conditions", [])

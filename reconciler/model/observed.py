@@ -1,0 +1,119 @@
+"""What is known of one stack when it is planned. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from reconciler.api.types import Deployment, Operation
+from reconciler.model.reasons import Reason, State
+from reconciler.model.spec import Window
+from reconciler.model.status import ForeignRun, Status
+
+__all__ = [
+    "HandRequest",
+    "History",
+    "Hold",
+    "Observed",
+    "RequestKind",
+    "Unknown",
+    "Upstream",
+]
+
+
+class RequestKind(StrEnum):
+    """What a person can ask for by hand."""
+
+    TRIGGER = "trigger"
+    CANCEL = "cancel"
+    APPROVE = "approve"
+    ADOPT = "adopt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandRequest:
+    """What a person asked for.
+
+    `operation` None means the spec's own. `binds` is what an approval is for: the key of what
+    was wanted when it was given.
+    """
+
+    id: str
+    kind: RequestKind
+    name: str
+    by: str
+    at: datetime
+    operation: Operation | None = None
+    binds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """That a person has suspended a spec, or all of them, over what the file says."""
+
+    by: str
+    at: datetime
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something could not be looked up; never to be taken for "there is none"."""
+
+    reason: Reason
+    again_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the API tells of a stack beyond our own run.
+
+    `latest` is its highest version, 0 where it has none. `foreign` is the newest deployment of
+    somebody else's after the last version we know of, `running` the oldest of theirs that has
+    not ended. `ours` is the newest that carries this owner's marker, `double` one more that
+    carries the marker of the run in flight and has not started. `paused` says that the API
+    starts nothing on this stack.
+    """
+
+    latest: int = 0
+    foreign: ForeignRun | None = None
+    running: ForeignRun | None = None
+    ours: Deployment | None = None
+    double: Deployment | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How a dependency stands in this pass; `applied` is the version it has applied."""
+
+    name: str
+    state: State
+    missing: bool = False
+    applied: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What we know of one stack.
+
+    `seen` is the run in flight as the API shows it, or with an intent in hand the deployment
+    that carries its marker; None where the API has none. `walked_to` is the highest version
+    that was looked at. `log` is the end of the failed step's log, `drift` what the run found
+    other than the state says. `history` is None where it was not asked for: a plan that would
+    start something is made again with it. `settle` is how long an unanswered create may still
+    come through. `hold` is a person's suspension, `windows` those of the host for all specs.
+    """
+
+    status: Status
+    seen: Deployment | Unknown | None = None
+    walked_to: int = 0
+    log: tuple[str, ...] = ()
+    drift: str = ""
+    history: History | Unknown | None = None
+    upstream: tuple[Upstream, ...] = ()
+    requests: tuple[HandRequest, ...] = ()
+    hold: Hold | None = None
+    windows: tuple[Window, ...] = ()
+    settle: timedelta = timedelta(seconds=30)
