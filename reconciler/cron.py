@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 
 from croniter import CroniterError, croniter
 
+from reconciler import zones
+
 __all__ = ["MAX_DUE", "Recurrence", "check", "due_slots", "next_slot"]
 
 # Ten hours of a job of every minute; older ones are only ever counted as skipped.
@@ -163,7 +165,7 @@ def _slots(schedule: Recurrence, after: datetime, hash_id: str) -> Iterator[date
 def _fixed_slots(cron: str, zone: ZoneInfo, after: datetime, hash_id: str) -> Iterator[datetime]:
     """Yield the first instant at which the clock shows each wall time, or has gone past it."""
     last = after
-    for wall in _walls(cron, hash_id, _wall(after, zone)):
+    for wall in _walls(cron, hash_id, zones.wall(after, zone)):
         slot = _first_reached(wall, zone)
         if slot > last:  # two times in one skipped hour are one slot
             last = slot
@@ -173,10 +175,10 @@ def _fixed_slots(cron: str, zone: ZoneInfo, after: datetime, hash_id: str) -> It
 def _first_reached(wall: datetime, zone: ZoneInfo) -> datetime:
     """Return the first instant at which the clock shows `wall`; after a gap, the gap's end."""
     early = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if _wall(early, zone) == wall:
+    if zones.wall(early, zone) == wall:
         return early
     # In a gap the two readings of `wall` lie on both sides of the change.
-    return _change_between(wall.replace(tzinfo=zone, fold=1).astimezone(UTC), early, zone)
+    return zones.change_between(wall.replace(tzinfo=zone, fold=1).astimezone(UTC), early, zone)
 
 
 def _real_time_slots(
@@ -184,11 +186,11 @@ def _real_time_slots(
 ) -> Iterator[datetime]:
     """Yield every instant at which the clock shows a matching time."""
     while True:
-        offset = _offset(after, zone)
+        offset = zones.offset(after, zone)
         change = None
-        for wall in _walls(cron, hash_id, _wall(after, zone)):
+        for wall in _walls(cron, hash_id, zones.wall(after, zone)):
             slot = wall.replace(tzinfo=UTC) - offset
-            change = _first_change(after, slot, zone)
+            change = zones.first_change(after, slot, zone)
             if change is not None:
                 break
             yield slot
@@ -202,7 +204,7 @@ def _real_time_slots(
 
 def _at_change(cron: str, hash_id: str, change: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     """Yield the instant of a change itself, if it matches."""
-    wall = _wall(change, zone)
+    wall = zones.wall(change, zone)
     if next(_walls(cron, hash_id, wall - _MINUTE), None) == wall:
         yield change
 
@@ -226,34 +228,3 @@ def _walls(cron: str, hash_id: str, after: datetime) -> Iterator[datetime]:
         except CroniterError:  # no such day within croniter's 50 years
             return
         yield wall
-
-
-def _wall(moment: datetime, zone: ZoneInfo) -> datetime:
-    return moment.astimezone(zone).replace(tzinfo=None, fold=0)
-
-
-def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
-    return moment.astimezone(zone).utcoffset() or timedelta()
-
-
-def _first_change(begin: datetime, end: datetime, zone: ZoneInfo) -> datetime | None:
-    """Return the first change of the offset in (begin, end]; None where there is none."""
-    while begin < end:
-        stop = min(begin + _DAY, end)
-        if _offset(begin, zone) != _offset(stop, zone):
-            return _change_between(begin, stop, zone)
-        begin = stop
-    return None
-
-
-def _change_between(begin: datetime, end: datetime, zone: ZoneInfo) -> datetime:
-    """Return the instant in (begin, end] from which the offset is that at `end`."""
-    before = _offset(begin, zone)
-    low, high = int(begin.timestamp()), int(end.timestamp())
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _offset(datetime.fromtimestamp(middle, UTC), zone) == before:
-            low = middle
-        else:
-            high = middle
-    return datetime.fromtimestamp(high, UTC)
