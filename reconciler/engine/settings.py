@@ -20,7 +20,9 @@ __all__ = [
     "in_one_form",
     "in_one_spelling",
     "inherit",
+    "marked",
     "merge_patch",
+    "only_known",
 ]
 
 Body = dict[str, object]
@@ -46,6 +48,56 @@ _SECRETS: Mapping[str, object] = {
     },
     "executorContext": {"executorImage": {"credentials": {"username": _LEAF, "password": _LEAF}}},
 }
+
+# Everything that a create's body can say.
+_KNOWN: Mapping[str, object] = {
+    "operation": _LEAF,
+    "inheritSettings": _LEAF,
+    "tag": _LEAF,
+    "sourceContext": {
+        "git": {
+            **dict.fromkeys(("repoUrl", "branch", "commit", "tag", "repoDir"), _LEAF),
+            "gitAuth": {
+                "accessToken": _LEAF,
+                "sshAuth": {"sshPrivateKey": _LEAF, "password": _LEAF},
+                "basicAuth": {"userName": _LEAF, "password": _LEAF},
+            },
+        }
+    },
+    "operationContext": {
+        "preRunCommands": _LEAF,
+        "environmentVariables": {"*": _LEAF},
+        "options": dict.fromkeys(
+            (
+                *("skipInstallDependencies", "skipIntermediateDeployments", "shell"),
+                *("deleteAfterDestroy", "remediateIfDriftDetected"),
+            ),
+            _LEAF,
+        ),
+        "oidc": {
+            "aws": dict.fromkeys(("roleArn", "sessionName", "duration", "policyArns"), _LEAF),
+            "azure": dict.fromkeys(("clientId", "tenantId", "subscriptionId"), _LEAF),
+            "gcp": dict.fromkeys(
+                (
+                    *("projectId", "workloadPoolId", "providerId", "serviceAccount"),
+                    *("region", "tokenLifetime"),
+                ),
+                _LEAF,
+            ),
+        },
+    },
+    "executorContext": {
+        "executorImage": {
+            "reference": _LEAF,
+            "credentials": {"username": _LEAF, "password": _LEAF},
+        },
+        "executorRootPath": _LEAF,
+    },
+    "cacheOptions": {"enable": _LEAF},
+}
+
+# Credentials whose text is a secret also where nobody says so; a user name is not.
+_ALWAYS_SECRET = frozenset({"accessToken", "sshPrivateKey", "password"})
 
 
 def merge_patch(target: object, patch: object) -> object:
@@ -85,6 +137,38 @@ def _change(
         else inner
         for key, inner in value.items()
     }
+
+
+def only_known(body: object) -> object:
+    """Return a body of a create, in one spelling, without the keys that nobody reads."""
+    return _only(body, _KNOWN)
+
+
+def _only(value: object, known: Mapping[str, object]) -> object:
+    if not known or not isinstance(value, dict):
+        return value
+    every = known.get("*")
+    return {
+        key: _only(inner, below)
+        for key, inner in value.items()
+        if isinstance(below := known.get(key, every), Mapping)
+    }
+
+
+def marked(body: object, looks_secret: Callable[[str, str], bool]) -> object:
+    """Return a body whose secrets are in one form, with each text that is one as `{"secret": …}`.
+
+    A credential's text always is; a variable's where its name and value look like one.
+    """
+
+    def mark(value: object, at: Pointer) -> object:
+        if not isinstance(value, str):
+            return value
+        name, variable = str(at[-1]), at[-2] == "environmentVariables"
+        secret = looks_secret(name, value) if variable else name in _ALWAYS_SECRET
+        return {"secret": value} if secret else value
+
+    return change_secrets(body, mark)
 
 
 def in_one_form(value: object) -> object:

@@ -96,6 +96,38 @@ def test_schedules_of_all_kinds_are_managed_alike(api: Api, stack: str, reposito
     assert api.get(path(stack)) == {"schedules": []}
 
 
+def test_no_secret_of_a_schedule_is_shown(api: Api, stack: str) -> None:
+    """Credentials given as bare texts, what looks like a secret, and what nobody reads stay in."""
+    api.post("/api/stacks/acme/web", {"stackName": stack.rpartition("/")[2]})
+    auths: list[dict[str, object]] = [
+        {"accessToken": "canary"},
+        {"sshAuth": {"sshPrivateKey": "canary-key", "password": "canary"}},
+        {"basicAuth": {"userName": "ann", "password": "canary", "token": "canary"}},
+    ]
+    for auth in auths:
+        url = "https://example.com/r.git"
+        body = {
+            "operation": "preview",
+            "note": "canary",
+            "sourceContext": {"git": {"repoUrl": url, "branch": "main", "gitAuth": auth}},
+            "operationContext": {"environmentVariables": {"DB_PASSWORD": "canary", "A": "a"}},
+            "executorContext": {"executorImage": {"reference": "r", "credentials": None}},
+        }
+        image: dict[str, object] = {"username": "ann", "password": "canary"}
+        with_image = body | {
+            "executorContext": {"executorImage": {"reference": "r", "credentials": image}}
+        }
+        for asked in (body, with_image):
+            schedule = made(api, path(stack), {"scheduleCron": "0 3 * * *", "request": asked})
+            assert "canary" not in str(schedule)
+            shown = api.get(f"{path(stack)}/{schedule['id']}")
+            assert "canary" not in str(shown)
+            variables = shown["definition"]["request"]["operationContext"]["environmentVariables"]
+            assert variables["A"] == "a"
+            assert variables["DB_PASSWORD"].keys() == {"ciphertext"}
+    assert "canary" not in str(api.get(path(stack)))
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "told"),
     [

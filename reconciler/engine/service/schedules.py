@@ -24,6 +24,7 @@ from reconciler.engine.secrets_box import KeyFileError
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see, refused
 from reconciler.engine.service.making import Asker, maker
 from reconciler.engine.service.settings import Settings
+from reconciler.engine.settings import marked, only_known
 from reconciler.engine.store import MakeDeployment, ScheduleKind, StoredSchedule, TakenSlot
 from reconciler.engine.timing import Timing, Turn
 from reconciler.engine.tokens import Caller
@@ -222,7 +223,8 @@ class Schedules:
         if accepted.marker:
             at = f"request.operationContext.environmentVariables.{accepted.marker}"
             raise AnswerError(400, f"{at}: {MARKER_PREFIX}… names one deployment, not all")
-        return body, accepted.request.operation
+        kept = marked(only_known(body), validation.looks_secret)
+        return kept, accepted.request.operation
 
     def _accept(self, stack: StackRef, body: object, *, asked: bool = False) -> Accepted:
         """Return what would be deployed now; `asked`: the caller sent the body, as `request`."""
