@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from starlette.routing import Route
 
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.specs import read_file
 from reconciler.engine import server, tokens
 from reconciler.engine.config import EngineConfig
+from reconciler.engine.database_url import DatabaseUrl
+from reconciler.engine.http.app import build_app
+from reconciler.engine.service import Service
+from reconciler.engine.tokens import Caller, Role
 from reconciler.model import Spec
 from tests.engine.harness import PROGRAM, Api, Gate, commit_all, git, make_repository
+from tests.postgres_server import PostgresServer
 
 CLIMBING = (
     "..",
@@ -85,6 +93,50 @@ def test_a_hostile_name_of_a_stack_is_nobody_s(admin: Api) -> None:
         for path in (f"{name}/web/prod", f"acme/{name}/prod", f"acme/web/{name}"):
             answer = admin.post(f"/api/stacks/{path}/deployments", {})
             assert answer.status_code == 404, path
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer
+) -> Iterator[tuple[Api, str]]:
+    """An administrator of an engine on PostgreSQL, and a deployment of acme/web/dev."""
+    data = tmp_path_factory.mktemp("shared")
+    url = DatabaseUrl.parse(postgres.make_database(), may_hold_password=True)
+    config = EngineConfig(data=data, port=0, workers=0, database=url)
+    with server.running(config) as engine:
+        ann = Caller(organization="acme", user="ann", email="", role=Role.ADMIN)
+        api = Api(engine.url, engine.tokens.create(ann, None))
+        source = {"repoURL": "https://example.com/r.git", "branch": "main"}
+        made = api.post(api.path("acme/web/dev"), api.body(source))
+        yield api, made.json()["id"]
+
+
+def test_a_name_with_a_nul_is_nobody_s(shared: tuple[Api, str]) -> None:
+    """Also where the database takes no such text, it is not there, and no fault of the engine."""
+    api, _ = shared
+    for route in build_app(cast("Service", None)).routes:
+        assert isinstance(route, Route), route
+        names = {"organization": "acme", "project": "web", "stack": "dev"}
+        path = re.sub(r"\{(\w+)\}", lambda m: names.get(m[1], "%00x"), route.path)  # noqa: B023
+        for method in sorted(route.methods or ()) if "%00" in path else ():
+            answer = api.session.request(method, api.url + path, json={}, timeout=60)
+            assert answer.status_code == 404, (method, path, answer.text)
+    for query in ("organization", "project", "continuationToken"):
+        answer = api.session.get(f"{api.url}/api/user/stacks?{query}=%00/a/b", timeout=60)
+        assert answer.status_code in {200, 400}, answer.text
+        assert answer.json().get("stacks", []) == []
+
+
+def test_a_number_of_any_length_is_a_number_or_a_mistake(shared: tuple[Api, str]) -> None:
+    """Digits beyond all bounds are refused, wherever in them the large ones stand."""
+    api, deployment = shared
+    path = api.path("acme/web/dev")
+    for digits in ("9" * 30, "0" * 19 + "1" + "9" * 30, "0" * 19 + "1" * 5000):
+        assert api.refused(f"{path}/version/{digits}")[0] == 404
+        for name in ("offset", "count", "step"):
+            query = {"step": "1", name: digits}
+            assert api.refused(f"{path}/{deployment}/logs", **query)[0] == 400
+        assert api.refused(path, page=digits)[0] == 400
 
 
 # ---------------------------------------------------------------- data is run by no shell

@@ -31,7 +31,14 @@ from reconciler.engine.http.document import (
     one_of,
     ref,
 )
-from reconciler.engine.http.reading import LARGEST_NUMBER, caller_of, read_body, stack_of, whole
+from reconciler.engine.http.reading import (
+    LARGEST_NUMBER,
+    caller_of,
+    number_in,
+    read_body,
+    stack_of,
+    whole,
+)
 from reconciler.engine.logs import LogPage
 from reconciler.engine.service import AnswerError, Service, StepWindow
 from reconciler.engine.service.errors import refused
@@ -210,9 +217,10 @@ class _Deployments:
 
     def get_version(self, dialect: Dialect, request: Request) -> Response:
         caller, text = caller_of(self._service, request), request.path_params["version"]
-        if not text.isdecimal() or not 1 <= int(text[:20]) <= LARGEST_NUMBER:
+        version = number_in(text, 1, LARGEST_NUMBER)
+        if version is None:
             raise AnswerError(404, f"deployment #{text[:20]} not found: versions count 1, 2, 3…")
-        found = self._service.deployments.get_version(caller, stack_of(request), int(text))
+        found = self._service.deployments.get_version(caller, stack_of(request), version)
         return JSONResponse(deployment_to_json(found, dialect))
 
     def page(self, dialect: Dialect, request: Request) -> Response:

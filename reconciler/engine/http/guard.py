@@ -83,6 +83,9 @@ class Guard:
         except AnswerError as error:
             access.record(asked, caller, f"refused {error.status}")
             raise
+        if "\0" in asked.target:
+            # Nothing has such a name, and PostgreSQL takes none to look for.
+            raise AnswerError(HTTPStatus.NOT_FOUND, "not found")
         changes = request.method not in _SAFE
         return Visit(access.note(asked, caller) if changes else None, asked, caller)
 

@@ -13,6 +13,7 @@ __all__ = [
     "LARGEST_NUMBER",
     "caller_of",
     "check_names",
+    "number_in",
     "organization_of",
     "read_body",
     "stack_of",
@@ -69,7 +70,16 @@ def whole(request: Request, name: str, default: int, bounds: tuple[int, int]) ->
     if text is None:
         return default
     low, high = bounds
-    if text.isascii() and text.isdecimal() and low <= int(text[:20]) <= high:
-        return int(text)
+    found = number_in(text, low, high)
+    if found is not None:
+        return found
     wanted = f"{low}" if low == high else f"a whole number from {low} to {high}"
     raise AnswerError(400, f"{name}: {text[:40]!r} is not {wanted}")
+
+
+def number_in(text: str, low: int, high: int) -> int | None:
+    """Return the whole number that a text is; None where it is none, or out of bounds."""
+    # Whoever writes more digits than the largest has does not mean a number.
+    if not (text.isascii() and text.isdecimal()) or len(text) > len(str(LARGEST_NUMBER)):
+        return None
+    return int(text) if low <= int(text) <= high else None

@@ -46,8 +46,10 @@ class Stacks:
                 return (), ""
             organization = caller.organization
         after = tuple(token.split("/")) if token else ()
-        if after and len(after) != len(_PARTS):
+        if after and (len(after) != len(_PARTS) or not all(map(StackRef.is_name, after))):
             raise AnswerError(400, "continuationToken: is none that this engine gave")
+        if any(name and not StackRef.is_name(name) for name in (organization, project)):
+            return (), ""
         found = self._tools.store.stacks.page(organization, project, after, PAGE_SIZE)
         return found, str(found[-1].stack) if len(found) == PAGE_SIZE else ""
 
