@@ -111,13 +111,18 @@ def free_lock(place: Place, command: Command) -> bool:
 
 def ask(place: Place, command: Command) -> tuple[int | None, str]:
     """Run one of Pulumi's quick commands; return its exit code, None for none, and its output."""
-    output: list[bytes] = []
+    output = bytearray()
+
+    def keep(part: bytes) -> None:
+        # A program of somebody's own image may never stop to write.
+        output.extend(part[: LARGEST_ANSWER_BYTES - len(output)])
+
     try:
-        process = place.start(command, output.append)
+        process = place.start(command, keep)
     except OSError as error:
         return None, f"pulumi cannot be started: {error.strerror}"
     code = process.wait(ASK_LIMIT_S)
     if code is None:
         process.kill()
         process.wait()
-    return code, b"".join(output)[:LARGEST_ANSWER_BYTES].decode(errors="replace")
+    return code, output.decode(errors="replace")

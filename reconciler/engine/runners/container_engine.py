@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from reconciler.engine import images
 from reconciler.engine.runners.base import Image, PlaceError
@@ -35,6 +36,12 @@ LOOK_AGAIN_S = 0.1
 
 # How much of an error is passed on: the first lines say it.
 LONGEST_ERROR = 2000
+
+# What a call may answer: an image tells of itself in some kilobytes. Of what is run in an image
+# that somebody else has made, the output may never end.
+LARGEST_ANSWER_BYTES = 4 * 1024 * 1024
+
+READ_BYTES = 65536
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -76,9 +83,10 @@ class ContainerEngine:
         stop: threading.Event | None = None,
         limit_s: float = CALL_LIMIT_S,
     ) -> Answer:
-        """Run it and return how it ended; PlaceError at the time limit or where it is not there.
+        """Run it and return how it ended.
 
-        CalledOffError when `stop` is set meanwhile.
+        PlaceError at the limits of time and output, or where it is not there; CalledOffError
+        when `stop` is set meanwhile.
         """
         try:
             running = subprocess.Popen(
@@ -91,25 +99,20 @@ class ContainerEngine:
         except OSError as error:
             raise PlaceError(f"{self.name} cannot be started: {error.strerror}") from None
         end = time.monotonic() + limit_s
-        while True:
-            try:
-                output, errors = running.communicate(timeout=LOOK_AGAIN_S)
-            except subprocess.TimeoutExpired:
-                asked = stop is not None and stop.is_set()
-                if not asked and time.monotonic() < end:
-                    continue
+        output, errors = _Kept(running.stdout), _Kept(running.stderr)
+        while not (output.ended(LOOK_AGAIN_S) and errors.ended(LOOK_AGAIN_S) and _over(running)):
+            asked, reason = stop is not None and stop.is_set(), ""
+            if output.too_much or errors.too_much:
+                reason = f"answers more than {LARGEST_ANSWER_BYTES} bytes"
+            elif time.monotonic() >= end:
+                reason = f"did not end within {limit_s:.0f} s"
+            if asked or reason:
                 running.kill()
-                running.communicate()
+                running.wait()
                 if asked:
-                    raise CalledOffError("it was asked to stop") from None
-                raise PlaceError(
-                    f"{self.name} {arguments[0]} did not end within {limit_s:.0f} s"
-                ) from None
-            return Answer(
-                running.returncode,
-                output.decode(errors="replace"),
-                errors.decode(errors="replace"),
-            )
+                    raise CalledOffError("it was asked to stop")
+                raise PlaceError(f"{self.name} {arguments[0]} {reason}")
+        return Answer(running.returncode, output.text, errors.text)
 
     def pull(self, image: Image, folder: Path, stop: threading.Event, limit_s: float) -> None:
         """Get an image by its full name; PlaceError says why it cannot be had.
@@ -137,6 +140,45 @@ class ContainerEngine:
         if answer.code:
             raise PlaceError(f"{self.name} does not tell its containers: {answer.reason}")
         return answer.output.split()
+
+
+class _Kept:
+    """Reads a stream to its end, in a thread of its own, and keeps as much as there may be."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self._bytes = bytearray()
+        self.too_much = False
+        self._thread = threading.Thread(target=self._read, name="container-answer", daemon=True)
+        self._thread.start()
+
+    def ended(self, limit_s: float) -> bool:
+        """Wait for the end, at most so long; whether it is there."""
+        self._thread.join(limit_s)
+        return not (self._thread.is_alive() or self.too_much)
+
+    @property
+    def text(self) -> str:
+        """What was read."""
+        return self._bytes.decode(errors="replace")
+
+    def _read(self) -> None:
+        if self._stream is None:
+            return
+        with self._stream as stream:
+            while chunk := os.read(stream.fileno(), READ_BYTES):
+                if len(self._bytes) + len(chunk) > LARGEST_ANSWER_BYTES:
+                    self.too_much = True
+                    return
+                self._bytes += chunk
+
+
+def _over(running: subprocess.Popen[bytes]) -> bool:
+    try:
+        running.wait(LOOK_AGAIN_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def find_engine() -> ContainerEngine | str:

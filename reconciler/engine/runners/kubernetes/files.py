@@ -23,9 +23,6 @@ __all__ = ["fetch", "send"]
 # A repository goes over at 50 MB a second and more.
 TRANSFER_LIMIT_S = 1800.0
 
-# What is fetched is what a command wrote for the engine: kilobytes.
-MOST_FETCHED_BYTES = 64 * 1024 * 1024
-
 CHUNK_BYTES = 256 * 1024
 TRIES = 3
 
@@ -78,7 +75,7 @@ def fetch(pod: Pod, path: Path) -> None:
         except ApiError as error:
             problem = str(error)
             break
-        if code == 0 and len(output) <= MOST_FETCHED_BYTES:
+        if code == 0:
             _put(output, path)
             return
         problem = errors.decode(errors="replace").strip()[:500] or f"exit code {code}"
@@ -89,7 +86,8 @@ def _put(archive: bytes, path: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             if archive:
-                with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                # As it is, not unpacked: a few bytes could become more than any disk holds.
+                with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
                     tar.extractall(folder, filter="data")
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

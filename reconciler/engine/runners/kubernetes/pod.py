@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from reconciler.engine.kubernetes_settings import KubernetesSettings
@@ -37,6 +38,11 @@ LOOK_LATER_S = 1.0
 NO_POD_S = 3.0
 
 NOTE_BYTES = 2000
+
+# What a script of the agent's may answer: words about an image, and what a command has written
+# for the engine. The programs that it calls are the image's own, and may never stop to write.
+MOST_ANSWERED_BYTES = 4 * 1024 * 1024
+TOO_LARGE = 413
 
 
 class Namespace:
@@ -194,13 +200,13 @@ class Pod:
     ) -> tuple[int, bytes, bytes]:
         """Run one of the agent's scripts to its end: its exit code and what it wrote.
 
-        UnreachableError at the time limit as well, and where `stop` is set meanwhile.
+        UnreachableError at the time limit as well, and where `stop` is set meanwhile; ApiError
+        as well where it writes too much.
         """
         chunks = iter(data)
         first = next(chunks, None)
         running = self.exec(script, *arguments, stdin=first is not None)
-        output: list[bytes] = []
-        errors: list[bytes] = []
+        output, errors = bytearray(), bytearray()
         ended = threading.Event()
 
         def watch() -> None:
@@ -217,12 +223,12 @@ class Pod:
                 running.send(first)
                 for chunk in chunks:
                     running.send(chunk)
-            code = running.receive(output.append, errors.append)
+            code = running.receive(partial(_keep, output), partial(_keep, errors))
         finally:
             ended.set()
             watcher.join()
             running.close()
-        return code, b"".join(output), b"".join(errors)
+        return code, bytes(output), bytes(errors)
 
     def delete(self) -> None:
         """Delete all of the deployment, and wait until it is gone. ReconcilerError otherwise."""
@@ -251,6 +257,12 @@ class Pod:
             raise PlaceError(f"Kubernetes refuses: {error}{hint}") from error
         except ReconcilerError as error:
             raise PlaceError(str(error)) from error
+
+
+def _keep(kept: bytearray, part: bytes) -> None:
+    if len(kept) + len(part) > MOST_ANSWERED_BYTES:
+        raise ApiError(TOO_LARGE, f"it gives more than {MOST_ANSWERED_BYTES} bytes")
+    kept.extend(part)
 
 
 def _looks(limit_s: float, stop: threading.Event | None = None) -> Iterator[None]:

@@ -12,7 +12,7 @@ from reconciler.engine.runners.kubernetes.answers import ApiError, UnreachableEr
 from reconciler.engine.runners.kubernetes.pod import Pod
 from reconciler.errors import ReconcilerError
 
-__all__ = ["PodProcess"]
+__all__ = ["PodProcess", "Said"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +29,13 @@ PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 KILLED = 137
 INPUT_BYTES = 64 * 1024
 
+# The agent's words, which a deployment can read and change, are short.
+LONGEST_LINE_BYTES = 1000
+LONGEST_NUMBER = 18
+
 
 @dataclass(slots=True)
-class _Said:
+class Said:
     """What the agent has said of a command: lines on standard error, the last maybe partial."""
 
     rest: bytes = b""
@@ -43,10 +47,11 @@ class _Said:
 
     def take(self, data: bytes) -> None:
         """Read on. What is no word of the agent's own is a shell's remark."""
-        *lines, self.rest = (self.rest + data).split(b"\n")
+        *lines, rest = (self.rest + data).split(b"\n")
+        self.rest = rest[-LONGEST_LINE_BYTES:]
         for line in lines:
-            word, *values = line.split()[:4] or [b""]
-            if not all(value.isdigit() for value in values):
+            word, *values = line[-LONGEST_LINE_BYTES:].split()[:4] or [b""]
+            if not all(value.isdigit() and len(value) <= LONGEST_NUMBER for value in values):
                 continue
             numbers = [int(value) for value in values]
             if word == b"started" and numbers:
@@ -68,7 +73,7 @@ class PodProcess:
         self._on_output = on_output
         self._taken = True
         self._received = 0
-        self._said = _Said()
+        self._said = Said()
         self._begun = threading.Event()
         self._interrupts = 0
         self._lock = threading.Lock()
