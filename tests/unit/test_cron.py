@@ -174,8 +174,9 @@ def test_good_expressions(cron: str) -> None:
         ("*/99 * * * *", "the step 99 is not between 1 and 59"),
         ("H(5-5) * * * *", "holds one value"),
         ("H(50-70) * * * *", "70 is not between 0 and 59"),
-        ("x" * 5000 + " * * * *", "is no number"),
-        ("9" * 5000 + " * * * *", "is no number"),
+        ("x" * 900 + " * * * *", "is no number"),
+        ("9" * 900 + " * * * *", "is no number"),
+        ("9" * 5000 + " * * * *", "has 5008 characters; 1000 are the most"),
         ("mon * * * *", "'mon' is no number"),
     ],
 )
@@ -253,3 +254,10 @@ def test_slots_agree_with_next_slot() -> None:
             walked.append(slot)
             slot = next_slot(each, slot, "x")
         assert tuple(walked) == due_slots(each, since, now, "x")
+
+
+def test_a_cron_line_has_an_end() -> None:
+    """A line of any length is refused at once, and not remembered; sixty minutes are fine."""
+    minutes = ",".join(map(str, range(60)))
+    assert check(f"{minutes} * * * *") == ""
+    assert "1000 are the most" in check(f"{minutes * 1000} * * * *")
