@@ -57,10 +57,10 @@ class Redactor:
     def __repr__(self) -> str:
         return f"Redactor({len(self._secrets)} secrets)"
 
-    def add(self, secret: str) -> None:
-        """Mask this secret too, from what is still held back on."""
-        if secret not in self._secrets:
-            self._secrets |= {secret}
+    def add(self, *secrets: str) -> None:
+        """Mask these secrets too, from what is still held back on."""
+        if not self._secrets.issuperset(secrets):
+            self._secrets |= set(secrets)
             self._prepare()
 
     def feed(self, chunk: bytes) -> bytes:

@@ -49,7 +49,12 @@ from reconciler.engine.steps import PlannedStep, Programs, StepKind
 from reconciler.engine.stopping import CommandRun, Patience, StopKind
 from reconciler.engine.store import Claim, DatabaseLostError, FencedError
 from reconciler.engine.tools import Tools
-from reconciler.engine.validation import looks_secret, secret_values
+from reconciler.engine.validation import (
+    MOST_MASKED_LINES,
+    exported_secrets,
+    masked_lines,
+    secret_values,
+)
 from reconciler.errors import NotDurableError
 from reconciler.masking import Redactor
 from reconciler.pulumi_cli import PulumiCli
@@ -156,6 +161,7 @@ class Execution:
         self._commands = CommandRun()
         self._redactor = Redactor()
         self._exported: dict[str, str] = {}
+        self._exported_secrets: set[str] = set()
         self._tail = Tail()
         self._closing = ExitStack()
         about = Deployed(
@@ -324,8 +330,7 @@ class Execution:
 
     def _give(self, given: Published) -> None:
         """Have the logs hide what is new, and the place have its files."""
-        for secret in given.secrets:
-            self._redactor.add(secret)
+        self._redactor.add(*given.secrets)
         # What opens the backend may be there as well.
         if given.files or self._state.secrets:
             self._place.send(self._workspace.identity)
@@ -363,9 +368,11 @@ class Execution:
                 f"PULUMI_ENV, line {exported.number}: is not NAME=value "
                 "(letters, digits and '_' before the first '=')"
             )
-        for name, value in exported.items():
-            if looks_secret(name, value):
-                self._redactor.add(value)
+        secret = exported_secrets(exported)
+        self._exported_secrets |= secret
+        if masked_lines(self._exported_secrets) > MOST_MASKED_LINES:
+            raise StepError(f"PULUMI_ENV: more than {MOST_MASKED_LINES} values look like secrets")
+        self._redactor.add(*secret)
         self._exported |= exported
         return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
@@ -26,12 +26,15 @@ from reconciler.engine.sources.urls import Reach, over_ssh
 from reconciler.engine.sources.urls import refuse as refuse_source
 
 __all__ = [
+    "MOST_MASKED_LINES",
     "Accepted",
     "Policy",
     "Refusal",
     "Reserved",
     "check",
+    "exported_secrets",
     "looks_secret",
+    "masked_lines",
     "secret_values",
     "shown_environment",
 ]
@@ -45,6 +48,10 @@ LARGEST_ENVIRONMENT_BYTES = 1024 * 1024
 
 # Each is a step, a process and a log; a person reads them.
 MOST_COMMANDS = 100
+
+# Each line of a secret is looked for in all output, in some twenty forms: so many cost 0.3 s and
+# 40 MB for a deployment. A kubeconfig has 30, a chain of certificates some hundred.
+MOST_MASKED_LINES = 2000
 
 # A part of a variable's name that makes its value secret, whatever the value is: anywhere in the
 # name (DBPASSWORD, APIKEY), at the end of a word of it (GITHUBTOKEN_2, but not TOKENIZER), or as
@@ -138,9 +145,14 @@ def check(request: DeploymentRequest[Secret], policy: Policy) -> Accepted | Refu
         else v
         for v in request.environment
     )
-    return Accepted(
-        request=replace(request, environment=environment), marker=markers[0] if markers else ""
-    )
+    request = replace(request, environment=environment)
+    lines = masked_lines(secret_values(request))
+    if lines > MOST_MASKED_LINES:
+        return Refusal(
+            f"the secrets have {lines} lines in all; no more than {MOST_MASKED_LINES} can be kept "
+            "out of logs: encode a long one in one line"
+        )
+    return Accepted(request=request, marker=markers[0] if markers else "")
 
 
 def _faults(request: DeploymentRequest[Secret], policy: Policy) -> Iterator[str]:
@@ -226,9 +238,8 @@ def shown_environment(
 
 def secret_values(request: DeploymentRequest[Secret]) -> tuple[str, ...]:
     """Return the value of every secret in the request: what its logs must not show."""
-    values = [v.value.value for v in request.environment if isinstance(v.value, Secret)]
-    # A program takes such a URL apart, and shows its parts.
-    values += [part for value in values for part in _url_passwords(value)]
+    variables = [v.value.value for v in request.environment if isinstance(v.value, Secret)]
+    values = [*variables, *(part for value in variables for part in _url_passwords(value))]
     auth, image = request.source.auth, request.image_credentials
     if image is not None:
         of_image = (image.user_name, image.password)
@@ -244,6 +255,17 @@ def secret_values(request: DeploymentRequest[Secret]) -> tuple[str, ...]:
                 inside.append(auth.basic.user_name)
         values += [v if isinstance(v, str) else v.value for v in inside if v is not None]
     return tuple(value for value in values if value)
+
+
+def masked_lines(secrets: Iterable[str]) -> int:
+    """Return how many texts logs are searched for: each line of each of these secrets."""
+    return len({line for secret in secrets for line in secret.splitlines()})
+
+
+def exported_secrets(variables: Mapping[str, str]) -> frozenset[str]:
+    """Return what the logs must not show of variables that a command has exported."""
+    values = [value for name, value in variables.items() if looks_secret(name, value)]
+    return frozenset((*values, *(part for value in values for part in _url_passwords(value))))
 
 
 def _url_passwords(value: str) -> Iterator[str]:

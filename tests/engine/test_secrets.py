@@ -27,6 +27,8 @@ def test_secrets_are_masked_in_logs(api: Api, stack: str, repository: Path) -> N
             'echo "looks $API_TOKEN"; echo "access $PULUMI_ACCESS_TOKEN"',
             'echo "pass $PULUMI_CONFIG_PASSPHRASE"; echo "LATER_SECRET=later-3f9d7c1e" >PULUMI_ENV',
             'echo "later $LATER_SECRET"',
+            'echo "DATABASE=postgres://ann:hunter%2F3f9d7c1e@db/x" >PULUMI_ENV',
+            'echo "part ${DATABASE#*ann:}"; echo hunter/3f9d7c1e',
         ],
         environmentVariables={
             "MINE": {"secret": CANARY},
@@ -36,7 +38,7 @@ def test_secrets_are_masked_in_logs(api: Api, stack: str, repository: Path) -> N
     api.ended(stack, made)
     log = "".join(api.log(stack, made))
     encoded = base64.b64encode(CANARY.encode()).decode()
-    for text in (CANARY, encoded, CANARY.encode().hex(), "token-3f9d7c1e", "later-3f9d7c1e"):
+    for text in (CANARY, encoded, CANARY.encode().hex(), "-3f9d7c1e", "hunter"):
         assert text not in log
     for word in ("plain", "looks", "access", "pass", "later"):
         assert f"{word} [secret]\n" in log
@@ -110,3 +112,13 @@ def test_a_log_can_be_followed_while_it_is_written(
     assert found == {"lines": [], "nextToken": "0.3.2", "__type": "DeploymentLogs"}
     gate.open(name)
     api.ended(stack, made)
+
+
+def test_a_command_exports_no_more_secrets_than_can_be_masked(
+    api: Api, stack: str, repository: Path
+) -> None:
+    """Thousands of values that look secret fail the step, and cost the engine nothing."""
+    export = "for n in $(seq 6000); do echo TOKEN_${n}_KEY=value-$n; done >PULUMI_ENV"
+    made = api.create(stack, repository, preRunCommands=[export])["id"]
+    assert api.ended(stack, made)["status"] == "failed"
+    assert "PULUMI_ENV: more than 2000 values look like secrets" in "".join(api.log(stack, made))

@@ -25,6 +25,7 @@ from reconciler.engine.validation import (
     LARGEST_ENVIRONMENT_BYTES,
     LONGEST_VALUE_BYTES,
     MOST_COMMANDS,
+    MOST_MASKED_LINES,
     SHORTEST_RANDOM,
     TERMS_ANYWHERE,
     TERMS_AS_LAST_WORD,
@@ -201,6 +202,19 @@ def test_parts_of_a_secret_are_secrets() -> None:
     url = Secret("postgres://ann:hunter%2F2@db/x")
     request = replace(make_request(URL=url), image_credentials=image)
     assert secret_values(request) == (url.value, "hunter%2F2", "hunter/2", "robot", "pw")
+
+
+def test_secrets_have_no_more_lines_than_can_be_masked() -> None:
+    """Many lines of secrets, in one or in several, are refused; the same in the clear is not."""
+    lines = "\n".join(map(str, range(MOST_MASKED_LINES)))
+    answer = check(make_request(A=Secret(lines)), POLICY)
+    assert isinstance(answer, Accepted)
+    too_many = {"two": {"A": Secret(lines), "B": Secret("b")}, "one": {"A_KEY": f"{lines}\nb"}}
+    for request in (make_request(**variables) for variables in too_many.values()):  # type: ignore[arg-type]
+        answer = check(request, POLICY)
+        assert isinstance(answer, Refusal)
+        assert f"have {MOST_MASKED_LINES + 1} lines in all" in answer.message
+    accepted(make_request(A=lines, B="\n".join(map(str, range(20_000)))))
 
 
 def test_a_plain_user_name_is_no_secret() -> None:
