@@ -168,26 +168,6 @@ def test_every_key_of_a_spec_is_told_of() -> None:
     assert sorted(told - keys) == []
 
 
-def test_what_is_refused_is_listed_as_not_yet() -> None:
-    """The keys that are refused so far are those below "Not yet", with what works."""
-    section = prose(ROOT / "docs/specs.md").split("## Not yet")[1].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.*) \|$", section, re.MULTILINE))
-    schema = json.loads((ROOT / "schemas/deployment.schema.json").read_bytes())
-    parts = [schema, *schema["$defs"].values()]
-    refused = {
-        key: f"`{json.dumps(below['const']).strip(chr(34))}`"
-        if "const" in below
-        else "leave it out"
-        for part in parts
-        for key, below in [
-            *part.get("properties", {}).items(),
-            *part.get("properties", {}).get("options", {}).get("properties", {}).items(),
-        ]
-        if below.get("x-notYet")
-    }
-    assert {key.rpartition(".")[2]: value for key, value in rows.items()} == refused
-
-
 def test_every_route_is_told_of() -> None:
     """Each route of the engine is in docs/api.md with its method, and no other is."""
     routes = [r for r in build_app(cast("Service", None)).routes if isinstance(r, Route)]
@@ -232,8 +212,9 @@ def test_a_shown_mistake_gives_the_shown_message(written: str, said: str, tmp_pa
     match key:
         case "git":
             lines["sourceContext"] = f"{{{written}}}"
-        case "cron" | "timeZone":
-            inside = ", ".join(f"{k}: {v}" for k, v in (schedule | {key: value}).items())
+        case "cron" | "timeZone" | "at":
+            given = {k: v for k, v in schedule.items() if (k, key) != ("cron", "at")}
+            inside = ", ".join(f"{k}: {v}" for k, v in (given | {key: value}).items())
             lines["schedules"] = f"[{{{inside}}}]"
         case "{secret":
             lines["operationContext"] = f"{{environmentVariables: {{TOKEN: {written}}}}}"

@@ -21,7 +21,7 @@ from reconciler.api.types import Secret
 from reconciler.clock import Clock
 from reconciler.errors import SecretUnavailableError
 from reconciler.files import read_below
-from reconciler.model import SecretReference
+from reconciler.model import OnRotate, SecretReference
 
 __all__ = ["SecretReader", "SecretRules"]
 
@@ -36,6 +36,11 @@ MAX_AGE: Final = timedelta(minutes=5)
 # A secret that is not there yet is on its way, mostly: look again sooner.
 RETRY_AFTER: Final = timedelta(minutes=1)
 
+# Where systemd says that a unit's credentials are.
+_CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,255}\Z")
+# Stands before a reference that is hashed in place of a value; no value holds a NUL.
+_REFERENCE: Final = "reference\0"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 
 
@@ -60,7 +65,11 @@ class SecretRules:
             return self._allows_variable(reference.name)
         if reference.kind == "fromFile":
             return self._allows_file(reference.name)
-        return "is no kind of reference; fromEnv or fromFile belongs here"
+        if reference.kind == "fromCredential":
+            return _allows_credential(reference.name)
+        if reference.kind == "fromCommand":
+            return "is no command of this host"
+        return "is no kind of reference; fromEnv, fromFile, fromCredential or fromCommand is one"
 
     def path(self, name: str) -> Path:
         """Return where a file is that a reference names."""
@@ -90,6 +99,12 @@ class SecretRules:
         return ""
 
 
+def _allows_credential(name: str) -> str:
+    if not _CREDENTIAL.match(name) or name in {".", ".."}:
+        return "is no credential's name: letters, digits, '_', '.', ':', '@' and '-'"
+    return ""
+
+
 class SecretReader:
     """Looks secrets up, at most once in `MAX_AGE` each."""
 
@@ -116,10 +131,12 @@ class SecretReader:
     def keyed_hash(self, reference: SecretReference, key: bytes) -> str:
         """Return the HMAC-SHA256 of a value, 64 hexadecimal digits; raises as `read` does.
 
-        The reference itself is not in it: the same value from another place is no change.
+        The reference itself is not in it: the same value from another place is no change. With
+        `onRotate: ignore` it is the hash of the reference instead, and no value is looked up.
         """
-        value = self.read(reference).value.encode("utf-8", "surrogatepass")
-        return hmac.new(key, value, hashlib.sha256).hexdigest()
+        if reference.on_rotate is OnRotate.IGNORE:
+            return hmac.new(key, _bytes(f"{_REFERENCE}{reference}"), hashlib.sha256).hexdigest()
+        return hmac.new(key, _bytes(self.read(reference).value), hashlib.sha256).hexdigest()
 
     def again_at(self) -> datetime:
         """Return when a secret that could not be looked up is worth another look."""
@@ -131,6 +148,8 @@ class SecretReader:
             if value is None:
                 where = "is not in the daemon's environment"
                 raise SecretUnavailableError(f"the secret {reference} {where}")
+        elif reference.kind == "fromCredential":
+            value = self._read_credential(reference)
         else:
             value = self._read_file(reference)
         value = value.removesuffix("\n").removesuffix("\r")
@@ -141,15 +160,30 @@ class SecretReader:
             raise SecretUnavailableError(f"the secret {reference} {message}")
         return value
 
+    def _read_credential(self, reference: SecretReference) -> str:
+        folder = self._environ.get(_CREDENTIALS, "")
+        if not folder:
+            where = f"is not there: systemd has given this process no credentials (${_CREDENTIALS})"
+            raise SecretUnavailableError(f"the secret {reference} {where}")
+        return _read(reference, Path(folder) / reference.name, Path(folder))
+
     def _read_file(self, reference: SecretReference) -> str:
         folder = self._rules.folder(reference.name)
         assert folder is not None  # noqa: S101 - the rules allow it
-        try:
-            content = read_below(self._rules.path(reference.name), folder, MAX_BYTES)
-        except OSError as error:
-            message = f"the secret {reference} cannot be read: {error.strerror or 'no such file'}"
-            raise SecretUnavailableError(message) from None
-        try:
-            return content.decode()
-        except UnicodeDecodeError:  # not chained: it would hold the value
-            raise SecretUnavailableError(f"the secret {reference} is not UTF-8 text") from None
+        return _read(reference, self._rules.path(reference.name), folder)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _read(reference: SecretReference, path: Path, folder: Path) -> str:
+    try:
+        content = read_below(path, folder, MAX_BYTES)
+    except OSError as error:
+        message = f"the secret {reference} cannot be read: {error.strerror or 'no such file'}"
+        raise SecretUnavailableError(message) from None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:  # not chained: it would hold the value
+        raise SecretUnavailableError(f"the secret {reference} is not UTF-8 text") from None

@@ -2,7 +2,7 @@
 
 jsonschema finds what does not fit; its messages repeat the values they are about, so only its
 findings are used. Beside what JSON Schema knows, ours says `x-asWritten` (a number is read as
-the text that was written), `x-secret` (a secret belongs there), `x-notYet` and `x-right`.
+the text that was written), `x-secret` (a secret belongs there) and `x-right`.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ def _explain(error: Any) -> Iterator[Fault]:
                 yield Fault((*at, key), "is required" + _describe(schema, key))
         case "anyOf":
             yield from _explain_choice(error, at)
-        case _ if schema.get("x-notYet"):
-            yield Fault(at, _not_yet(schema))
+        case "oneOf":
+            yield Fault(at, _one_of(error))
         case "type":
             yield Fault(at, _wrong_type(error, at))
         case "enum":
@@ -152,7 +152,7 @@ def _explain(error: Any) -> Iterator[Fault]:
 
 
 def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any]) -> Fault:
-    names = [name for name in known if not known[name].get("x-notYet")]
+    names = list(known)
     if "secret" in at:  # what stands here may be a secret itself
         return Fault(at, f"has a key that is none of {_list(names)}")
     right = did_you_mean(key, names)
@@ -203,20 +203,21 @@ def _wrong_type(error: Any, at: Pointer) -> str:
     return f"is {_kind(instance)}; {right}"
 
 
-def _not_yet(schema: Mapping[str, Any]) -> str:
-    if "const" not in schema:
-        return "not yet: this key is planned and does nothing so far; leave it out"
-    default = json.dumps(schema["const"]).strip('"')
-    return f"not yet: only {default} (the default) works so far"
+def _one_of(error: Any) -> str:
+    """Explain a `oneOf` of required keys: none of them is there, or several are."""
+    keys = [choice["required"][0] for choice in error.validator_value]
+    given = [key for key in keys if key in error.instance]
+    named = _list(f"'{key}'" for key in given or keys)
+    return f"{named} exclude one another; keep one of them" if given else f"needs one of {named}"
 
 
 def _none_of(error: Any, at: Pointer) -> str:
     values = [v for v in error.validator_value if v is not None]
-    right = f"none of {_list(values)}" if len(values) > 1 else f"not {values[0]}"
+    right = {1: f"not {values[0]}", 2: f"neither {_list(values, 'nor')}"}.get(
+        len(values), f"none of {_list(values)}"
+    )
     if is_secret_place(at) or not isinstance(error.instance, str):
         return f"is {right}"
-    if error.instance == "detect-drift":
-        return "not yet: detect-drift is planned; refresh works"
     return f"'{error.instance[:80]}' is {right}{did_you_mean(error.instance, values)}"
 
 
@@ -232,6 +233,7 @@ def _limit(validator: str, value: object, schema: Mapping[str, Any]) -> str:
         "maxItems": f"has more than {value} items",
         "maxProperties": f"has more than {value} keys",
         "minProperties": f"has fewer than {value} keys",
+        "minItems": "is empty; give it an item or leave the key out",
         "uniqueItems": "says the same thing twice; keep one of them",
     }
     return known.get(validator, "does not fit the schema")

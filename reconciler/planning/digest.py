@@ -2,7 +2,8 @@
 
 Pure. The form is flat: the field's name as in the spec → its text. A secret is a keyed hash
 in it, so a rotated one is seen and never shown. What only lets us in (`gitAuth`, registry and
-OIDC credentials) is not in it, nor what is at its default, so writing a default changes nothing.
+OIDC credentials) is not in it, nor what is at its default, so writing a default changes nothing,
+nor an option that does nothing here, such as the shell of no commands.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from reconciler.api.types import MARKER_PREFIX, DeploymentRequest
+from reconciler.api.types import MARKER_PREFIX, DeploymentRequest, Operation
 from reconciler.model import SecretReference
 
 __all__ = ["FORM", "FORM_VERSION", "SECRET_PREFIX", "changes", "digest", "fields"]
@@ -28,6 +29,8 @@ SECRET_PREFIX: Final = "secret:"  # noqa: S105 - no secret itself
 # A longer value is cut in a sentence about it.
 MAX_SHOWN: Final = 80
 
+# What runs the commands where the request names no shell.
+_DEFAULT_SHELL: Final = "bash"
 _NUMBERS: Final = re.compile(r"(\d+)")
 
 
@@ -60,6 +63,11 @@ def fields(
         )
     if request.skip_install_dependencies:
         form["operationContext.options.skipInstallDependencies"] = "true"
+    options = request.options
+    if options.shell and options.shell != _DEFAULT_SHELL and request.pre_run_commands:
+        form["operationContext.options.shell"] = options.shell
+    if options.delete_after_destroy and request.operation is Operation.DESTROY:
+        form["operationContext.options.deleteAfterDestroy"] = "true"
     if request.inherit_settings:
         form["inheritSettings"] = "true"
     return form

@@ -90,8 +90,8 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
             GOOD.encode() + b'"a\\nb\\e[2J": x\n',
             (
                 "web.yaml:3:1: /a\\nb\\x1b[2J: is no key of a spec; known here: stack, "
-                "sourceContext, executorContext, operation, operationContext, notSecret, labels, "
-                "schedules, reconcile"
+                "sourceContext, executorContext, operation, operationContext, inheritSettings, "
+                "notSecret, labels, schedules, reconcile"
             ),
         ),
         (b"[" * 100_000, "web.yaml:1:1001: is nested far too deep; flatten it"),

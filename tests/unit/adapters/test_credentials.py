@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.errors import SecretUnavailableError
-from reconciler.model import SecretReference
+from reconciler.model import OnRotate, SecretReference
 from tests.fakes.world import SimClock
 
 CANARY = "hunter2-canary"
@@ -63,7 +63,11 @@ def reader(folder: Path, clock: SimClock) -> SecretReader:
         (file("/oneself/db"), "only files below"),
         (file("."), "only files below"),
         (file("a\0b"), "NUL"),
-        (SecretReference("fromCommand", "id"), "fromEnv or fromFile belongs here"),
+        (SecretReference("fromCredential", "db-password"), ""),
+        (SecretReference("fromCredential", "../db"), "is no credential's name"),
+        (SecretReference("fromCredential", ".."), "is no credential's name"),
+        (SecretReference("fromCommand", "id"), "is no command of this host"),
+        (SecretReference("fromHat", "id"), "is no kind of reference"),
     ],
 )
 def test_what_may_be_read(reference: SecretReference, expected: str) -> None:
@@ -124,6 +128,28 @@ def test_what_cannot_be_read(
         reader.read(reference)
     assert expected in str(caught.value)
     assert CANARY not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_a_credential_of_systemd(folder: Path, clock: SimClock) -> None:
+    """A credential is read from where systemd says; without systemd the message says so."""
+    reference = SecretReference("fromCredential", "db")
+    environ = {"CREDENTIALS_DIRECTORY": str(folder)}
+    assert SecretReader(SecretRules(), environ, clock).read(reference).value == CANARY
+    with pytest.raises(SecretUnavailableError, match="systemd has given this process no cred"):
+        SecretReader(SecretRules(), {}, clock).read(reference)
+
+
+def test_a_rotation_that_is_ignored(folder: Path, reader: SecretReader, clock: SimClock) -> None:
+    """With `onRotate: ignore` the hash is that of the reference: only another one changes it."""
+    ignoring = SecretReference("fromFile", "db", OnRotate.IGNORE)
+    before = reader.keyed_hash(ignoring, b"key")
+    (folder / "db").write_text("rotated")
+    clock.time += timedelta(minutes=10)
+    assert reader.keyed_hash(ignoring, b"key") == before
+    assert reader.read(ignoring).value == "rotated"
+    assert reader.keyed_hash(file("db"), b"key") != before
+    other = SecretReference("fromFile", "db2", OnRotate.IGNORE)
+    assert reader.keyed_hash(other, b"key") != before
 
 
 def test_links_below_the_folder_are_followed(folder: Path, reader: SecretReader) -> None:

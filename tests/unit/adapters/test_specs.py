@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -12,14 +14,41 @@ import yaml
 
 from reconciler.adapters import spec_schema, specs
 from reconciler.adapters.credentials import SecretRules
-from reconciler.adapters.spec_file import parse_duration
 from reconciler.adapters.spec_secrets import looks_secret
+from reconciler.adapters.spec_times import parse_duration, parse_moment
 from reconciler.adapters.specs import SpecReader, check_together, read_file, scan
 from reconciler.api.oidc import AwsOidc
-from reconciler.api.types import EnvironmentVariable, Operation, StackRef
-from reconciler.model import Catalog, Retry, Schedule, SecretReference, Spec
+from reconciler.api.types import EnvironmentVariable, Operation, Options, StackRef
+from reconciler.model import (
+    Catalog,
+    MissedRuns,
+    OnDelete,
+    OnDependency,
+    OnRotate,
+    Overlap,
+    Response,
+    Retry,
+    Schedule,
+    SecretReference,
+    Spec,
+    WhileRunning,
+    Window,
+)
 
 RULES = SecretRules()
+SCHEDULES = (
+    Schedule(
+        name="nightly", cron="H 3 * * *", time_zone="Europe/Berlin", operation=Operation.REFRESH
+    ),
+    Schedule(
+        name="drift",
+        cron="0 * * * *",
+        operation=Operation.DETECT_DRIFT,
+        overlap=Overlap.SKIP,
+        starting_deadline=timedelta(minutes=10),
+    ),
+    Schedule(name="once", at=datetime(2027, 1, 1, 7, tzinfo=UTC), time_zone="Europe/Berlin"),
+)
 FULL = """\
 stack: acme/web/prod
 sourceContext:
@@ -36,16 +65,39 @@ operationContext:
   environmentVariables:
     AWS_REGION: us-west-2
     DB_PASSWORD: {secret: {fromFile: db/password}}
-  options: {skipInstallDependencies: true}
+  options:
+    skipInstallDependencies: true
+    skipIntermediateDeployments: true
+    shell: /bin/sh
+    deleteAfterDestroy: true
+    remediateIfDriftDetected: true
   oidc: {aws: {roleArn: arn:aws:iam::123456789000:role/deploy, sessionName: web}}
+inheritSettings: true
 notSecret: [BUILD_HASH]
 labels: {team: web}
 schedules:
   - {name: nightly, cron: "H 3 * * *", timeZone: Europe/Berlin, operation: refresh}
+  - {name: drift, cron: 0 * * * *, operation: detect-drift, overlap: skip, startingDeadline: 10m}
+  - {name: once, at: "2027-01-01T08:00:00", timeZone: Europe/Berlin}
 reconcile:
   suspend: true
   dependsOn: [network-prod]
+  onDependency: run
   onChange: [spec]
+  sourcePaths: [web/**, shared/*.yaml]
+  pin: false
+  whileRunning: cancel
+  onDelete: destroy
+  destroyAfter: 7d
+  onDrift: update
+  onForeign: update
+  approval: required
+  dryRun: true
+  missedRuns: skip
+  windows:
+    - {days: mon-fri, from: "08:00", to: "18:00", timeZone: Europe/Berlin}
+    - {days: "sat-mon, wed", from: "22:00", to: "06:00"}
+    - {}
   timeout: 1h30m
   retry: {limit: 5, backoff: 10s, maxBackoff: 1h}
 """
@@ -68,6 +120,10 @@ reconcile:
   dryRun: false
   confirm: null
   missedRuns: latest
+  windows: []
+operationContext:
+  options: {skipIntermediateDeployments: false, shell: bash, deleteAfterDestroy: false}
+inheritSettings: false
 """
 
 
@@ -93,7 +149,7 @@ def lines(catalog: Catalog, directory: Path) -> list[str]:
 
 
 def test_a_whole_spec_is_read(tmp_path: Path) -> None:
-    """Every key that works so far comes out as the value it says."""
+    """Every key comes out as the value it says."""
     spec = only(tmp_path, FULL)
     request = spec.request
     assert (spec.name, spec.stack) == ("web", StackRef("acme", "web", "prod"))
@@ -108,19 +164,16 @@ def test_a_whole_spec_is_read(tmp_path: Path) -> None:
         EnvironmentVariable(name="DB_PASSWORD", value=SecretReference("fromFile", "db/password")),
     )
     assert request.skip_install_dependencies
+    assert request.options == Options(  # noqa: S604 - the shell is a field
+        skip_intermediate=True, shell="/bin/sh", delete_after_destroy=True, remediate_drift=True
+    )
+    assert request.inherit_settings
     assert request.oidc.aws == AwsOidc(
         role_arn="arn:aws:iam::123456789000:role/deploy", session_name="web"
     )
     assert spec.not_secret == {"BUILD_HASH"}
     assert spec.labels == {"team": "web"}
-    assert spec.schedules == (
-        Schedule(
-            name="nightly",
-            cron="H 3 * * *",
-            time_zone="Europe/Berlin",
-            operation=Operation.REFRESH,
-        ),
-    )
+    assert spec.schedules == SCHEDULES
     assert spec.suspended
     assert spec.depends_on == ("network-prod",)
     assert (spec.on_spec_change, spec.on_source_change) == (True, False)
@@ -129,13 +182,66 @@ def test_a_whole_spec_is_read(tmp_path: Path) -> None:
         limit=5, backoff=timedelta(seconds=10), max_backoff=timedelta(hours=1)
     )
     assert spec.base == tmp_path
-    assert spec.problem("/reconcile/timeout", "x").line == 26
 
 
-def test_planned_keys_may_say_their_default(tmp_path: Path) -> None:
-    """A planned key with the value that it would have anyway is taken."""
+def test_how_a_whole_spec_is_kept(tmp_path: Path) -> None:
+    """Every key below `reconcile` that is no default comes out as the value it says."""
+    spec = only(tmp_path, FULL)
+    assert spec.on_dependency is OnDependency.RUN
+    assert spec.source_paths == ("web/**", "shared/*.yaml")
+    assert not spec.pin
+    assert spec.while_running is WhileRunning.CANCEL
+    assert spec.on_delete is OnDelete.DESTROY
+    assert spec.destroy_after == timedelta(days=7)
+    assert (spec.on_drift, spec.on_foreign) == (Response.UPDATE, Response.UPDATE)
+    assert (spec.needs_approval, spec.dry_run) == (True, True)
+    assert spec.missed_runs is MissedRuns.SKIP
+    assert spec.windows == (
+        Window(
+            days=frozenset({0, 1, 2, 3, 4}), start=8 * 60, end=18 * 60, time_zone="Europe/Berlin"
+        ),
+        Window(days=frozenset({5, 6, 0, 2}), start=22 * 60, end=6 * 60),
+        Window(start=0, end=24 * 60),
+    )
+
+
+def test_only_places_that_are_told_of_later_are_kept(tmp_path: Path) -> None:
+    """What is wrong between specs has its line; other places are not kept in memory."""
+    spec = only(tmp_path, FULL)
+    assert list(spec.places) == ["/stack", "/reconcile/dependsOn", "/reconcile/dependsOn/0"]
+    assert spec.problem("/reconcile/dependsOn/0", "x").line == 32
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("fromEnv", "RECONCILER_SECRET_A"), ("fromFile", "a/b"), ("fromCredential", "db-password")],
+)
+def test_where_secrets_come_from(kind: str, name: str, tmp_path: Path) -> None:
+    """Each kind of reference is read, and what a rotation of it does."""
+    inside = f"{{{kind}: {name}, onRotate: ignore}}"
+    text = small() + f"operationContext: {{environmentVariables: {{A: {{secret: {inside}}}}}}}\n"
+    (variable,) = only(tmp_path, text).request.environment
+    assert variable.value == SecretReference(kind, name, OnRotate.IGNORE)
+    (variable,) = only(tmp_path, text.replace("ignore", "run")).request.environment
+    assert variable.value == SecretReference(kind, name)
+
+
+def test_a_default_may_be_written(tmp_path: Path) -> None:
+    """A key with the value that it would have anyway changes nothing but the shell's name."""
     spec = only(tmp_path, DEFAULTS)
-    assert (spec.suspended, spec.on_spec_change, spec.on_source_change) == (False, True, True)
+    plain = only(tmp_path, small() + "schedules: [{name: a, cron: 0 3 * * *}]\n")
+    assert spec.request.options == Options(shell="bash")  # noqa: S604 - the shell is a field
+    assert replace(spec, request=plain.request) == plain
+
+
+def test_a_schema_says_what_the_model_says(tmp_path: Path) -> None:
+    """Each default of the schema is the value that the model has where the key is left out."""
+    schema = json.loads(Path("schemas/deployment.schema.json").read_text())
+    known = schema["$defs"]["reconcile"]["properties"]
+    given = {key: below["default"] for key, below in known.items() if "default" in below}
+    assert given.keys() == known.keys() - {"retry"}
+    text = small() + yaml.safe_dump({"reconcile": given})
+    assert only(tmp_path, text) == only(tmp_path, small())
 
 
 @pytest.mark.parametrize(
@@ -370,6 +476,35 @@ def test_bad_durations(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "zone", "hour"),
+    [
+        ("2027-01-01T08:00:00Z", "", 8),
+        ("2027-01-01T08:00Z", "Europe/Berlin", 8),
+        ("2027-01-01T08:00:00+03:00", "", 5),
+        ("2027-07-01T08:00:00", "Europe/Berlin", 6),
+        ("2027-03-28T02:30:00", "Europe/Berlin", 1),
+        ("2027-10-31T02:30:00", "Europe/Berlin", 0),
+    ],
+)
+def test_moments(text: str, zone: str, hour: int) -> None:
+    """A time has an offset, or is one of its zone, also where the clocks change."""
+    moment = parse_moment(text, zone)
+    assert (moment.hour, moment.tzinfo) == (hour, UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "2027-01-01", "2027-01-01 08:00Z", "2027-13-01T08:00:00Z", "0001-01-01T00:00:00Z",
+     "9999-12-31T23:00:00-23:00", "2027-01-01T08:00:00", "2027-01-01T24:30:00Z",
+     "٢٠٢٧-01-01T08:00Z"],
+)  # fmt: skip
+def test_bad_moments(text: str) -> None:
+    """What is no time, or without an offset and a zone, is none."""
+    with pytest.raises(ValueError, match=r"is no|says no|is a time that|is not between"):
+        parse_moment(text)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
         ("DB_PASSWORD", "x", True),
@@ -411,9 +546,20 @@ def test_editors_agree(content: str) -> None:
 def test_every_key_says_what_it_is_for() -> None:
     """Each key of ours has a description, for editors and for the documentation."""
     schema = spec_schema._schema()
-    for section in (schema, schema["$defs"]["reconcile"], schema["$defs"]["git"]):
-        for key, below in section["properties"].items():
-            assert "description" in below, key
+    missing: list[str] = []
+
+    def look(part: dict[str, Any], at: str) -> None:
+        for choice in part.get("anyOf", []):
+            look(choice, at)
+        if isinstance(part.get("items"), dict):
+            look(part["items"], f"{at}[]")
+        for key, below in part.get("properties", {}).items():
+            if "description" not in below:
+                missing.append(f"{at}.{key}")
+            look(below, f"{at}.{key}")
+
+    look(schema, "")
+    assert missing == []
 
 
 def test_what_is_costly_is_loaded_late() -> None:

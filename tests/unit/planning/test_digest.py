@@ -13,6 +13,7 @@ from reconciler.api.types import (
     GitAuth,
     GitSource,
     Operation,
+    Options,
 )
 from reconciler.model import SecretReference
 from reconciler.planning.digest import changes, digest, fields
@@ -32,6 +33,10 @@ REQUEST: DeploymentRequest[SecretReference] = DeploymentRequest(
     oidc=Oidc(aws=AwsOidc(role_arn="arn", session_name="web")),
 )
 ENVIRONMENT = "operationContext.environmentVariables"
+
+
+def with_shell(shell: str) -> Options:
+    return Options(shell=shell)
 
 
 def form(request: DeploymentRequest[SecretReference] = REQUEST) -> dict[str, str]:
@@ -69,8 +74,15 @@ def test_the_digest_is_known() -> None:
         {"image_credentials": None},
         {"oidc": Oidc()},
         {"environment": REQUEST.environment[:2]},
+        {"options": Options(skip_intermediate=True, remediate_drift=True)},
+        {"options": with_shell("bash")},
+        {"options": Options(delete_after_destroy=True)},
     ],
-    ids=["the branch's short name", "gitAuth", "the registry's", "OIDC", "the marker"],
+    ids=[
+        *("the branch's short name", "gitAuth", "the registry's", "OIDC", "the marker"),
+        *("options that change nothing of the run", "the shell that would run anyway"),
+        "what only a destroy does",
+    ],
 )
 def test_what_is_no_change(change: dict[str, Any]) -> None:
     """Another way to write a branch, other credentials and a marker are no change."""
@@ -88,11 +100,21 @@ def test_what_is_no_change(change: dict[str, Any]) -> None:
         {"environment": REQUEST.environment[1:]},
         {"skip_install_dependencies": False},
         {"inherit_settings": True},
+        {"options": with_shell("/bin/sh")},
     ],
 )
 def test_what_is_a_change(change: dict[str, Any]) -> None:
     """Whatever the deployment would do differently changes the digest."""
     assert digest(form(replace(REQUEST, **change))) != digest(form())
+
+
+def test_an_option_that_does_nothing_here_is_no_change() -> None:
+    """A shell without commands is none; what removes a destroyed stack counts for a destroy."""
+    shell = replace(REQUEST, pre_run_commands=(), options=with_shell("/bin/sh"))
+    assert form(shell) == form(replace(shell, options=Options()))
+    destroy = replace(REQUEST, operation=Operation.DESTROY)
+    deleting = replace(destroy, options=Options(delete_after_destroy=True))
+    assert digest(form(deleting)) != digest(form(destroy))
 
 
 def with_password(value: str) -> dict[str, str]:
