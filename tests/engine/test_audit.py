@@ -227,3 +227,59 @@ def test_invalid_tokens_are_held_up_and_good_ones_are_not(
     assert requests.get(f"{engine.url}/healthz", timeout=LIMIT_S).status_code == 200
     # Far fewer entries than refusals.
     assert sum(e["result"] in {"refused 401", "refused 429"} for e in newest()[:60]) < 30
+
+
+# ---------------------------------------------------------------- answers without a thread
+
+
+def created(admin: Api) -> str:
+    """Make a deployment and return its address."""
+    made = admin.post(DEPLOYMENTS, BODY)
+    assert made.status_code == 202, made.text
+    return f"{DEPLOYMENTS}/{made.json()['id']}"
+
+
+def test_a_get_looks_each_token_up(engine: Engine, admin: Api) -> None:
+    """Its first use is written down, and revoked by another process it is worthless at once."""
+    address = created(admin)
+    made = admin.post("/api/user/tokens", {"description": "for one call"}).json()
+    caller = Api(engine.url, made["tokenValue"])
+    for _ in range(3):
+        assert caller.get(address)["version"] >= 1
+    (listed,) = [t for t in admin.get("/api/user/tokens")["tokens"] if t["id"] == made["id"]]
+    assert listed["lastUsed"] > 0
+    assert cli(engine, "token", "revoke", made["id"]).returncode == 0
+    assert caller.refused(address)[0] == 401
+
+
+HOLD = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_get_waits_for_no_write(engine: Engine, admin: Api) -> None:
+    """While another process writes, deployments are answered, and so is all that needs no write."""
+    address = created(admin)
+    assert admin.get(address)["version"] >= 1
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(engine.layout.database)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        for path in (address, f"{DEPLOYMENTS}/version/1", "/healthz"):
+            answer = admin.session.get(engine.url + path, timeout=5)
+            assert answer.status_code == 200, answer.text
+
+
+def test_the_whole_name_of_what_was_asked_for_is_there(admin: Api, newest: Newest) -> None:
+    """What follows a question mark or a hash in a name is part of it."""
+    answer = admin.session.delete(f"{admin.url}/api/user/tokens/a%3Fb%23c", timeout=LIMIT_S)
+    assert answer.status_code == 404
+    assert newest()[0]["target"] == "/api/user/tokens/a?b#c"

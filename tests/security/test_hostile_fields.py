@@ -121,6 +121,7 @@ def test_a_name_with_a_nul_is_nobody_s(shared: tuple[Api, str]) -> None:
         for method in sorted(route.methods or ()) if "%00" in path else ():
             answer = api.session.request(method, api.url + path, json={}, timeout=60)
             assert answer.status_code == 404, (method, path, answer.text)
+    assert api.refused(f"{api.path('acme/web/dev')}/x%3F%00")[0] == 404
     for query in ("organization", "project", "continuationToken"):
         answer = api.session.get(f"{api.url}/api/user/stacks?{query}=%00/a/b", timeout=60)
         assert answer.status_code in {200, 400}, answer.text

@@ -59,7 +59,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """Return the methods of all routes of this address; a method has a route of its own."""
-    path = request.url.path
+    path = request.scope["path"]
     routes = [route for route in request.app.routes if route.path_regex.match(path)]
     # `deployments/pause` fits `deployments/{deployment}` too, but is none.
     fewest = min(len(route.param_convertors) for route in routes)

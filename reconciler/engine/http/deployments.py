@@ -130,8 +130,16 @@ def _operations(dialect: Dialect) -> tuple[Operation, ...]:
             "/version/{version}",
             "Get a deployment by its version",
             answers=whole_one,
+            quick=True,
         ),
-        operation("GetDeployment", "GET", "/{deployment}", "Get a deployment", answers=whole_one),
+        operation(
+            "GetDeployment",
+            "GET",
+            "/{deployment}",
+            "Get a deployment",
+            answers=whole_one,
+            quick=True,
+        ),
         operation("GetDeploymentLogs", "GET", "/{deployment}/logs", "Get its log", **logs),
         operation("GetDeploymentLogs_slash", "GET", "/{deployment}/logs/", "Get its log", **logs),
         operation("CancelDeployment", "POST", "/{deployment}/cancel", "Cancel a deployment"),
@@ -185,7 +193,7 @@ def routes(service: Service) -> list[Route]:
 
 
 class _Deployments:
-    """The endpoints. All but the create are run in threads, since they wait for the disk."""
+    """The endpoints. All but the create are run in threads, since they may wait for the disk."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -89,6 +89,7 @@ class Operation:
     that follow from the rest: 400 with a query, a header or a body, 401 and 503 unless `public`,
     403 where something is changed, 404 below an organization, 413 and 415 with a body. `needs` is
     the least role that may call it, where that is not `read` for a GET and `deploy` for the rest.
+    `quick` ones only look into the database: they need no thread where that is quick.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Operation:
     refusals: tuple[int, ...] = ()
     public: bool = False
     needs: str = ""
+    quick: bool = False
 
     @property
     def role(self) -> str:

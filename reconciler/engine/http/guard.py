@@ -89,6 +89,20 @@ class Guard:
         changes = request.method not in _SAFE
         return Visit(access.note(asked, caller) if changes else None, asked, caller)
 
+    def enter_at_once(self, request: Request, path: str, operation: Operation) -> Visit | None:
+        """Do as `enter` without waiting for anything; None where only `enter` can say."""
+        if not self._service.reads_at_once or request.method not in _SAFE:
+            return None
+        organization = str(request.path_params.get("organization", ""))
+        asked = self._asked(request, path, organization)
+        caller = self._service.access.admit_at_once(_presented(request), asked.address)
+        if caller is None or "\0" in asked.target:
+            return None
+        if not (caller.sees(organization) and caller.role.covers(Role(operation.role))):
+            return None
+        request.state.caller = caller
+        return Visit(None, asked, caller)
+
     def leave(self, visit: Visit, status: int) -> None:
         """Write down what came of a call, where that is to be known and was not yet written."""
         access, note = self._service.access, visit.note
@@ -116,20 +130,25 @@ class Guard:
         forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
         return Asked(
             action=f"{request.method} {path}",
-            target=request.url.path,
+            # As it is: of a URL that is made of it, what follows a `?` in a name is no path.
+            target=str(request.scope["path"]),
             organization=organization,
             address=self._service.access.address(peer, forwarded),
         )
 
     def _admit(self, request: Request, asked: Asked) -> Caller:
-        header = request.headers.get("authorization", "")
-        presented = header.removeprefix(_SCHEME).strip() if header.startswith(_SCHEME) else ""
-        caller = self._service.access.admit(presented, asked.address)
+        caller = self._service.access.admit(_presented(request), asked.address)
         if isinstance(caller, Refused):
             self._service.access.record_refused(asked, caller)
             raise AnswerError(caller.status, caller.message, caller.retry_after_s)
         request.state.caller = caller
         return caller
+
+
+def _presented(request: Request) -> str:
+    """Return the token that a call presents; empty: none."""
+    header = request.headers.get("authorization", "")
+    return header.removeprefix(_SCHEME).strip() if header.startswith(_SCHEME) else ""
 
 
 class _Guarded:
@@ -147,7 +166,22 @@ class _Guarded:
         inner = self._endpoint
         while isinstance(inner, partial):
             inner = inner.func
-        return self._call_async if iscoroutinefunction(inner) else self._call
+        if iscoroutinefunction(inner):
+            return self._call_async
+        quick = all(o is not None and o.quick for o in self._operations.values())
+        return self._call_quick if quick else self._call
+
+    async def _call_quick(self, request: Request) -> Response:
+        """Answer in the server's loop, where nothing is waited for and nothing written down."""
+        operation = self._operations.get(request.method)
+        visit = operation and self._guard.enter_at_once(request, self._path, operation)
+        if not visit:
+            return await run_in_threadpool(self._call, request)
+        try:
+            return cast("_Endpoint", self._endpoint)(request)
+        except Exception as error:
+            await run_in_threadpool(self._guard.leave, visit, _status(error))
+            raise
 
     def _call(self, request: Request) -> Response:
         operation = self._operations.get(request.method)

@@ -38,6 +38,8 @@ class Service:
 
     def __init__(self, tools: Tools, queue: Queue, tokens: Tokens) -> None:
         self.base_url = tools.base_url
+        # Whether the database is a file of this process's own, and answers in microseconds.
+        self.reads_at_once = not tools.store.shared
         self.issuer = None if tools.oidc is None else tools.oidc.issuer
         self.deployments = Deployments(tools, queue)
         self.drift = Drift(tools)

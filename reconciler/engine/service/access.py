@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from reconciler.engine.service.errors import AnswerError
@@ -74,25 +75,49 @@ class Access:
         unknown = Refused(status=401, message="give a valid token: `Authorization: token {token}`")
         if not presented:
             return unknown
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
-        place, now = neighbourhood(address), self._tools.clock.now()
-        with self._lock:
-            wait_s = math.ceil(self._failed.wait(place, now).total_seconds())
-            if wait_s > 0 and digest not in self._good:
-                message = f"too many invalid tokens from here; try again in {wait_s} s"
-                return Refused(status=429, message=message, retry_after_s=wait_s)
+        digest, place, now = _digest(presented), neighbourhood(address), self._tools.clock.now()
+        wait_s = self._wait_s(digest, place, now)
+        if wait_s > 0:
+            message = f"too many invalid tokens from here; try again in {wait_s} s"
+            return Refused(status=429, message=message, retry_after_s=wait_s)
         found = self._tokens.find(presented)
         caller = None if found is None else self._tokens.use(found)
+        if caller is not None:
+            self._remember(digest)
+            return caller
         with self._lock:
-            if caller is None:
-                self._failed.failed(place, now)
-                self._good.pop(digest, None)
-                return replace(unknown, known=found)
+            self._failed.failed(place, now)
+            self._good.pop(digest, None)
+        return replace(unknown, known=found)
+
+    def admit_at_once(self, presented: str, address: str) -> Caller | None:
+        """Do as `admit`, with no more than a look into the database.
+
+        None where anything is to be written down, and where `admit` would refuse.
+        """
+        digest, place = _digest(presented), neighbourhood(address)
+        if not presented or self._wait_s(digest, place, self._tools.clock.now()) > 0:
+            return None
+        found = self._tokens.find(presented)
+        caller = None if found is None else self._tokens.use_at_once(found)
+        if caller is not None:
+            self._remember(digest)
+        return caller
+
+    def _wait_s(self, digest: bytes, place: str, now: datetime) -> int:
+        """Return how long a token that is not known as good has to wait."""
+        with self._lock:
+            if digest in self._good:
+                return 0
+            return math.ceil(self._failed.wait(place, now).total_seconds())
+
+    def _remember(self, digest: bytes) -> None:
+        """Let this token in while others fail."""
+        with self._lock:
             self._good[digest] = None
             self._good.move_to_end(digest)
             if len(self._good) > MOST_GOOD_REMEMBERED:
                 self._good.popitem(last=False)
-        return caller
 
     def look_again(self, caller: Caller) -> None:
         """Refuse with 401 who was let in by a token that is no longer good."""
@@ -161,6 +186,10 @@ class Access:
         )
 
 
+def _digest(presented: str) -> bytes:
+    return hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
+
+
 def shown(target: str) -> str:
     """Return a path as it is kept: no token, nothing that a terminal obeys, bounded."""
     text = _TOKEN.sub(f"{PREFIX}…", target[: 2 * LONGEST_TARGET])
@@ -172,6 +201,8 @@ def client_address(
 ) -> str:
     """Return the last address that no trusted proxy has: what is before it anybody can write."""
     address = peer
+    if not trusted or not forwarded:
+        return address
     for said in reversed(forwarded.split(",")):
         if not _is_in(address, trusted):
             break

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from reconciler.engine.database_url import DatabaseUrl
 from reconciler.engine.store import postgres, sqlite
 from reconciler.engine.store.migrations.migrate import HEAD, StrangeFormError, upgrade
+from reconciler.engine.store.prepared import Prepared
 from reconciler.engine.store.signals import Signal, Signals
 from reconciler.errors import NotDurableError, ReconcilerError
 
@@ -99,6 +100,19 @@ class Database:
             raise DatabaseLostError(
                 f"the engine's database cannot be read: {_why(error)}"
             ) from error
+
+    def first(self, query: Prepared, **parameters: object) -> Any:
+        """Return the one row of a query, by its columns' names, or None; DatabaseLostError."""
+        if self.shared:
+            with self.read() as connection:
+                return connection.execute(query.select, parameters).one_or_none()
+        try:
+            values = sqlite.first(self._reader, query.text, query.values(parameters))
+        except (self._reader.dialect.loaded_dbapi.Error, *_LOST) as error:
+            raise DatabaseLostError(
+                f"the engine's database cannot be read: {_why(error)}"
+            ) from error
+        return None if values is None else query.row(values)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

@@ -26,6 +26,7 @@ from reconciler.engine.model import Begun, CancelAsked, Event, Record, Requeued,
 from reconciler.engine.store.claims import Claim, check_claim, claim_of, take_claim
 from reconciler.engine.store.columns import (
     METADATA,
+    is_named,
     is_stack,
     microseconds,
     moment,
@@ -33,6 +34,7 @@ from reconciler.engine.store.columns import (
     stack_values,
 )
 from reconciler.engine.store.database import Database
+from reconciler.engine.store.prepared import Prepared
 from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import lock_stack, next_version
 
@@ -71,6 +73,18 @@ DEPLOYMENTS = sa.Table(
     sa.Index("deployments_by_organization", "organization", "sequence"),
     sqlite_autoincrement=True,
 )
+
+
+def _select() -> sa.Select[Any]:
+    """Select records; the request is large and read by itself."""
+    return sa.select(*(c for c in DEPLOYMENTS.c if c.name != "request"))
+
+
+_BY_ID = Prepared(_select().where(DEPLOYMENTS.c.id == sa.bindparam("id")))
+_BY_VERSION = Prepared(
+    _select().where(is_named(DEPLOYMENTS), DEPLOYMENTS.c.version == sa.bindparam("version"))
+)
+
 # Is given the queue and the stacks of what runs, and says what happens to which of the queue.
 Choose = Callable[[Sequence[Queued], Sequence[StackRef]], Iterable[tuple[str, Event]]]
 
@@ -116,13 +130,13 @@ class Deployments:
 
     def get(self, deployment_id: str) -> Record | None:
         """Return a deployment by its id."""
-        with self._database.read() as connection:
-            return _one(connection, DEPLOYMENTS.c.id == deployment_id)
+        row = self._database.first(_BY_ID, id=deployment_id)
+        return None if row is None else _record(row)
 
     def get_version(self, stack: StackRef, version: int) -> Record | None:
         """Return a stack's deployment by its version."""
-        with self._database.read() as connection:
-            return _one(connection, is_stack(DEPLOYMENTS, stack), DEPLOYMENTS.c.version == version)
+        row = self._database.first(_BY_VERSION, version=version, **stack_values(stack))
+        return None if row is None else _record(row)
 
     def change(
         self,
@@ -343,11 +357,6 @@ def status_of(connection: sa.Connection, deployment_id: str) -> JobStatus | None
     return None if found is None else JobStatus(found)
 
 
-def _select() -> sa.Select[Any]:
-    """Select records; the request is large and read by itself."""
-    return sa.select(*(c for c in DEPLOYMENTS.c if c.name != "request"))
-
-
 def _one(
     connection: sa.Connection, *where: sa.ColumnElement[bool], lock: bool = False
 ) -> Record | None:
@@ -405,7 +414,7 @@ def _changing_values(record: Record) -> dict[str, object]:
     }
 
 
-def _record(row: sa.Row[Any]) -> Record:
+def _record(row: Any) -> Record:
     shown = json.loads(row.shown)
     name, login, avatar, email = shown["user"]
     url, branch, commit, tag, repo_dir = shown["source"]
@@ -426,7 +435,7 @@ def _record(row: sa.Row[Any]) -> Record:
             for name, value, secret in shown["environment"]
         ),
         source=GitSource(repo_url=url, branch=branch, commit=commit, tag=tag, repo_dir=repo_dir),
-        skip_intermediate=row.skip_intermediate,
+        skip_intermediate=bool(row.skip_intermediate),
         started=moment(row.started),
         last_updated=moment(row.last_updated),
         steps=tuple(
@@ -438,7 +447,7 @@ def _record(row: sa.Row[Any]) -> Record:
             )
             for name, status, started, updated in json.loads(row.steps)
         ),
-        cancel_asked=row.cancel_asked,
+        cancel_asked=bool(row.cancel_asked),
         ending=Ending(kind=EndingKind(row.ending_kind), message=row.ending_message)
         if row.ending_kind
         else None,

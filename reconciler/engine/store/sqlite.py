@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["copy", "damage", "make_engines"]
+__all__ = ["copy", "damage", "first", "make_engines"]
 
 # How long a write waits for another process's (a token being made) before it gives up.
 BUSY_TIMEOUT_MS = 10_000
@@ -31,6 +31,18 @@ def make_engines(path: Path) -> tuple[sa.Engine, sa.Engine]:
     sa.event.listen(reader, "connect", _prepare_connection)
     sa.event.listen(reader, "begin", _begin)
     return reader, reader.execution_options(immediate=True)
+
+
+def first(engine: sa.Engine, text: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
+    """Return the first row of a query, asked of the driver itself; its errors are the driver's."""
+    with contextlib.closing(engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        # Outside of a transaction, a select sees one state of the database by itself.
+        cursor = driver.execute(text, values)
+        found: tuple[object, ...] | None = cursor.fetchone()
+        # Up to its end it would hold that state, and keep the log of writes from being emptied.
+        cursor.close()
+        return found
 
 
 def copy(engine: sa.Engine, path: Path) -> None:

@@ -8,8 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reconciler.api.types import StackRef
-from reconciler.engine.store.columns import METADATA, is_stack, stack_columns, stack_values
+from reconciler.engine.store.columns import (
+    METADATA,
+    is_named,
+    is_stack,
+    stack_columns,
+    stack_values,
+)
 from reconciler.engine.store.database import Database
+from reconciler.engine.store.prepared import Prepared
 
 __all__ = ["ListedStack", "StackInfo", "Stacks", "forget_stack", "lock_stack", "next_version"]
 
@@ -21,6 +28,11 @@ _stacks = sa.Table(
     sa.Column("initialized", sa.Boolean, nullable=False),
     # A deleted one is not there, but its deployments are, and its versions count on.
     sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+_THERE = Prepared(
+    sa.select(_stacks.c.latest_version, _stacks.c.initialized).where(
+        is_named(_stacks), _stacks.c.deleted.is_(False)
+    )
 )
 
 
@@ -48,13 +60,10 @@ class Stacks:
 
     def get(self, stack: StackRef) -> StackInfo | None:
         """Return what is known of a stack."""
-        with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(_stacks).where(is_stack(_stacks, stack), _stacks.c.deleted.is_(False))
-            ).one_or_none()
+        row = self._database.first(_THERE, **stack_values(stack))
         if row is None:
             return None
-        return StackInfo(latest_version=row.latest_version, initialized=row.initialized)
+        return StackInfo(latest_version=row.latest_version, initialized=bool(row.initialized))
 
     def make(self, stack: StackRef) -> bool:
         """Make a stack known; False where it was."""

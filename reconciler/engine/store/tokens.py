@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from reconciler.engine.store.columns import METADATA, microseconds, moment
 from reconciler.engine.store.database import Database
+from reconciler.engine.store.prepared import Prepared
 
 __all__ = ["StoredToken", "Tokens"]
 
@@ -32,6 +33,8 @@ _tokens = sa.Table(
 )
 
 _TIMES = ("created", "expires", "last_used")
+
+_BY_HASH = Prepared(sa.select(_tokens).where(_tokens.c.hash == sa.bindparam("hash")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +74,7 @@ class Tokens:
 
     def get(self, token_hash: str) -> StoredToken | None:
         """Return a token by its hash."""
-        with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(_tokens).where(_tokens.c.hash == token_hash)
-            ).one_or_none()
+        row = self._database.first(_BY_HASH, hash=token_hash)
         return None if row is None else _token(row)
 
     def by_id(self, token_id: str) -> StoredToken | None:
@@ -115,8 +115,18 @@ class Tokens:
             )
 
 
-def _token(row: sa.Row[Any]) -> StoredToken:
-    values = {field.name: getattr(row, field.name) for field in fields(StoredToken)}
-    for name in _TIMES:
-        values[name] = None if values[name] is None else moment(values[name])
-    return StoredToken(**values)
+def _token(row: Any) -> StoredToken:
+    return StoredToken(
+        hash=row.hash,
+        id=row.id,
+        organization=row.organization,
+        role=row.role,
+        user=row.user,
+        email=row.email,
+        created=moment(row.created),
+        name=row.name,
+        created_by=row.created_by,
+        expires=None if row.expires is None else moment(row.expires),
+        last_used=None if row.last_used is None else moment(row.last_used),
+        revoked=bool(row.revoked),
+    )

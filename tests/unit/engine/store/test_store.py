@@ -22,7 +22,7 @@ from reconciler.api.types import (
     User,
 )
 from reconciler.engine.model import Begun, Record, StepFailed, StepSucceeded, Withdrawn
-from reconciler.engine.store import PageQuery, Store, StoreError
+from reconciler.engine.store import DatabaseLostError, PageQuery, Store, StoreError
 from reconciler.errors import NotDurableError
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -204,6 +204,16 @@ def test_a_write_that_cannot_be_made_durable_is_told(file_store: Store) -> None:
     with pytest.raises(NotDurableError):
         store.facts.get_or_make("large", lambda: b"x" * 1_000_000)
     assert store.deployments.get("d1") == record
+
+
+def test_a_read_that_cannot_be_done_is_told(file_store: Store, tmp_path: Path) -> None:
+    """Also where the driver itself is asked, a database that cannot be read is said to be lost."""
+    assert file_store.tokens.get("none") is None
+    beside = sqlite3.connect(tmp_path / "engine.db")
+    beside.execute("ALTER TABLE tokens RENAME TO elsewhere")
+    beside.close()
+    with pytest.raises(DatabaseLostError, match="cannot be read: no such table: tokens"):
+        file_store.tokens.get("none")
 
 
 def test_the_database_is_its_owner_s_alone(file_store: Store, tmp_path: Path) -> None:
