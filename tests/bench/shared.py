@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -29,7 +29,7 @@ from reconciler.engine.store import deployments as deployments_table
 from reconciler.engine.store.columns import METADATA
 from reconciler.masking import Redactor
 from tests.bench.engines import make_repository, serving
-from tests.bench.figures import Figure, command, percentile, timed
+from tests.bench.figures import Figure, command, in_turn, percentile, timed
 from tests.postgres.cluster import Cluster
 from tests.postgres_server import postgres_server
 
@@ -195,23 +195,28 @@ def _store_with(root: Path, count: int) -> Store:
     return store
 
 
-def many_past(root: Path) -> Figure:
-    """List, get and create beside 100,000 past deployments, over the same beside 100."""
-    times: dict[int, float] = {}
-    for count in (100, 100_000):
-        store = _store_with(root, count)
+def _lists_and_gets(store: Store) -> None:
+    store.deployments.page(PageQuery(organization="acme"))
+    store.deployments.page(PageQuery(organization="acme", stack=_ended(1).stack))
+    store.deployments.get("past-7")
 
-        def once(store: Store = store) -> None:
-            store.deployments.page(PageQuery(organization="acme"))
-            store.deployments.page(PageQuery(organization="acme", stack=replace(BENCH, stack="s1")))
-            store.deployments.get("past-7")
 
-        once()
-        times[count] = statistics.median(timed(once) for _ in range(30))
-        store.close()
-    return Figure(
-        "list and get beside 100,000 past deployments, over 100", times[100_000], times[100], "1.5"
-    )
+def _creates(store: Store) -> None:
+    past = _ended(1)
+
+    def make(version: int) -> tuple[Record, bytes]:
+        return replace(past, id=str(uuid4()), version=version), b"r" * 500
+
+    store.deployments.create(past.stack, "", make)
+
+
+def _beside_many(root: Path, what: str, action: Callable[[Store], None]) -> Figure:
+    """Do something beside 100,000 past deployments, over the same beside 100."""
+    few, many = _store_with(root, 100), _store_with(root, 100_000)
+    ours, theirs = in_turn(lambda: action(many), lambda: action(few), rounds=50)
+    few.close()
+    many.close()
+    return Figure(f"{what} beside 100,000 past deployments, over 100", ours, theirs, "<= 1.5")
 
 
 MEASURES = (
@@ -220,5 +225,6 @@ MEASURES = (
     follower_lag,
     idle_worker,
     million_lines,
-    many_past,
+    lambda root: _beside_many(root, "list and get", _lists_and_gets),
+    lambda root: _beside_many(root, "create", _creates),
 )

@@ -36,7 +36,7 @@ from reconciler.engine.store.columns import (
 from reconciler.engine.store.database import Database
 from reconciler.engine.store.prepared import Prepared
 from reconciler.engine.store.signals import Signal, Topic
-from reconciler.engine.store.stacks import lock_stack, next_version
+from reconciler.engine.store.stacks import count_deployments, lock_stack, next_version
 
 __all__ = ["DEPLOYMENTS", "SORTS", "Deployments", "PageQuery", "add_deployment", "status_of"]
 
@@ -268,13 +268,13 @@ class Deployments:
             if query.stack is None
             else is_stack(DEPLOYMENTS, query.stack)
         )
-        column = SORTS[query.sort]
-        tie = DEPLOYMENTS.c.sequence
+        column, tie = SORTS[query.sort], DEPLOYMENTS.c.sequence
+        if query.stack is not None and column is tie:
+            # Of one stack it is the same order, and there is an index of it.
+            column = tie = DEPLOYMENTS.c.version
         order = (column, tie) if query.ascending else (column.desc(), tie.desc())
         with self._database.read() as connection:
-            total = connection.execute(
-                sa.select(sa.func.count()).select_from(DEPLOYMENTS).where(where)
-            ).scalar_one()
+            total = count_deployments(connection, query.organization, query.stack)
             rows = connection.execute(
                 _select()
                 .where(where)
@@ -282,7 +282,7 @@ class Deployments:
                 .limit(query.page_size)
                 .offset((query.page - 1) * query.page_size)
             ).all()
-        return tuple(map(_record, rows)), int(total)
+        return tuple(map(_record, rows)), total
 
     def _keep(self, connection: sa.Connection, record: Record, event: Event) -> Record:
         """Record an event, within the caller's transaction, and tell those who wait for it."""

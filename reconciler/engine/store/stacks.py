@@ -18,7 +18,15 @@ from reconciler.engine.store.columns import (
 from reconciler.engine.store.database import Database
 from reconciler.engine.store.prepared import Prepared
 
-__all__ = ["ListedStack", "StackInfo", "Stacks", "forget_stack", "lock_stack", "next_version"]
+__all__ = [
+    "ListedStack",
+    "StackInfo",
+    "Stacks",
+    "count_deployments",
+    "forget_stack",
+    "lock_stack",
+    "next_version",
+]
 
 _stacks = sa.Table(
     "stacks",
@@ -148,6 +156,20 @@ def next_version(connection: sa.Connection, stack: StackRef) -> int:
     version = 1 + lock_stack(connection, stack)
     _change(connection, stack, latest_version=version, deleted=False)
     return version
+
+
+def count_deployments(
+    connection: sa.Connection, organization: str, stack: StackRef | None = None
+) -> int:
+    """Return how many deployments a stack has had, or with None an organization.
+
+    Versions leave no gap and deployments are never deleted, so the latest version is their
+    number: there are far fewer stacks to look at than deployments.
+    """
+    c = _stacks.c
+    where = c.organization == organization if stack is None else is_stack(_stacks, stack)
+    found = connection.execute(sa.select(sa.func.sum(c.latest_version)).where(where)).scalar_one()
+    return int(found or 0)
 
 
 def forget_stack(connection: sa.Connection, stack: StackRef) -> None:

@@ -160,6 +160,10 @@ def test_pages_of_a_stack_and_of_an_organization(store: Store) -> None:
     assert ids(PageQuery(organization="acme", stack=WEB, sort="modified"))[0] == "w2"
     assert ids(PageQuery(organization="acme", stack=WEB, sort="status"))[0] == "w2"
     assert store.deployments.page(PageQuery(organization="acme"))[1] == 6
+    assert store.deployments.page(PageQuery(organization="acme", stack=WEB))[1] == 5
+    assert store.deployments.page(PageQuery(organization="nobody"))[1] == 0
+    store.forget_stack(WEB)
+    assert store.deployments.page(PageQuery(organization="acme"))[1] == 6
 
 
 def test_stacks_are_made_once(store: Store) -> None:
