@@ -12,10 +12,11 @@ from pathlib import Path
 from reconciler.api.client import ApiClient
 from reconciler.api.types import DeploymentRequest, GitSource, Secret
 from reconciler.engine import tokens
+from reconciler.engine.runners.supervisor import descendants, look, processes
 from reconciler.pulumi_cli import PulumiCli, find
 from tests.bench.figures import command
 
-__all__ = ["Served", "make_repository", "pulumi", "request_for", "serving"]
+__all__ = ["Served", "make_repository", "pulumi", "request_for", "serving", "spent_s"]
 
 # Starting takes a second, and longer where a database has to be made.
 END_LIMIT_S = 120.0
@@ -53,6 +54,16 @@ def serving(data: Path, *options: str) -> Iterator[Served]:
     finally:
         process.terminate()
         process.communicate(timeout=END_LIMIT_S)
+
+
+def spent_s(pid: int) -> float:
+    """Return the processor time that a process has taken, with all it has started."""
+    fields, ticks = slice(11, 15), 0
+    for process in descendants(processes(), {pid}) | {look(pid)}:
+        if process is not None:
+            stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, stat[fields]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def pulumi() -> PulumiCli:

@@ -10,12 +10,11 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import shutil
+import signal
 import socket
-import subprocess  # noqa: TID251 - a runner starts programs
-import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,8 @@ from reconciler.engine.runners import supervisor
 from reconciler.engine.runners.base import Command, Needs, OnOutput, Place, Process
 from reconciler.engine.runners.cgroups import Bounds
 from reconciler.engine.runners.host import HostPlace, end_on_host
-from reconciler.engine.runners.strays import BUILD_ID, SUPERVISES, end_processes
+from reconciler.engine.runners.nursery import nursery
+from reconciler.engine.runners.strays import BUILD_ID, end_processes
 
 __all__ = ["ProcessRunner", "Sandbox", "program_path", "start_supervised"]
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 # machine. One that takes so much longer is on a machine that can start nothing.
 START_LIMIT_S = 60.0
 
-# `+PID` or `-ERRNO`, and a line end.
+# `+PID`, `-ERRNO` or `=CODE`, each with a line end.
 LONGEST_ANSWER = 64
 
 # As much as a pipe holds: fewer, larger pieces cost less.
@@ -96,75 +96,75 @@ def start_supervised(
         environment = {BUILD_ID: build_id} if build_id else {}
     arguments = None if sandbox is None else sandbox.arguments
     order = supervisor.pack(str(command.cwd), argv, environment, arguments)
-    ours, theirs = socket.socketpair()
+    control, theirs = socket.socketpair()
+    output, into = os.pipe()
     try:
-        with theirs:
-            running = subprocess.Popen(
-                [sys.executable, "-I", "-S", supervisor.__file__],
-                env={SUPERVISES: build_id} if build_id else {},
-                stdin=theirs.fileno(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        process = _Supervised(running, ours, on_output)
-        bounds.enclose(running.pid)
-        process.begin(order, command)
+        pid = nursery.supervisor(build_id, theirs.fileno(), into)
     except BaseException:
-        ours.close()
+        control.close()
+        os.close(output)
         raise
+    finally:
+        theirs.close()
+        os.close(into)
+    process = _Supervised(control, output, on_output, build_id)
+    try:
+        bounds.enclose(pid)
+    except BaseException:
+        process.give_up()
+        raise
+    process.begin(order, command.argv[0])
     return process
 
 
 class _Supervised:
-    """A command, seen from the engine: a supervisor, the socket to it, and the output."""
+    """A command, seen from the engine: the socket to its supervisor, and the output."""
 
     def __init__(
-        self, running: subprocess.Popen[bytes], control: socket.socket, on_output: OnOutput
+        self, control: socket.socket, output: int, on_output: OnOutput, build_id: str
     ) -> None:
-        self._running = running
         self._control = control
+        self._output = output
         self._sending = threading.Lock()
         self._on_output = on_output
-        self._reader = threading.Thread(target=self._read, name="command-output", daemon=True)
+        self._build_id = build_id
         self._program = 0  # its process id, which is its session's as well
-        self._build_id = ""
+        self._heard = b""
+        self._error = 0
+        self._answered = threading.Event()
+        self._code: int | None = None
+        self._failure: Exception | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._follow, name="command-output", daemon=True).start()
 
-    def begin(self, order: bytes, command: Command) -> None:
+    def begin(self, order: bytes, name: str) -> None:
         """Have the program started; OSError where it cannot be."""
-        name, self._build_id = command.argv[0], command.environment.get(BUILD_ID, "")
-        self._reader.start()
         try:
             self._control.settimeout(START_LIMIT_S)
             self._control.sendall(order)
-            answer = self._control.recv(LONGEST_ANSWER)
+            self._control.settimeout(None)
+            if not self._answered.wait(START_LIMIT_S):
+                self._error = errno.ETIMEDOUT
         except OSError as error:
-            answer = f"-{error.errno or errno.ETIMEDOUT}".encode()
-        if not answer.startswith(b"+"):
-            self._control.shutdown(socket.SHUT_RDWR)  # the supervisor ends whatever there is
-            self.wait()
-            number = int(answer[1:] or errno.ECHILD)
+            self._error = error.errno or errno.ETIMEDOUT
+        if not self._program:
+            self.give_up()
+            number = self._error or errno.ECHILD
             raise OSError(number, os.strerror(number), name)
-        self._program = int(answer[1:])
-        self._control.settimeout(None)
+
+    def give_up(self) -> None:
+        """Have the supervisor end whatever there is, and wait for that."""
+        with self._sending, contextlib.suppress(OSError):  # it has ended already
+            self._control.shutdown(socket.SHUT_WR)
+        self.wait()
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Return the exit code (128 + N for signal N), or None at the time limit."""
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        try:
-            code = self._running.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        if not self._ended.wait(timeout_s):
             return None
-        if code < 0:
-            # Somebody killed the supervisor, and what it watched over has lost its parent.
-            code = 128 - code
-            end_processes(self._build_id, self._program)
-        self._reader.join(None if end is None else max(0.0, end - time.monotonic()))
-        if self._reader.is_alive():
-            return None
-        with self._sending:
-            self._control.close()
-        return code
+        if self._failure is not None:
+            raise self._failure
+        return self._code
 
     def interrupt(self) -> None:
         """Send SIGINT to the program itself, so that it can end in its own way."""
@@ -178,19 +178,65 @@ class _Supervised:
         with self._sending, contextlib.suppress(OSError):  # it has ended already
             self._control.sendall(order)
 
-    def _read(self) -> None:
-        """Hand on the output to its end, also where nobody can take it any more.
+    # ------------------------------------------------------------ the thread that follows it
+
+    def _follow(self) -> None:
+        """Hand on the output and hear the supervisor, to the end of both.
 
         A pipe that nobody empties stops the program, and pulumi must never be stopped so.
         """
-        if self._running.stdout is None:
-            return
-        with self._running.stdout as output:
-            taken = True
-            while chunk := os.read(output.fileno(), READ_BYTES):
-                try:
-                    if taken:
-                        self._on_output(chunk)
-                except Exception:  # noqa: BLE001 - whatever it is, the pipe must be emptied
-                    taken = False
-                    _log.exception("a command's further output is lost")
+        poll, left = select.poll(), {self._output: self._read, self._control.fileno(): self._hear}
+        for file in left:
+            poll.register(file, select.POLLIN)
+        while left:
+            for file, _ in poll.poll():
+                if not left[file]():
+                    poll.unregister(file)
+                    del left[file]
+        os.close(self._output)
+        with self._sending:
+            self._control.close()
+        self._ended.set()
+
+    def _read(self) -> bool:
+        """Hand on what there is; False at the end."""
+        chunk = os.read(self._output, READ_BYTES)
+        try:
+            if chunk:
+                self._on_output(chunk)
+        except Exception:  # noqa: BLE001 - whatever it is, the pipe must be emptied
+            self._on_output = _nowhere
+            _log.exception("a command's further output is lost")
+        return bool(chunk)
+
+    def _hear(self) -> bool:
+        """Take what the supervisor says; False when that was its last."""
+        try:
+            said = self._control.recv(LONGEST_ANSWER)
+        except OSError:
+            said = b""
+        *lines, self._heard = (self._heard + said).split(b"\n")
+        for line in lines:
+            if line.startswith(b"+"):
+                self._program = int(line[1:])
+            elif line.startswith(b"-"):
+                self._error = int(line[1:])
+            else:
+                self._code = int(line[1:])
+            self._answered.set()
+        if self._code is None and not said:
+            self._settle()
+            self._answered.set()
+        return bool(said) and self._code is None
+
+    def _settle(self) -> None:
+        """End what is left: somebody killed the supervisor, and its family has lost its parent."""
+        self._code = 128 + signal.SIGKILL
+        try:
+            end_processes(self._build_id, self._program)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            self._failure = error
+
+
+def _nowhere(_: bytes) -> None:
+    """Take output and do nothing with it."""

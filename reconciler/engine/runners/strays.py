@@ -13,16 +13,13 @@ import threading
 import time
 from pathlib import Path
 
-from reconciler.engine.runners.supervisor import Seen, descendants, processes, send
+from reconciler.engine.runners.supervisor import Seen, descendants, processes, send, supervises
 from reconciler.errors import ReconcilerError
 
-__all__ = ["BUILD_ID", "SUPERVISES", "end_processes", "end_strays"]
+__all__ = ["BUILD_ID", "end_processes", "end_strays"]
 
 # The environment variable that holds a deployment's id.
 BUILD_ID = "PULUMI_CI_BUILD_ID"
-
-# The same id, in the environment of a supervisor (`process.py`).
-SUPERVISES = "RECONCILER_SUPERVISES"
 
 # A killed process is gone in milliseconds, unless the kernel waits for a disk or a network
 # file system on its behalf; after this a person has to look.
@@ -74,7 +71,7 @@ class _Belonging:
 
     def __init__(self, deployment_id: str, session: int) -> None:
         self._marker = f"{BUILD_ID}={deployment_id}".encode() if deployment_id else None
-        self._supervises = f"{SUPERVISES}={deployment_id}".encode() if deployment_id else None
+        self._deployment_id = deployment_id
         self._sessions = {session} if session else set()
         self.supervisors: set[Seen] = set()
 
@@ -93,7 +90,8 @@ class _Belonging:
         others = set(there.values()) - spared
         variables = {process: _environment(process.pid) for process in others}
         marked = {process for process in others if self._marker in variables[process]}
-        self.supervisors = {p for p in others if self._supervises in variables[p]}
+        if self._deployment_id:
+            self.supervisors = {p for p in others if supervises(p.pid, self._deployment_id)}
         self._sessions |= {process.session for process in marked} - {os.getsid(0), 0}
         found = marked | self.supervisors | {p for p in others if p.session in self._sessions}
         found |= descendants(others, {process.pid for process in found})

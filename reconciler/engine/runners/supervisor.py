@@ -1,18 +1,22 @@
 """The small program between the engine and a deployment's command: it loses no process.
 
-It runs as a process of its own, one a command, started by `process.py`. As a child subreaper
-it becomes the parent of everything that the command leaves behind, whatever session, process
-group or environment that has made itself, so "all of it" is simply: all its descendants. It
-can wait for every child without taking one from the engine's other threads. And when the
-engine dies, however it dies, the control socket closes and the supervisor ends the rest.
+It is a process of its own, one a command. As a child subreaper it becomes the parent of
+everything that the command leaves behind, whatever session, process group or environment that
+has made itself, so "all of it" is simply: all its descendants. It can wait for every child
+without taking one from the engine's other threads. And when the engine dies, however it dies,
+the control socket closes and the supervisor ends the rest.
 
 On standard input it has the control socket. It reads one packed order (`pack`), answers
 `+PID` or `-ERRNO` and a line end, then takes single letters: `i` interrupts the program, `k`
-kills everything, as does the end of the socket. It ends with the program's own exit code,
-128 + N for signal N, and only when nothing of the program is left.
+kills everything, as does the end of the socket. When nothing of the program is left, it says
+`=CODE` and ends: the program's own exit code, 128 + N for signal N.
 
-Standard library only, and little of it: Python starts it as a script, isolated, some times a
-deployment, and `typing` alone would take as long as all the rest.
+Run as a script, this is a nursery (`nurse`): started once an engine by `nursery.py`, it forks a
+supervisor whenever it is asked to. To start Python for each command would take as long as many a
+command does.
+
+Standard library only, and little of it: Python starts it isolated, the pages that it has are
+copied for every supervisor, and `typing` alone would be as much as all the rest.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ __all__ = [
     "ARGUMENTS",
     "INTERRUPT",
     "KILL",
+    "LONGEST_ID",
     "Seen",
     "code_of",
     "descendants",
@@ -41,6 +46,7 @@ __all__ = [
     "pack",
     "processes",
     "send",
+    "supervises",
 ]
 
 INTERRUPT = b"i"
@@ -50,6 +56,13 @@ PR_SET_CHILD_SUBREAPER = 36
 
 # The file at which a sandbox finds what is not for its command line.
 ARGUMENTS = 9
+
+# The file by which a supervisor is known to be one: empty, and its name says of what.
+MARK = 10
+_MARK_NAME = "reconciler-supervises-%s"
+
+# So many bytes of a deployment's id are in it; the kernel takes 249 in all.
+LONGEST_ID = 200
 
 # The length of an order comes first, in so many bytes.
 LENGTH_BYTES = 4
@@ -114,6 +127,15 @@ def descendants(those: Iterable[Seen], ancestors: Iterable[int]) -> set[Seen]:
     return found
 
 
+def supervises(pid: int, deployment_id: str) -> bool:
+    """Whether a process is a supervisor of this deployment."""
+    try:
+        name = os.readlink(f"/proc/{pid}/fd/{MARK}")  # noqa: PTH115 - as above
+    except OSError:
+        return False
+    return name == f"/memfd:{_mark_name(deployment_id)} (deleted)"
+
+
 def code_of(status: int) -> int:
     """Return the exit code of a wait status: 128 + N for signal N."""
     code = os.waitstatus_to_exitcode(status)
@@ -141,14 +163,79 @@ def pack(
     return len(packed).to_bytes(LENGTH_BYTES, "big") + packed
 
 
+def nurse() -> int:
+    """Fork a supervisor for each message on standard input, until the engine has gone.
+
+    A message is the deployment's id behind a letter, with the control socket and the file for
+    the output; the answer is the supervisor's process id, or `-ERRNO`.
+    """
+    import socket  # noqa: PLC0415 - of no use to a supervisor
+
+    # A supervisor outlives what ends an engine, and so does what it comes from.
+    _catch_signals()
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: _bury())
+    asked = socket.socket(fileno=0)
+    while True:
+        message, files, _, _ = socket.recv_fds(asked, LONGEST_ID + 1, 2)
+        if not message:
+            return 0
+        try:
+            child = os.fork()
+        except OSError as error:
+            child = -(error.errno or 1)
+        if child == 0:
+            _supervise(message[1:], files)
+        for file in files:
+            os.close(file)
+        asked.send(b"%d" % child)
+
+
+def _bury() -> None:
+    """Take leave of the supervisors that have ended; the engine has heard from them."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _supervise(deployment_id: bytes, files: list[int]) -> None:
+    """Be a supervisor, from a fork to the end of the process."""
+    try:
+        os.setsid()
+        control, output = files
+        for file, number in ((control, 0), (output, 1), (output, 2)):
+            os.dup2(file, number)
+        os.close(control)
+        os.close(output)
+        if deployment_id:
+            held = os.memfd_create(_mark_name(os.fsdecode(deployment_id)))
+            os.dup2(held, MARK, inheritable=False)
+        code = main()
+        with contextlib.suppress(OSError):  # the engine has gone
+            os.write(0, b"=%d\n" % code)
+    except SystemExit:
+        pass
+    except BaseException:  # noqa: BLE001 - the log gets it, and no fork may go on as a nursery
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(0)
+
+
+def _mark_name(deployment_id: str) -> str:
+    return _MARK_NAME % deployment_id[:LONGEST_ID]
+
+
+def _catch_signals() -> None:
+    """Have handlers: a signal that is ignored here would be ignored in the program as well."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(number, lambda _number, _frame: None)
+
+
 def main() -> int:
     """Start the program that the control socket asks for, and see it and its children end."""
     subreaper = ctypes.CDLL(None, use_errno=True).prctl
     if subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "no child subreaper")
-    # Handlers, since a signal that is ignored here would be ignored in the program as well.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(number, lambda _number, _frame: None)
+    _catch_signals()
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
@@ -346,4 +433,4 @@ def _read_of(pid: int, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(nurse())
