@@ -7,6 +7,7 @@ status, or writes a status, does it through here.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from reconciler.errors import NotDurableError
 
-__all__ = ["make_folder", "read_below", "read_regular", "write_durably"]
+__all__ = ["make_folder", "read_below", "read_below_real", "read_regular", "write_durably"]
 
 # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -28,7 +29,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     Raises OSError, its `strerror` a sentence's end for a person ("is a link", …).
     """
     with _opened(path) as descriptor:
-        return _read(descriptor, path, limit)
+        return _read(descriptor, str(path), limit)
 
 
 def read_below(path: Path, folder: Path, limit: int) -> bytes:
@@ -37,21 +38,38 @@ def read_below(path: Path, folder: Path, limit: int) -> bytes:
     Raises OSError as `read_regular` does. What was opened is checked again, so a link that
     is swapped between the look and the opening leads nowhere either.
     """
-    root = os.path.realpath(folder)
-    real = os.path.realpath(path)
-    _must_be_below(real, root, path)
-    with _opened(Path(real)) as descriptor:
-        try:
-            opened = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        except FileNotFoundError:  # no /proc here: the first check has to do
-            opened = real
-        _must_be_below(opened.removesuffix(" (deleted)"), root, path)
+    return read_below_real(str(path), os.path.realpath(folder), limit)
+
+
+def read_below_real(path: str, root: str, limit: int) -> bytes:
+    """Read as `read_below` does, where `root` is a real path already."""
+    try:
+        descriptor = os.open(path, _READ_FLAGS)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        real = os.path.realpath(path)  # a link: it may lead to somewhere else below the root
+        _must_be_below(real, root, path)
+        descriptor = os.open(real, _READ_FLAGS)
+    try:
+        _must_be_below(_opened_path(descriptor, path), root, path)
         return _read(descriptor, path, limit)
+    finally:
+        os.close(descriptor)
 
 
-def _must_be_below(real: str, root: str, path: Path) -> None:
+def _opened_path(descriptor: int, path: str) -> str:
+    """Return where an open file really lies, whatever became of the links on the way."""
+    try:
+        opened = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a third of the time
+        return opened.removesuffix(" (deleted)")
+    except FileNotFoundError:  # no /proc here: the path has to do
+        return os.path.realpath(path)
+
+
+def _must_be_below(real: str, root: str, path: str) -> None:
     if not real.startswith(root.rstrip("/") + "/"):
-        raise OSError(0, f"leads out of {root}", str(path))
+        raise OSError(0, f"leads out of {root}", path)
 
 
 @contextmanager
@@ -68,17 +86,19 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _read(descriptor: int, path: Path, limit: int) -> bytes:
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        raise OSError(0, "is no regular file", str(path))
+def _read(descriptor: int, path: str, limit: int) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "is no regular file", path)
+    if status.st_size > limit:
+        raise OSError(0, f"is larger than {limit} bytes", path)
     chunks: list[bytes] = []
     size = 0
     while chunk := os.read(descriptor, min(limit + 1, 1 << 20)):
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise OSError(0, f"is larger than {limit} bytes", str(path))
+            raise OSError(0, f"is larger than {limit} bytes", path)
     return b"".join(chunks)
 
 

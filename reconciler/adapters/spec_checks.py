@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler.api.create_body import is_relative_url
 from reconciler.api.wire import Fault, Pointer
 
-__all__ = ["check_request", "section"]
+__all__ = ["check_request", "check_source", "section"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SSH_LIKE: Final = re.compile(r"[\w.-]+@[\w.-]+:")
@@ -25,10 +25,11 @@ def section(tree: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 def check_request(tree: Mapping[str, Any]) -> list[Fault]:
     """Return what is wrong with the source and the operation of a spec."""
-    return [*_check_source(tree), *_check_operation(tree)]
+    return [*check_source(tree), *_check_operation(tree)]
 
 
-def _check_source(tree: Mapping[str, Any]) -> list[Fault]:
+def check_source(tree: Mapping[str, Any]) -> list[Fault]:
+    """Return what is wrong with the URL of a source."""
     at: Pointer = ("sourceContext", "git")
     git = section(tree, "sourceContext", "git")
     key = "repoURL" if "repoURL" in git else "repoUrl"

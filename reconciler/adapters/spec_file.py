@@ -1,4 +1,4 @@
-"""One file's document → a `Spec`, or every fault in it with its place.
+"""A spec's merged document → a `Spec`, or every fault in it.
 
 The schema says what may stand where; what it cannot say is added by `spec_sections` (names of
 stacks and time zones, cron, durations), `spec_checks` (the API's blocks) and `spec_secrets`
@@ -7,25 +7,32 @@ stacks and time zones, cron, durations), `spec_checks` (the API's blocks) and `s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from reconciler.adapters import spec_schema
 from reconciler.adapters.spec_checks import check_request
+from reconciler.adapters.spec_layers import Origins, pointer_of
+from reconciler.adapters.spec_schema import IN_THE_CLEAR, MAX_FAULTS, SPEC
 from reconciler.adapters.spec_secrets import find_secrets
 from reconciler.adapters.spec_sections import Sections
 from reconciler.adapters.yaml_faults import one_line
-from reconciler.adapters.yaml_reader import Document, escape
+from reconciler.adapters.yaml_plain import Places
 from reconciler.api.create_body import request_from_json
 from reconciler.api.types import DeploymentRequest, StackRef
 from reconciler.api.wire import Fault, Pointer
 from reconciler.model import OnRotate, Problem, SecretReference, Spec
 
-__all__ = ["Allows", "spec_from_document", "stack_of"]
+__all__ = [
+    "Allows",
+    "problem_at",
+    "sorted_problems",
+    "spec_from_tree",
+    "stack_of",
+    "without_followers",
+]
 
 # Says why a reference may not be read on this host and what would be right; empty: it may.
 Allows = Callable[[SecretReference], str]
@@ -33,8 +40,6 @@ Allows = Callable[[SecretReference], str]
 # Where a secret can come from; one of them stands in each reference.
 _KINDS: Final = ("fromEnv", "fromFile", "fromCredential", "fromCommand")
 _IN_REFERENCE: Final = frozenset({*_KINDS, "onRotate"})
-# What is told of later, when specs are held against one another.
-_TOLD_LATER: Final = "/reconcile/dependsOn"
 
 
 def stack_of(tree: object) -> StackRef | None:
@@ -45,36 +50,57 @@ def stack_of(tree: object) -> StackRef | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    name: str
-    path: Path
-    document: Document
+def spec_from_tree(
+    name: str, path: Path, tree: object, places: Places, allows: Allows
+) -> Spec | tuple[Fault, ...]:
+    """Read a spec that is whole, its defaults in it; all its faults where there are some.
 
-    def problem(self, fault: Fault) -> Problem:
-        pointer = _shown(fault.pointer)
-        text = _text(pointer)
-        keys, places = self.document.keys, self.document.places
-        at = keys if fault.message.startswith("is no key") else places
-        line, column = at.get(text) or self.nearest(pointer)
-        return Problem(
-            path=self.path,
-            line=line,
-            column=column,
-            pointer=one_line(text),
-            message=one_line(fault.message),
-        )
-
-    def nearest(self, pointer: Pointer) -> tuple[int, int]:
-        while pointer:
-            pointer = pointer[:-1]
-            if _text(pointer) in self.document.places:
-                break
-        return self.document.places.get(_text(pointer), (1, 1))
+    `places` are those of the spec's own file that are told of later.
+    """
+    found = [] if SPEC.fits(tree) else list(SPEC.faults(tree))
+    body: Mapping[str, Any] = tree if isinstance(tree, dict) else {}
+    sections = Sections(body)
+    fields = sections.fields()
+    request = _request(body, allows)
+    faults = [] if isinstance(request, DeploymentRequest) else list(request)
+    faults += [*check_request(body), *find_secrets(body), *sections.faults]
+    if found or faults or not isinstance(request, DeploymentRequest):
+        return tuple(without_followers(found, faults))
+    return Spec(name=name, path=path, request=request, places=_shared_places(places), **fields)
 
 
-def _text(pointer: Pointer) -> str:
-    return "".join("/" + escape(str(part)) for part in pointer)
+def without_followers(found: Sequence[Fault], more: Iterable[Fault]) -> list[Fault]:
+    """Return both but what only follows: a fault at, or above, the place explains it.
+
+    Not more than `MAX_FAULTS` of them.
+    """
+    kept = list(found)
+    for fault in more:
+        if len(kept) >= MAX_FAULTS:
+            break
+        if not any(fault.pointer[: len(known.pointer)] == known.pointer for known in kept):
+            kept.append(fault)
+    return kept
+
+
+def problem_at(origins: Origins, fault: Fault) -> Problem:
+    """Return a fault with the place where it stands."""
+    pointer = _shown(fault.pointer)
+    origin = origins.of(pointer, key=fault.message.startswith("is no key"))
+    return Problem(
+        path=origin.path,
+        line=origin.line,
+        column=origin.column,
+        pointer=one_line(pointer_of(pointer)),
+        message=one_line(fault.message),
+    )
+
+
+def sorted_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return problems in the order of the file, or of the files, they stand in."""
+    return tuple(
+        sorted(problems, key=lambda p: (str(p.path), p.line, p.column, p.pointer, p.message))
+    )
 
 
 def _shown(pointer: Pointer) -> Pointer:
@@ -85,43 +111,9 @@ def _shown(pointer: Pointer) -> Pointer:
     return pointer
 
 
-def spec_from_document(
-    name: str, path: Path, document: Document, allows: Allows
-) -> Spec | tuple[Problem, ...]:
-    """Read a spec; all its problems in the order of the file where there are some."""
-    place = _Place(name, path, document)
-    found = list(spec_schema.faults(document.tree))
-    tree: Mapping[str, Any] = document.tree if isinstance(document.tree, dict) else {}
-    sections = Sections(tree)
-    fields = sections.fields()
-    request = _request(tree, allows)
-    later = [] if isinstance(request, DeploymentRequest) else list(request)
-    for fault in (*later, *check_request(tree), *find_secrets(tree), *sections.faults):
-        # What the schema has found at a place, or above it, explains what follows from it.
-        if not any(fault.pointer[: len(known.pointer)] == known.pointer for known in found):
-            found.append(fault)
-    if found or not isinstance(request, DeploymentRequest):
-        problems = map(place.problem, found)
-        return tuple(sorted(problems, key=lambda p: (p.line, p.column, p.pointer, p.message)))
-    return Spec(
-        name=name,
-        path=path,
-        request=request,
-        places=_kept_places(document.places.items()),
-        **fields,
-    )
-
-
-def _kept_places(places: Iterable[tuple[str, tuple[int, int]]]) -> Mapping[str, tuple[int, int]]:
-    kept = [item for item in places if item[0] == "/stack" or item[0].startswith(_TOLD_LATER)]
-    return _shared_places(tuple(kept))
-
-
 @lru_cache(maxsize=4096)
-def _shared_places(
-    items: tuple[tuple[str, tuple[int, int]], ...],
-) -> Mapping[str, tuple[int, int]]:
-    return MappingProxyType(dict(items))
+def _shared_places(places: Places) -> Mapping[str, tuple[int, int]]:
+    return MappingProxyType(dict(places))
 
 
 def _request(
@@ -129,7 +121,7 @@ def _request(
 ) -> DeploymentRequest[SecretReference] | tuple[Fault, ...]:
     def read_secret(value: object, at: Pointer) -> SecretReference | Fault:
         if not isinstance(value, dict):
-            return Fault(at, spec_schema.IN_THE_CLEAR)
+            return Fault(at, IN_THE_CLEAR)
         kind = next((known for known in _KINDS if known in value), "")
         text = value.get(kind)
         if not isinstance(text, str):

@@ -1,14 +1,16 @@
-"""The schema of a spec: what it makes of scalars, and what does not fit it, in our words.
+"""The schemas: what they make of scalars, and what does not fit one, in our words.
 
-jsonschema finds what does not fit; its messages repeat the values they are about, so only its
-findings are used. Beside what JSON Schema knows, ours says `x-asWritten` (a number is read as
-the text that was written), `x-secret` (a secret belongs there) and `x-right`.
+jsonschema-rs says whether all fits; where it does not, jsonschema finds what. Messages of both
+repeat the values they are about, so only the findings are used. Beside what JSON Schema knows,
+ours says `x-asWritten` (a number is read as the text that was written), `x-secret` (a secret
+belongs there) and `x-right`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -17,7 +19,15 @@ from typing import Any, Final
 from reconciler.adapters.yaml_reader import Shape
 from reconciler.api.wire import Fault, Pointer
 
-__all__ = ["IN_THE_CLEAR", "did_you_mean", "faults", "is_secret_place", "spec_shape"]
+__all__ = [
+    "DEFAULTS",
+    "IN_THE_CLEAR",
+    "MAX_FAULTS",
+    "SPEC",
+    "Form",
+    "did_you_mean",
+    "is_secret_place",
+]
 
 IN_THE_CLEAR: Final = (
     "is a secret in the clear; name where it comes from instead: "
@@ -28,6 +38,11 @@ _INNER_IN_THE_CLEAR: Final = (
     "{fromEnv: RECONCILER_SECRET_…} or {fromFile: …}"
 )
 
+# A person mends the first few and looks again; somebody else's file could have a million.
+MAX_FAULTS: Final = 100
+
+# Places whose lines are told of after a file was read: when specs are held against one another.
+_TOLD_LATER: Final = frozenset({"/stack", "/reconcile/dependsOn"})
 # Values below these keys may be secrets, whatever the schema thinks of them: never shown.
 _PRIVATE: Final = frozenset(
     {"environmentVariables", "secret", "gitAuth", "credentials", "preRunCommands", "oidc"}
@@ -44,16 +59,46 @@ _KINDS: Final = {
 }
 
 
-def spec_shape() -> Shape:
-    """Return what scalars are read as, at each place of a spec."""
-    return _shape_of_schema()
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One of our schemas: `file` is its name, `noun` what one of its documents is called."""
+
+    file: str
+    noun: str
+
+    @property
+    def shape(self) -> Shape:
+        """What scalars are read as, at each place of such a document."""
+        return _shape_of(self.file)
+
+    def fits(self, tree: object) -> bool:
+        """Whether a document fits the schema; a hundred times faster than to ask for faults."""
+        fits: bool = _fast_validator(self.file).is_valid(tree)
+        return fits
+
+    def faults(self, tree: object) -> tuple[Fault, ...]:
+        """Return what in a document does not fit the schema, at most one fault a place.
+
+        Not more than `MAX_FAULTS` of them.
+        """
+        found: dict[Pointer, Fault] = {}
+        errors = _validator(self.file).iter_errors(tree)
+        for fault in (fault for error in errors for fault in _explain(error, self.noun)):
+            found.setdefault(fault.pointer, fault)
+            if len(found) >= MAX_FAULTS:
+                break
+        return tuple(found.values())
+
+
+SPEC: Final = Form("deployment.schema.json", "a spec")
+DEFAULTS: Final = Form("defaults.schema.json", "the defaults of a directory")
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    text = resources.files("reconciler").joinpath("schemas/deployment.schema.json").read_text()
+def _schema(file: str) -> dict[str, Any]:
+    text = resources.files("reconciler").joinpath(f"schemas/{file}").read_text()
     schema: dict[str, Any] = json.loads(text)
-    inlined: dict[str, Any] = _inline(schema, schema["$defs"])
+    inlined: dict[str, Any] = _inline(schema, schema.get("$defs", {}))
     return inlined
 
 
@@ -72,22 +117,26 @@ def _inline(part: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 @cache
-def _shape_of_schema() -> Shape:
-    return _shape(_schema())
+def _shape_of(file: str) -> Shape:
+    return _shape(_schema(file), "")
 
 
-def _shape(schema: Mapping[str, Any]) -> Shape:
+def _shape(schema: Mapping[str, Any], at: str) -> Shape:
     if "anyOf" in schema:
-        return _union([_shape(choice) for choice in schema["anyOf"]])
+        return _union([_shape(choice, at) for choice in schema["anyOf"]])
     types = schema.get("type", [])
     others = schema.get("additionalProperties")
     return Shape(
         types=frozenset({"string"})
         if schema.get("x-asWritten")
         else frozenset([types] if isinstance(types, str) else types),
-        keys={key: _shape(below) for key, below in schema.get("properties", {}).items()},
-        other=_shape(others) if isinstance(others, dict) else None,
-        items=_shape(schema["items"]) if "items" in schema else None,
+        keys={
+            key: _shape(below, f"{at}/{key}") for key, below in schema.get("properties", {}).items()
+        },
+        other=_shape(others, f"{at}/*") if isinstance(others, dict) else None,
+        items=_shape(schema["items"], f"{at}/*") if "items" in schema else None,
+        whole=bool(schema.get("x-secret")),
+        told=at if at in _TOLD_LATER else "",
     )
 
 
@@ -97,23 +146,22 @@ def _union(shapes: list[Shape]) -> Shape:
         keys={key: below for shape in shapes for key, below in shape.keys.items()},
         other=next((shape.other for shape in shapes if shape.other), None),
         items=next((shape.items for shape in shapes if shape.items), None),
+        whole=any(shape.whole for shape in shapes),
     )
 
 
 @cache
-def _validator() -> Any:
-    import jsonschema  # noqa: PLC0415 - takes 100 ms, which commands that read no spec save
+def _validator(file: str) -> Any:
+    import jsonschema  # noqa: PLC0415 - takes 100 ms, and is asked only where there is a mistake
 
-    return jsonschema.Draft202012Validator(_schema())
+    return jsonschema.Draft202012Validator(_schema(file))
 
 
-def faults(tree: object) -> tuple[Fault, ...]:
-    """Return what in a spec does not fit the schema, at most one fault a place."""
-    found: dict[Pointer, Fault] = {}
-    for error in _validator().iter_errors(tree):
-        for fault in _explain(error):
-            found.setdefault(fault.pointer, fault)
-    return tuple(found.values())
+@cache
+def _fast_validator(file: str) -> Any:
+    import jsonschema_rs  # noqa: PLC0415 - commands that read no spec save its 15 MB
+
+    return jsonschema_rs.Draft202012Validator(_schema(file))
 
 
 def is_secret_place(pointer: Pointer) -> bool:
@@ -128,19 +176,21 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
     return f"; did you mean '{lower[near[0]]}'?" if near else ""
 
 
-def _explain(error: Any) -> Iterator[Fault]:
+def _explain(error: Any, noun: str) -> Iterator[Fault]:
     at: Pointer = tuple(error.absolute_path)
     schema: Mapping[str, Any] = error.schema
     match error.validator:
+        case "type" | "anyOf" | "enum" if error.instance is None:
+            yield Fault(at, _null(schema))
         case "additionalProperties":
             known = schema.get("properties", {})
             for key in sorted(error.instance.keys() - known.keys()):
-                yield _unknown_key(at, key, known)
+                yield _unknown_key(at, key, known, noun)
         case "required":
             for key in sorted(set(error.validator_value) - error.instance.keys()):
                 yield Fault((*at, key), "is required" + _describe(schema, key))
         case "anyOf":
-            yield from _explain_choice(error, at)
+            yield from _explain_choice(error, at, noun)
         case "oneOf":
             yield Fault(at, _one_of(error))
         case "type":
@@ -151,7 +201,7 @@ def _explain(error: Any) -> Iterator[Fault]:
             yield Fault(at, _limit(validator, error.validator_value, schema))
 
 
-def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any]) -> Fault:
+def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any], noun: str) -> Fault:
     names = list(known)
     if "secret" in at:  # what stands here may be a secret itself
         return Fault(at, f"has a key that is none of {_list(names)}")
@@ -159,7 +209,7 @@ def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any]) -> Fault:
     if not right and names:
         shown = names if len(names) <= _KEYS_SHOWN else [*names[:_KEYS_SHOWN], "…"]
         right = f"; known here: {', '.join(shown)}"
-    return Fault((*at, key), "is no key of a spec" + right)
+    return Fault((*at, key), f"is no key of {noun}{right}")
 
 
 def _describe(schema: Mapping[str, Any], key: str) -> str:
@@ -168,7 +218,7 @@ def _describe(schema: Mapping[str, Any], key: str) -> str:
     return f": {text}" if text else ""
 
 
-def _explain_choice(error: Any, at: Pointer) -> Iterator[Fault]:
+def _explain_choice(error: Any, at: Pointer, noun: str) -> Iterator[Fault]:
     """Explain by the one choice of an `anyOf` that is of the right type."""
     choices: dict[int, list[Any]] = {}
     for inner in error.context:
@@ -176,7 +226,7 @@ def _explain_choice(error: Any, at: Pointer) -> Iterator[Fault]:
     for inners in choices.values():
         if not any(e.validator == "type" and not e.path for e in inners):
             for inner in inners:
-                yield from (Fault((*at, *_tail(f, at)), f.message) for f in _explain(inner))
+                yield from (Fault((*at, *_tail(f, at)), f.message) for f in _explain(inner, noun))
             return
     kinds = [kind for i in choices.values() for e in i if not e.path for kind in _types(e.schema)]
     yield Fault(at, f"is {_kind(error.instance)}; {_either(kinds)} belongs here")
@@ -191,6 +241,14 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
         return ["string"]
     types = schema.get("type", [])
     return [types] if isinstance(types, str) else list(types)
+
+
+def _null(schema: Mapping[str, Any]) -> str:
+    """Explain a null where there is nothing that it could remove."""
+    choices = schema.get("anyOf", [schema])
+    text = any("string" in _types(choice) for choice in choices)
+    right = "; write '' for an empty text" if text else "; give it a value"
+    return f"is null{right}, or leave the key out"
 
 
 def _wrong_type(error: Any, at: Pointer) -> str:

@@ -59,12 +59,13 @@ class Sections:
     def fields(self) -> dict[str, Any]:
         """Return the fields of a `Spec` that these parts say; of no use where there are faults."""
         reconcile = self.reconcile
-        on_change = reconcile.get("onChange", _ON_CHANGE)
+        on_change = reconcile.get("onChange")
+        on_change = on_change if isinstance(on_change, list) else _ON_CHANGE
         labels = self.tree.get("labels")
         return {
             "stack": self.stack(),
             "not_secret": frozenset(map(str, self.tree.get("notSecret") or ())),
-            "labels": _shared_labels(tuple(labels.items()) if isinstance(labels, dict) else ()),
+            "labels": _labels(labels),
             "schedules": self.schedules(),
             "suspended": reconcile.get("suspend") is True,
             "depends_on": tuple(map(str, reconcile.get("dependsOn") or ())),
@@ -211,9 +212,14 @@ def _check_pattern(pattern: str) -> str:
     return ""
 
 
+def _labels(given: object) -> Mapping[str, str]:
+    items = given.items() if isinstance(given, dict) else ()
+    return _shared_labels(tuple((name, text) for name, text in items if isinstance(text, str)))
+
+
 @lru_cache(maxsize=4096)
 def _shared_labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    return MappingProxyType({str(name): str(text) for name, text in items})
+    return MappingProxyType(dict(items))
 
 
 @lru_cache(maxsize=1024)

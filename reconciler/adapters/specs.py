@@ -9,37 +9,31 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.adapters import yaml_reader
-from reconciler.adapters.spec_file import spec_from_document, stack_of
-from reconciler.adapters.spec_schema import spec_shape
-from reconciler.adapters.yaml_faults import YamlFault, one_line
+from reconciler.adapters.spec_defaults import NO_DEFAULTS, Defaults, DefaultsReader, problem_of
+from reconciler.adapters.spec_file import problem_at, sorted_problems, spec_from_tree, stack_of
+from reconciler.adapters.spec_layers import Layer, Origins, lay_over
+from reconciler.adapters.spec_schema import SPEC
+from reconciler.adapters.spec_walk import NO_STAMP, Walk, check_name, name_of, walk
+from reconciler.adapters.yaml_faults import YamlFault
+from reconciler.adapters.yaml_plain import Plain, read_plain
 from reconciler.api.types import StackRef
-from reconciler.files import read_below
+from reconciler.files import read_below_real
 from reconciler.model import Broken, Catalog, Problem, SecretReference, Spec
-from reconciler.planning.graph import order
 
-__all__ = ["Rules", "SpecReader", "check_together", "read_file", "scan"]
+__all__ = ["Explained", "Rules", "SpecReader", "explain", "read_file", "scan"]
 
-# Ten times the largest number of stacks that is known of; more would be somebody else's tree.
-MAX_FILES: Final = 100_000
 # 100 times the size of a large spec.
 MAX_BYTES: Final = 1 << 20
-# Room for `.status.json` and a name of a temporary file within what file systems allow.
-MAX_NAME: Final = 200
 
-_ENDINGS: Final = (".yaml", ".yml")
-_NAME_PART: Final = re.compile(r"\w[\w.-]*\Z")
+_BELONGS: Final = "a spec belongs here: stack, sourceContext, …"
 _STACK_LINE: Final = re.compile(rb"^stack:[ ]*[\"']?([\w./-]+)", re.MULTILINE)
-# vim asks the file system whether it can write here by making a file of this name.
-_EDITORS_PROBE: Final = "4913"
 
 
 class Rules(Protocol):
@@ -50,25 +44,22 @@ class Rules(Protocol):
         ...
 
 
-# mtime and ctime in nanoseconds, size, inode.
-_Stamp = tuple[int, int, int, int]
-
-
 @dataclass(frozen=True, slots=True)
 class _Read:
-    stamp: _Stamp
+    """What was read of a file, and from what: the same while stamp and defaults are."""
+
+    stamp: int
+    defaults: Defaults
     spec: Spec | None
     problems: tuple[Problem, ...] = ()
     stack: StackRef | None = None
 
 
-@dataclass(slots=True)
-class _Walk:
-    """What lies in the directory: (path relative to it, stamp) of each file, and problems."""
+class Explained(NamedTuple):
+    """A spec with its defaults in it: the whole tree, and where each part of it stands."""
 
-    files: list[tuple[str, _Stamp]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    complete: bool = True
+    tree: Mapping[str, Any]
+    origins: Origins
 
 
 def scan(directory: Path, rules: Rules) -> Catalog:
@@ -77,9 +68,26 @@ def scan(directory: Path, rules: Rules) -> Catalog:
 
 
 def read_file(path: Path, directory: Path, rules: Rules) -> Spec | tuple[Problem, ...]:
-    """Read one file of a directory; its problems where it has some."""
-    read = SpecReader(directory, rules).read(str(path.relative_to(directory)), (0, 0, 0, 0))
+    """Read one file of a directory, with its defaults; its problems where it has some."""
+    reader = SpecReader(directory, rules)
+    relative = str(path.relative_to(directory))
+    read = reader.read(relative, NO_STAMP, reader.inherited(relative))
     return read.spec or read.problems
+
+
+def explain(path: Path, directory: Path) -> Explained | tuple[Problem, ...]:
+    """Say what a file says with its defaults, valid or not, and where each part comes from."""
+    reader = SpecReader(directory, _Anything())
+    relative = str(path.relative_to(directory))
+    return reader.explain(relative, reader.inherited(relative))
+
+
+class _Anything:
+    """Allows every secret: for looking only."""
+
+    def allows(self, reference: SecretReference) -> str:
+        del reference
+        return ""
 
 
 class SpecReader:
@@ -88,58 +96,105 @@ class SpecReader:
     def __init__(self, directory: Path, rules: Rules) -> None:
         self.directory = directory
         self.rules = rules
+        self._walk = Walk()
+        self._catalog = Catalog()
         self._known: dict[str, _Read] = {}
+        self._defaults = DefaultsReader(directory)
+        self._root = os.path.realpath(directory)
 
     def scan(self) -> Catalog:
         """Read what is new or has changed, and return all there is."""
-        walk = _walk(self.directory)
+        found = walk(self.directory)
+        if found == self._walk and self._known.keys() == found.files.keys():
+            return self._catalog
+        self._root = os.path.realpath(self.directory)
+        self._defaults.start(found.defaults)
         known: dict[str, _Read] = {}
-        for relative, stamp in walk.files:
+        for relative, stamp in found.files.items():
             before = self._known.get(relative)
-            fresh = before is None or before.stamp != stamp
-            known[relative] = self.read(relative, stamp) if fresh or before is None else before
+            defaults = self._defaults.of(relative.rpartition("/")[0])
+            if before is None or before.stamp != stamp or before.defaults is not defaults:
+                before = self.read(relative, stamp, defaults)
+            known[relative] = before
         self._known = known
-        return self._catalog(walk)
+        self._walk = found
+        self._catalog = self._all(found)
+        return self._catalog
 
-    def read(self, relative: str, stamp: _Stamp) -> _Read:
+    def inherited(self, relative: str) -> Defaults:
+        """Return what one file inherits, where no scan has been made."""
+        self._defaults.start(walk(self.directory).defaults)
+        return self._defaults.of(relative.rpartition("/")[0])
+
+    def read(self, relative: str, stamp: int, defaults: Defaults = NO_DEFAULTS) -> _Read:
         """Read one file, whatever it is."""
         path = self.directory / relative
-        name = _name_of(relative)
-        wrong = _check_name(name)
-        if wrong:
-            return _Read(stamp, None, (Problem(path=path, message=wrong),))
-        try:
-            content = read_below(path, self.directory, MAX_BYTES)
-        except OSError as error:
-            message = f"cannot be read: {error.strerror or error}"
-            return _Read(stamp, None, (Problem(path=path, message=message),))
-        document = yaml_reader.read(content, spec_shape())
-        if isinstance(document, YamlFault):
-            return _Read(stamp, None, (_problem(path, document),), _stack_in(content))
-        spec = spec_from_document(name, path, document, self.rules.allows)
+        content = self._content(relative)
+        if isinstance(content, Problem):
+            return _Read(stamp, defaults, None, (content,))
+        if defaults.problems:
+            return _Read(stamp, defaults, None, defaults.problems, _stack_in(content))
+        document: Plain | yaml_reader.Document | YamlFault | None
+        document = read_plain(content, SPEC.shape)
+        if document is None:
+            document = yaml_reader.read(content, SPEC.shape, _BELONGS)
+            if isinstance(document, YamlFault):
+                problem = problem_of(path, document)
+                return _Read(stamp, defaults, None, (problem,), _stack_in(content))
+        tree = document.tree
+        if defaults.tree and isinstance(tree, dict):
+            tree = lay_over(defaults.tree, tree, SPEC.shape)
+        places = document.places if isinstance(document, Plain) else ()
+        spec = spec_from_tree(name_of(relative), path, tree, places, self.rules.allows)
         if isinstance(spec, Spec):
-            return _Read(stamp, spec, (), spec.stack)
-        return _Read(stamp, None, spec, stack_of(document.tree))
+            return _Read(stamp, defaults, spec, (), spec.stack)
+        origins = self._origins(path, content, defaults)
+        problems = sorted_problems(problem_at(origins, fault) for fault in spec)
+        return _Read(stamp, defaults, None, problems, stack_of(tree))
 
-    def _catalog(self, walk: _Walk) -> Catalog:
+    def explain(self, relative: str, defaults: Defaults) -> Explained | tuple[Problem, ...]:
+        """Say what a file says with its defaults, and where each part comes from."""
+        content = self._content(relative)
+        if isinstance(content, Problem):
+            return (content,)
+        document = yaml_reader.read(content, SPEC.shape, _BELONGS)
+        if isinstance(document, YamlFault):
+            return (problem_of(self.directory / relative, document),)
+        tree = document.tree if isinstance(document.tree, dict) else {}
+        layer = Layer(self.directory / relative, document, tree)
+        whole = lay_over(defaults.tree, tree, SPEC.shape)
+        return Explained(whole, Origins((*defaults.layers, layer), SPEC.shape))
+
+    def _content(self, relative: str) -> bytes | Problem:
+        path = self.directory / relative
+        wrong = check_name(name_of(relative))
+        if wrong:
+            return Problem(path=path, message=wrong)
+        try:
+            return read_below_real(str(path), self._root, MAX_BYTES)
+        except OSError as error:
+            return Problem(path=path, message=f"cannot be read: {error.strerror or error}")
+
+    def _origins(self, path: Path, content: bytes, defaults: Defaults) -> Origins:
+        document = yaml_reader.read(content, SPEC.shape, _BELONGS)
+        assert isinstance(document, yaml_reader.Document)  # noqa: S101 - it was read before
+        tree = document.tree if isinstance(document.tree, dict) else {}
+        return Origins((*defaults.layers, Layer(path, document, tree)), SPEC.shape)
+
+    def _all(self, found: Walk) -> Catalog:
         specs: dict[str, Spec] = {}
         broken: dict[str, Broken] = {}
-        problems = list(walk.problems)
-        defaults = [relative for relative in self._known if _is_defaults(relative)]
-        for relative, read in self._known.items():
-            name = _name_of(relative)
-            mine = _defaults_problem(self.directory, relative, defaults) or read.problems
-            if _is_defaults(relative):
-                problems += mine
-                continue
+        problems = dict.fromkeys((*found.problems, *self._defaults.problems()))
+        for relative, read in sorted(self._known.items()):
+            name, mine = name_of(relative), read.problems
             if name in specs or name in broken:
                 other = specs[name].path if name in specs else broken[name].problem.path
                 message = f"has the same name as {other}; rename one of them"
                 mine = (Problem(path=self.directory / relative, message=message),)
                 specs.pop(name, None)
+            # What a _defaults.yaml has wrong is told once, however many specs it holds.
+            problems.update(dict.fromkeys(mine))
             if mine or read.spec is None:
-                # A file below a _defaults.yaml is held by a problem that is reported once.
-                problems += [p for p in mine if p.path == self.directory / relative]
                 broken.setdefault(name, Broken(problem=mine[0], stack=read.stack))
             else:
                 specs[name] = read.spec
@@ -147,147 +202,10 @@ class SpecReader:
             specs=tuple(specs[name] for name in sorted(specs)),
             problems=tuple(problems),
             broken=MappingProxyType(broken),
-            complete=walk.complete,
+            complete=found.complete,
         )
-
-
-def _walk(directory: Path) -> _Walk:
-    walk = _Walk()
-    folders = [""]
-    while folders:
-        relative = folders.pop()
-        try:
-            with os.scandir(directory / relative) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            message = f"cannot be read: {error.strerror}; a directory of specs belongs here"
-            walk.problems.append(Problem(path=directory / relative, message=message))
-            walk.complete = False
-            continue
-        below = [entry for entry in entries if not _ignored(entry.name)]
-        prefix = f"{relative}/" if relative else ""
-        deeper = [
-            prefix + entry.name
-            for entry in below
-            if _look_at(directory, prefix + entry.name, entry, walk)
-        ]
-        folders += reversed(deeper)
-        if len(walk.files) > MAX_FILES:
-            message = f"holds more than {MAX_FILES:,} specs; the rest is not read"
-            walk.problems.append(Problem(path=directory, message=message))
-            del walk.files[MAX_FILES:]
-            walk.complete = False
-            break
-    walk.files.sort()
-    return walk
-
-
-def _look_at(directory: Path, relative: str, entry: os.DirEntry[str], walk: _Walk) -> bool:
-    """Keep a file or a problem; True where it is a directory to go into."""
-    if entry.is_dir(follow_symlinks=False):
-        return True
-    if not entry.name.endswith(_ENDINGS) and not entry.is_symlink():
-        return False
-    try:
-        seen = entry.stat(follow_symlinks=True)
-    except OSError:  # a link to nothing, or gone since
-        seen = None
-    if seen is not None and stat.S_ISDIR(seen.st_mode):
-        message = "is a link to a directory, which is not followed; use the directory itself"
-        walk.problems.append(Problem(path=directory / relative, message=message))
-    elif entry.name.endswith(_ENDINGS):
-        stamp = (seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino) if seen else None
-        walk.files.append((relative, stamp or (0, 0, 0, 0)))
-    return False
-
-
-def _ignored(name: str) -> bool:
-    return (
-        name.startswith((".", "#"))
-        or name.endswith(("~", ".swp", ".swx", ".tmp", ".status.json"))
-        or name == _EDITORS_PROBE
-    )
-
-
-def _name_of(relative: str) -> str:
-    return relative.rsplit(".", 1)[0]
-
-
-def _check_name(name: str) -> str:
-    if len(os.fsencode(name)) > MAX_NAME:
-        return f"has a name of more than {MAX_NAME} bytes; shorten it"
-    if not all(_NAME_PART.match(part) for part in name.split("/")):
-        return (
-            "cannot be the name of a spec; rename it to letters, digits, '_', '.' and '-', "
-            "beginning with a letter or digit"
-        )
-    return ""
-
-
-def _is_defaults(relative: str) -> bool:
-    return _name_of(relative).rpartition("/")[2] == "_defaults"
-
-
-def _defaults_problem(directory: Path, relative: str, defaults: list[str]) -> tuple[Problem, ...]:
-    """Return the problem of a `_defaults.yaml` that this file is, or is below of.
-
-    What it says would be missing in a spec below it, so that spec must not run without.
-    """
-    for each in defaults:
-        folder = each.rpartition("/")[0]
-        if not folder or relative.startswith(folder + "/"):
-            message = "not yet: defaults of a directory; write them into each spec below it"
-            return (Problem(path=directory / each, message=message),)
-    return ()
-
-
-def _problem(path: Path, fault: YamlFault) -> Problem:
-    return Problem(
-        path=path,
-        line=fault.line,
-        column=fault.column,
-        pointer=one_line(fault.pointer),
-        message=one_line(fault.message),
-    )
 
 
 def _stack_in(content: bytes) -> StackRef | None:
     match = _STACK_LINE.search(content)
     return stack_of({"stack": match[1].decode("ascii", "replace")}) if match else None
-
-
-def check_together(specs: tuple[Spec, ...]) -> tuple[Problem, ...]:
-    """Return what is wrong between specs: one stack twice, a dependency missing, a cycle."""
-    by_name = {spec.name: spec for spec in specs}
-    return (
-        *_shared_stacks(specs),
-        *(problem for spec in specs for problem in _missing(spec, by_name)),
-        *_cycles(by_name),
-    )
-
-
-def _shared_stacks(specs: tuple[Spec, ...]) -> Iterator[Problem]:
-    owners: dict[StackRef, list[Spec]] = {}
-    for spec in specs:
-        owners.setdefault(spec.stack, []).append(spec)
-    for sharing in owners.values():
-        for spec in sharing if len(sharing) > 1 else ():
-            others = ", ".join(str(other.path) for other in sharing if other is not spec)
-            message = f"{spec.stack} also belongs to {others}; a stack belongs to one spec"
-            yield spec.problem("/stack", message)
-
-
-def _missing(spec: Spec, by_name: Mapping[str, Spec]) -> Iterator[Problem]:
-    for index, name in enumerate(spec.depends_on):
-        if name not in by_name:
-            near = get_close_matches(name, by_name, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            pointer = f"/reconcile/dependsOn/{index}"
-            yield spec.problem(pointer, one_line(f"there is no spec named '{name}'{hint}"))
-
-
-def _cycles(by_name: Mapping[str, Spec]) -> Iterator[Problem]:
-    cycles = order({name: spec.depends_on for name, spec in by_name.items()}).cycles
-    for name, path in cycles.items():
-        message = f"depends on itself: {' → '.join(path)}; take one of them out"
-        yield by_name[name].problem("/reconcile/dependsOn", message)

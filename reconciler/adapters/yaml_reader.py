@@ -17,7 +17,17 @@ import yaml
 
 from reconciler.adapters.yaml_faults import YamlFault, explain
 
-__all__ = ["Document", "Shape", "escape", "read"]
+__all__ = [
+    "ANYTHING",
+    "INTEGER",
+    "MAX_DEPTH",
+    "MAX_VALUES",
+    "NOTHING",
+    "Document",
+    "Shape",
+    "escape",
+    "read",
+]
 
 # Nothing a spec can say is deeper than 10; deeper ones are made to exhaust whoever reads them.
 MAX_DEPTH: Final = 40
@@ -25,8 +35,8 @@ MAX_DEPTH: Final = 40
 MAX_VALUES: Final = 20_000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
-_NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
+INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
+NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _NOT_IN_YAML: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]"  # YAML 1.2, rule 1
 )
@@ -34,12 +44,18 @@ _NOT_IN_YAML: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What belongs at a place: `types` of JSON's (empty: any), `keys`, `other` keys, `items`."""
+    """What belongs at a place: `types` of JSON's (empty: any), `keys`, `other` keys, `items`.
+
+    `whole` is an object that is replaced as one, as a secret's reference is. `told` is the
+    place's pointer where its line is to be kept.
+    """
 
     types: frozenset[str] = frozenset()
     keys: Mapping[str, Shape] = field(default_factory=lambda: MappingProxyType({}))
     other: Shape | None = None
     items: Shape | None = None
+    whole: bool = False
+    told: str = ""
 
 
 ANYTHING: Final = Shape()
@@ -63,8 +79,11 @@ def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def read(content: bytes, shape: Shape) -> Document | YamlFault:
-    """Read one document of UTF-8 text; the first fault where there is one."""
+def read(content: bytes, shape: Shape, belongs: str = "") -> Document | YamlFault:
+    """Read one document of UTF-8 text; the first fault where there is one.
+
+    `belongs` says what an empty file should hold.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,7 +96,7 @@ def read(content: bytes, shape: Shape) -> Document | YamlFault:
         message = f"holds the control character {code}, which YAML does not allow; remove it"
         return YamlFault(line, column, "", message)
     try:
-        return _Reader(text).document(shape)
+        return _Reader(text).document(shape, belongs)
     except _FaultError as error:
         return error.fault
     except yaml.YAMLError as error:
@@ -108,11 +127,11 @@ class _Reader:
         self.keys: dict[str, tuple[int, int]] = {}
         self.values = 0
 
-    def document(self, shape: Shape) -> Document:
+    def document(self, shape: Shape, belongs: str) -> Document:
         next(self.events)
         start = next(self.events)
         if isinstance(start, yaml.StreamEndEvent):
-            raise _FaultError(start, "", "is empty; a spec belongs here: stack, sourceContext, …")
+            raise _FaultError(start, "", f"is empty; {belongs}")
         first = next(self.events)
         self.places[""] = _place(first)
         tree = self.value(first, "", shape, 0)
@@ -185,15 +204,16 @@ class _Reader:
         wanted = shape.types
         if (not wanted or "boolean" in wanted) and text in {"true", "false"}:
             return text == "true"
-        if (not wanted or "integer" in wanted) and _INTEGER.match(text):
+        if (not wanted or "integer" in wanted) and INTEGER.match(text):
             return int(text)
-        if text in _NOTHING:
-            if not wanted or "null" in wanted:
-                return None
+        if text in NOTHING:
+            if text or not wanted or "null" in wanted:
+                return None  # whether it may be, the schema says
             self.places[at] = self.places.get(at) or _place(event)
-            what = f"is {text}" if text else "has no value"
             right = "; write '' for an empty text" if "string" in wanted else "; give it one"
-            raise _FaultError(_At(self.places[at]), at, f"{what}{right}, or leave the key out")
+            raise _FaultError(
+                _At(self.places[at]), at, f"has no value{right}, or leave the key out"
+            )
         return text
 
 

@@ -70,6 +70,7 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"reconciler {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _validate(commands)
+    _show(commands)
     _plan(commands)
     _run(commands)
     _status(commands)
@@ -86,6 +87,15 @@ def _validate(commands: Commands) -> None:
         "paths", nargs="*", type=Path, metavar="PATH", help="default: deployments.d"
     )
     _secrets(parser)
+
+
+def _show(commands: Commands) -> None:
+    text = "show a spec with its defaults, and the request that it makes"
+    parser = _command(commands, "show", "show", text)
+    _name(parser)
+    _secrets(parser)
+    _dialect(parser)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
 
 def _plan(commands: Commands) -> None:
@@ -289,17 +299,21 @@ def _api(parser: Options) -> None:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="default: $PULUMI_ACCESS_TOKEN"
     )
-    parser.add_argument(
-        "--dialect",
-        choices=("today", "preview"),
-        default="today",
-        help="which form of the API it speaks; default: %(default)s",
-    )
+    _dialect(parser)
     parser.add_argument(
         "--settle",
         type=_duration,
         metavar="TIME",
         help="how long an unanswered create may still come through; default: 30s, 2s embedded",
+    )
+
+
+def _dialect(parser: Options) -> None:
+    parser.add_argument(
+        "--dialect",
+        choices=("today", "preview"),
+        default="today",
+        help="which form of the API it speaks; default: %(default)s",
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from reconciler.adapters.specs import check_together
+from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
 from reconciler.cli import table, wiring
 from reconciler.clock import SystemClock

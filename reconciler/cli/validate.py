@@ -6,11 +6,16 @@ import argparse
 from pathlib import Path
 
 from reconciler.adapters.credentials import SecretRules
-from reconciler.adapters.specs import check_together, read_file, scan
+from reconciler.adapters.spec_together import check_together
+from reconciler.adapters.specs import read_file, scan
 from reconciler.errors import UsageError
 from reconciler.model import Problem, Spec
 
 __all__ = ["run"]
+
+_DEFAULTS = ("_defaults.yaml", "_defaults.yml")
+# How far up from an absolute path is looked.
+_LEVELS = 10
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,5 +41,15 @@ def _check(path: Path, rules: SecretRules) -> tuple[tuple[Spec, ...], tuple[Prob
         return catalog.specs, catalog.problems + check_together(catalog.specs)
     if not path.exists():
         raise UsageError(f"{path} does not exist; give a spec file or a directory of them")
-    found = read_file(path, path.parent, rules)
+    found = read_file(path, _directory_of(path), rules)
     return ((found,), ()) if isinstance(found, Spec) else ((), found)
+
+
+def _directory_of(path: Path) -> Path:
+    """Return the directory whose defaults count for a file that is given by itself.
+
+    That is the topmost one with a `_defaults.yaml`, below the working directory where the file is.
+    """
+    parents = list(path.parents) if path.is_relative_to(Path()) else list(path.parents)[:_LEVELS]
+    with_defaults = [p for p in parents if any((p / name).is_file() for name in _DEFAULTS)]
+    return with_defaults[-1] if with_defaults else path.parent

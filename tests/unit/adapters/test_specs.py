@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 import yaml
 
-from reconciler.adapters import spec_schema, specs
+from reconciler.adapters import spec_schema, spec_walk
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_secrets import looks_secret
 from reconciler.adapters.spec_times import parse_duration, parse_moment
-from reconciler.adapters.specs import SpecReader, check_together, read_file, scan
+from reconciler.adapters.spec_together import check_together
+from reconciler.adapters.specs import SpecReader, read_file, scan
 from reconciler.api.oidc import AwsOidc
 from reconciler.api.types import EnvironmentVariable, Operation, Options, StackRef
 from reconciler.model import (
@@ -345,23 +346,6 @@ def test_one_name_twice(tmp_path: Path) -> None:
     ]
 
 
-def test_defaults_hold_what_is_below(tmp_path: Path) -> None:
-    """What a `_defaults.yaml` says would be missing, so no spec below it is acted on."""
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        write(tmp_path / folder, web=small(f"a/b/{folder}"))
-    write(tmp_path / "one", _defaults="labels: {a: b}\n")
-    catalog = scan(tmp_path, RULES)
-    assert [spec.name for spec in catalog.specs] == ["two/web"]
-    assert catalog.broken["one/web"].stack == StackRef("a", "b", "one")
-    assert lines(catalog, tmp_path) == [
-        (
-            "one/_defaults.yaml:1:1: not yet: defaults of a directory; write them into each spec "
-            "below it"
-        )
-    ]
-
-
 @pytest.mark.parametrize(
     "content",
     ["stack: acme/web/prod\nsourceContext: {}\n", "stack: 'acme/web/prod'\nsourceContext: [\n"],
@@ -429,7 +413,7 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path) -> None:
 
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit nothing more is read, and nothing counts as gone."""
-    monkeypatch.setattr(specs, "MAX_FILES", 2)
+    monkeypatch.setattr(spec_walk, "MAX_FILES", 2)
     write(tmp_path, a=small("a/b/c"), b=small("a/b/d"), c=small("a/b/e"))
     catalog = scan(tmp_path, RULES)
     assert [spec.name for spec in catalog.specs] == ["a", "b"]
@@ -545,7 +529,7 @@ def test_editors_agree(content: str) -> None:
 
 def test_every_key_says_what_it_is_for() -> None:
     """Each key of ours has a description, for editors and for the documentation."""
-    schema = spec_schema._schema()
+    schema = spec_schema._schema("deployment.schema.json")
     missing: list[str] = []
 
     def look(part: dict[str, Any], at: str) -> None:
