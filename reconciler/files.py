@@ -17,7 +17,14 @@ from pathlib import Path
 
 from reconciler.errors import NotDurableError
 
-__all__ = ["make_folder", "read_below", "read_below_real", "read_regular", "write_durably"]
+__all__ = [
+    "make_folder",
+    "read_below",
+    "read_below_real",
+    "read_regular",
+    "write_durably",
+    "write_new",
+]
 
 # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -155,3 +162,24 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, mode 0644, where nothing is yet: a file for people to edit.
+
+    Raises FileExistsError where something is, and OSError where it cannot be written; then
+    nothing is there.
+    """
+    descriptor, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp"
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # unlike a rename, this replaces nothing
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    _sync_folder(path.parent)

@@ -10,9 +10,10 @@ import signal
 import subprocess  # noqa: TID251 - this is where git is started
 import threading
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import IO, Final
 
-__all__ = ["GitFailedError", "list_refs"]
+__all__ = ["GitFailedError", "ask", "list_refs"]
 
 # A repository that is asked over a slow line answers in a few; one that hangs must not hold a pass.
 TIMEOUT_S: Final = 30
@@ -50,6 +51,11 @@ def list_refs(
         if match and match[2] in wanted:  # a pattern also matches refs that only end so
             found[match[2]] = match[1]
     return found
+
+
+def ask(folder: Path, arguments: Iterable[str]) -> str:
+    """Return what git says of the repository that holds a folder; raises GitFailedError."""
+    return _run(["git", "-C", str(folder.absolute()), *arguments], _environment(()))
 
 
 def _environment(settings: Iterable[tuple[str, str]]) -> dict[str, str]:

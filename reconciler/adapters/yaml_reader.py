@@ -8,10 +8,10 @@ the schema says text, `0123`, `on` and `12e4567` are the texts that were written
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -27,7 +27,10 @@ __all__ = [
     "Shape",
     "escape",
     "read",
+    "read_all",
 ]
+
+T = TypeVar("T")
 
 # Nothing a spec can say is deeper than 10; deeper ones are made to exhaust whoever reads them.
 MAX_DEPTH: Final = 40
@@ -84,6 +87,15 @@ def read(content: bytes, shape: Shape, belongs: str = "") -> Document | YamlFaul
 
     `belongs` says what an empty file should hold.
     """
+    return _read(content, lambda reader: reader.document(shape, belongs))
+
+
+def read_all(content: bytes, shape: Shape) -> tuple[Document, ...] | YamlFault:
+    """Read the documents of UTF-8 text, one or many; the first fault where there is one."""
+    return _read(content, lambda reader: reader.documents(shape))
+
+
+def _read(content: bytes, take: Callable[[_Reader], T]) -> T | YamlFault:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -96,7 +108,7 @@ def read(content: bytes, shape: Shape, belongs: str = "") -> Document | YamlFaul
         message = f"holds the control character {code}, which YAML does not allow; remove it"
         return YamlFault(line, column, "", message)
     try:
-        return _Reader(text).document(shape, belongs)
+        return take(_Reader(text))
     except _FaultError as error:
         return error.fault
     except yaml.YAMLError as error:
@@ -141,6 +153,17 @@ class _Reader:
             message = "a second document begins; one file holds one spec, so split the file"
             raise _FaultError(end, "", message)
         return Document(tree, self.places, self.keys)
+
+    def documents(self, shape: Shape) -> tuple[Document, ...]:
+        next(self.events)
+        found: list[Document] = []
+        while not isinstance(next(self.events), yaml.StreamEndEvent):
+            first = next(self.events)
+            self.places, self.keys = {"": _place(first)}, {}
+            tree = self.value(first, "", shape, 0)
+            next(self.events)
+            found.append(Document(tree, self.places, self.keys))
+        return tuple(found)
 
     def value(self, event: Any, at: str, shape: Shape, depth: int) -> object:
         self.values += 1

@@ -69,6 +69,8 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"reconciler {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _init(commands)
+    _import(commands)
     _validate(commands)
     _show(commands)
     _plan(commands)
@@ -79,6 +81,32 @@ def build() -> argparse.ArgumentParser:
     _cancel(commands)
     _engine(commands)
     return parser
+
+
+def _init(commands: Commands) -> None:
+    text = "write a first spec, with comments, for the program of this directory"
+    _directory(_command(commands, "init", "init", text))
+
+
+def _import(commands: Commands) -> None:
+    text = "turn request bodies, curl commands, settings and the operator's stacks into specs"
+    parser = _command(commands, "import", "import_specs", text)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="- is standard input")
+    parser.add_argument(
+        "-d",
+        "--directory",
+        type=Path,
+        default=Path("deployments.d"),
+        metavar="DIR",
+        help="where to write the specs; default: %(default)s",
+    )
+    parser.add_argument(
+        "--stack", default="", metavar="ORG/PROJECT/STACK", help="for input that names none"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the specs, write nothing")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 1 where something is not carried over"
+    )
 
 
 def _validate(commands: Commands) -> None:
