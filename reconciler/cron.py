@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from reconciler import zones
 from reconciler.cron_expression import Expression, check, parse
 
-__all__ = ["MAX_DUE", "Recurrence", "check", "due_slots", "next_slot"]
+__all__ = ["MAX_DUE", "Recurrence", "check", "due_slots", "next_slot", "slots_after"]
 
 # Ten hours of a job of every minute; older ones are only ever counted as skipped.
 MAX_DUE: Final = 1000
@@ -72,7 +72,7 @@ def next_slot(schedule: Recurrence, after: datetime, key: str) -> datetime | Non
     span = memory.span
     if span is not None and span[0] <= after and (span[1] is None or after < span[1]):
         return span[1]
-    found = next(_slots(schedule, after, key), None)
+    found = next(slots_after(schedule, after, key), None)
     memory.span = (after, found)
     return found
 
@@ -93,7 +93,7 @@ def due_slots(
     while True:
         begin = max(since, now - back) if now - since > back else since
         found: list[datetime] = []
-        for slot in _slots(schedule, begin, key):
+        for slot in slots_after(schedule, begin, key):
             if slot > now:
                 break
             found.append(slot)
@@ -102,7 +102,8 @@ def due_slots(
         back *= 2
 
 
-def _slots(schedule: Recurrence, after: datetime, key: str) -> Iterator[datetime]:
+def slots_after(schedule: Recurrence, after: datetime, key: str) -> Iterator[datetime]:
+    """Yield the slots after `after`, in UTC, one after another; there may be no end to them."""
     if after >= _LATEST:
         return
     zone = ZoneInfo(schedule.time_zone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     Commands = Options = object
 
-__all__ = ["Commands", "Options", "command", "count", "data", "duration", "number"]
+__all__ = ["Commands", "Options", "command", "count", "data", "duration", "moment", "number"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -44,7 +44,20 @@ def duration(text: str) -> timedelta:
     number, unit = text[:-1], text[-1:]
     if not number.isdigit() or unit not in _UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; give one such as 30s, 10m, 2h, 7d")
-    return timedelta(**{_UNITS[unit]: int(number)})
+    try:
+        return timedelta(**{_UNITS[unit]: int(number)})
+    except (OverflowError, ValueError):
+        raise argparse.ArgumentTypeError(f"{number[:20]!r} is no number for a time") from None
+
+
+def moment(text: str) -> datetime:
+    """Read a date or a time in ISO 8601; without an offset it is UTC's."""
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = f"{text!r} is no time; give one such as 2027-03-28 or 2027-03-28T01:00Z"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def count(text: str) -> int:

@@ -26,6 +26,7 @@ from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
 from reconciler.cli.options import data as _data
 from reconciler.cli.options import duration as _duration
+from reconciler.cli.options import moment as _moment
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 
 __all__ = ["build", "run"]
@@ -76,6 +77,7 @@ def build() -> argparse.ArgumentParser:
     _plan(commands)
     _run(commands)
     _status(commands)
+    _schedule(commands)
     _logs(commands)
     _trigger(commands)
     _cancel(commands)
@@ -158,6 +160,36 @@ def _status(commands: Commands) -> None:
     parser.add_argument(
         "--exit-code", action="store_true", help="exit 1 unless all are Ready or Suspended"
     )
+
+
+def _schedule(commands: Commands) -> None:
+    parser = _command(commands, "schedule", "schedule", "say what will run when")
+    _directory(parser)
+    parser.add_argument(
+        "--for",
+        dest="span",
+        type=_duration,
+        default=timedelta(days=7),
+        metavar="TIME",
+        help="how far to look; default: 7d",
+    )
+    parser.add_argument(
+        "--from",
+        dest="begin",
+        type=_moment,
+        metavar="T",
+        help="a date or time to look from, such as 2027-03-28 or 2027-03-28T01:00Z; default: now",
+    )
+    parser.add_argument(
+        "--limit",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="show this many, and count the others; default: %(default)s",
+    )
+    parser.add_argument("-o", "--output", choices=("table", "json", "ics"), default="table")
+    _state(parser)
+    _secrets(parser)
 
 
 def _logs(commands: Commands) -> None:

@@ -5,12 +5,13 @@ A slot is one due time of one schedule. All that asks when something is due asks
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from reconciler import cron
 from reconciler.model import Schedule, Spec
 
-__all__ = ["due", "following", "slot_key"]
+__all__ = ["coming", "due", "following", "slot_key"]
 
 
 def slot_key(spec: Spec, schedule: Schedule) -> str:
@@ -33,3 +34,11 @@ def following(schedule: Schedule, after: datetime, key: str) -> datetime | None:
     if schedule.at is None:
         return cron.next_slot(schedule, after, key)
     return schedule.at.astimezone(UTC) if schedule.at > after else None
+
+
+def coming(schedule: Schedule, after: datetime, key: str) -> Iterator[datetime]:
+    """Yield the slots after `after`, in UTC, one after another; there may be no end to them."""
+    if schedule.at is None:
+        yield from cron.slots_after(schedule, after, key)
+    elif schedule.at > after:
+        yield schedule.at.astimezone(UTC)

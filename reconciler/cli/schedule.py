@@ -1,0 +1,90 @@
+"""`reconciler schedule`: what will run when, for people, programs and calendars; asks nobody."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from reconciler.cli import schedule_ics, schedule_table, wiring
+from reconciler.clock import SystemClock
+from reconciler.errors import UsageError
+from reconciler.jsonform import time_text
+from reconciler.planning.agenda import Agenda, Entry, Subject, agenda
+
+__all__ = ["as_json", "run"]
+
+# Slots of longer spans say nothing that people plan by, and the calendar has an end.
+LONGEST = timedelta(days=3660)
+YEARS = range(1971, 9000)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what will run in the given time; 0 also where there is nothing."""
+    where = wiring.place(options)
+    begin: datetime = options.begin or SystemClock().now().replace(microsecond=0)
+    if options.span > LONGEST:
+        raise UsageError(f"--for is at most {LONGEST.days}d")
+    if begin.year not in YEARS:
+        raise UsageError(f"--from is of the years {YEARS.start} to {YEARS.stop - 1}")
+    catalog = where.specs.scan()
+    subjects = []
+    for spec in catalog.specs:
+        status = where.statuses.read(spec.name)
+        mine = status.stack in {"", str(spec.stack)}
+        subjects.append(
+            Subject(
+                spec=spec,
+                first_applied=status.first_applied if mine else None,
+                destroyed=status.destroyed and mine,
+            )
+        )
+    found = agenda(subjects, (), (begin, begin + options.span), options.limit)
+    match options.output:
+        case "json":
+            print(as_json(found))
+        case "ics":
+            sys.stdout.write(schedule_ics.as_ics(found))
+        case _:
+            print(schedule_table.as_text(found, schedule_table.look(sys.stdout, os.environ)))
+    if catalog.broken:
+        count = len(catalog.broken)
+        files = f"{count} files are no valid specs" if count > 1 else "1 file is no valid spec"
+        print(f"{files}, so nothing of it is here; `reconciler validate`", file=sys.stderr)
+    return 0
+
+
+def as_json(found: Agenda) -> str:
+    """Return one object: the span, what runs in it, and how much was left out."""
+    body = {
+        "from": time_text(found.begin),
+        "until": time_text(found.end),
+        "runs": [_object(entry) for entry in found.entries],
+        "leftOut": found.left_out,
+        "leftOutIsExact": found.counted,
+    }
+    return json.dumps(body, indent=2, ensure_ascii=False)
+
+
+def _object(entry: Entry) -> dict[str, object]:
+    starts = entry.starts
+    return {
+        "name": entry.name,
+        "stack": entry.stack,
+        "schedule": entry.schedule or None,
+        "operation": str(entry.operation),
+        "due": time_text(entry.due),
+        "dueThere": _there(entry.due, entry),
+        "timeZone": entry.time_zone,
+        "skippedTime": entry.skipped_time,
+        "fate": str(entry.fate),
+        "starts": time_text(starts) if starts else None,
+        "startsThere": _there(starts, entry) if starts else None,
+    }
+
+
+def _there(moment: datetime, entry: Entry) -> str:
+    return moment.astimezone(ZoneInfo(entry.time_zone)).isoformat()

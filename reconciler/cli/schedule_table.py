@@ -1,0 +1,173 @@
+"""What will run, as a table that is read on a terminal: a part for each day."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Final, TextIO
+from zoneinfo import ZoneInfo
+
+from reconciler.api.types import Operation
+from reconciler.planning.agenda import Agenda, Entry, Fate
+
+__all__ = ["Look", "as_text", "look"]
+
+HEADINGS: Final = ("UTC", "THERE", "NAME", "RUNS", "SCHEDULE")
+
+BOLD, DIM, RED, YELLOW = "1", "2", "31", "33"
+NARROWEST: Final = 60
+_GAP: Final = "  "
+# Where a note has no room on its line, it stands below.
+_BELOW: Final = "       "
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How it is shown: in colours, and cut to a width; 0 cuts nothing."""
+
+    colour: bool = False
+    width: int = 0
+
+    def paint(self, text: str, *codes: str) -> str:
+        """Return the text in a colour, where there are colours."""
+        if not self.colour or not text or not codes:
+            return text
+        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    cells: tuple[str, ...]
+    note: str
+    entry: Entry
+
+
+def look(output: TextIO, environ: Mapping[str, str]) -> Look:
+    """Return what fits the output: a terminal has a width, and colours unless NO_COLOR is set."""
+    if not output.isatty():
+        return Look()
+    colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    return Look(colour=colour, width=max(shutil.get_terminal_size().columns, NARROWEST))
+
+
+def as_text(found: Agenda, how: Look) -> str:
+    """Return the table, and a sentence that sums it up."""
+    if not found.entries:
+        return f"nothing is due until {_utc(found.end)}"
+    rows = [_row(entry) for entry in found.entries]
+    # A column that says nothing is not there: that of other zones where all is in UTC.
+    columns = [n for n in range(len(HEADINGS)) if any(row.cells[n] for row in rows)]
+    widths = {n: max(len(HEADINGS[n]), *(len(row.cells[n]) for row in rows)) for n in columns}
+    heading = _GAP.join(HEADINGS[n].ljust(width) for n, width in widths.items())
+    lines = [how.paint(_cut(heading.rstrip(), how.width), DIM)]
+    for day, of_day in groupby(rows, key=lambda row: row.entry.due.date()):
+        lines.append(how.paint(f"{day:%a %d %b %Y}", BOLD))
+        lines += [_line(row, widths, how) for row in of_day]
+    return "\n".join([*lines, "", _summary(found)])
+
+
+def _row(entry: Entry) -> _Row:
+    return _Row(
+        cells=(
+            f"{entry.due:%H:%M}",
+            _there(entry.due, entry.time_zone),
+            _shown(entry.name),
+            str(entry.operation),
+            entry.schedule or "destroyAfter",
+        ),
+        note=_note(entry),
+        entry=entry,
+    )
+
+
+def _line(row: _Row, widths: Mapping[int, int], how: Look) -> str:
+    cells = {n: row.cells[n].ljust(width) for n, width in widths.items()}
+    plain = _GAP.join(cells.values())
+    below = bool(how.width) and len(plain) + len(_GAP) + len(row.note) > how.width
+    text = _cut(plain if row.note and not below else plain.rstrip(), how.width)
+    painted, start = [], 0
+    for n, cell in cells.items():
+        # What was cut off stays off.
+        painted.append(how.paint(text[start : start + len(cell)], *_colours(n, row.entry)))
+        start += len(cell) + len(_GAP)
+    note = how.paint(_cut(_BELOW + row.note, how.width) if below else row.note, YELLOW)
+    line = _GAP.join(filter(None, painted))
+    if not row.note:
+        return line
+    return f"{line}\n{note}" if below else f"{line}{_GAP}{note}"
+
+
+def _colours(number: int, entry: Entry) -> tuple[str, ...]:
+    if entry.fate not in {Fate.RUNS, Fate.WAITS}:
+        return (DIM,)
+    match HEADINGS[number]:
+        case "THERE":
+            return (DIM,)
+        case "NAME":
+            return (BOLD,)
+        case "RUNS" if entry.operation is Operation.DESTROY:
+            return (RED, BOLD)
+    return ()
+
+
+def _note(entry: Entry) -> str:
+    match entry.fate:
+        case Fate.SUSPENDED:
+            return "does not run: suspended"
+        case Fate.NEVER:
+            return "does not run: its windows never open"
+        case Fate.PASSED_OVER if entry.starts is not None:
+            return f"passed over: a newer one is due before {_start(entry, entry.starts)}"
+        case Fate.WAITS if entry.starts is not None:
+            return f"waits for its window: {_start(entry, entry.starts)}"
+    return "its time is skipped: the clocks are set on" if entry.skipped_time else ""
+
+
+def _start(entry: Entry, starts: datetime) -> str:
+    there = starts.astimezone(ZoneInfo(entry.time_zone))
+    if entry.time_zone == "UTC":
+        return f"{there:%a %d %b %H:%M} UTC"
+    return f"{there:%a %d %b %H:%M} there, {starts:%a %H:%M} UTC"
+
+
+def _summary(found: Agenda) -> str:
+    count = {fate: sum(1 for e in found.entries if e.fate is fate) for fate in Fate}
+    starting = count[Fate.RUNS] + count[Fate.WAITS]
+    parts = [f"{starting} runs" if starting != 1 else "1 run"]
+    if count[Fate.WAITS]:
+        parts.append(f"{count[Fate.WAITS]} of them after a wait for a window")
+    not_run = len(found.entries) - starting
+    if not_run:
+        parts.append(f"{not_run} more that {'do' if not_run > 1 else 'does'} not run")
+    text = ", ".join(parts)
+    if not found.left_out:
+        return f"{text}, until {_utc(found.end)}"
+    many = f"{found.left_out:,}" if found.counted else f"more than {found.left_out:,}"
+    return (
+        f"{text}; {many} later ones until {_utc(found.end)} are left out: "
+        "--limit shows more, --for less"
+    )
+
+
+def _there(moment: datetime, time_zone: str) -> str:
+    if time_zone == "UTC":
+        return ""
+    there = moment.astimezone(ZoneInfo(time_zone))
+    offset = there.isoformat()[-6:]
+    return f"{there:%a %H:%M}{offset} {time_zone}"
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%a %d %b %Y %H:%M} UTC"
+
+
+def _shown(text: str) -> str:
+    """Return a text as a terminal may have it: a name could hold its commands."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if not width or len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,182 @@
+"""What will run when, as far as it is known now: slots, windows, and ends of stacks. Pure.
+
+What nobody knows beforehand is not in it: how long runs take, changes, and what people do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from reconciler import zones
+from reconciler.api.types import Operation
+from reconciler.cron_expression import parse
+from reconciler.model import Schedule, Spec, Window
+from reconciler.planning import slots, windows
+
+__all__ = ["Agenda", "Entry", "Fate", "Subject", "agenda"]
+
+# What is left out is counted up to here: a fleet's slots of a year would take minutes.
+_COUNTED: Final = 20_000
+
+_A_MOMENT: Final = timedelta(microseconds=1)
+_CHANGES_NOTHING: Final = frozenset({Operation.PREVIEW, Operation.DETECT_DRIFT})
+
+
+class Fate(StrEnum):
+    """What becomes of an entry."""
+
+    RUNS = "runs"
+    WAITS = "waits"
+    PASSED_OVER = "passedOver"
+    NEVER = "never"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A spec, and what of its status counts: when it was first deployed, whether it is gone."""
+
+    spec: Spec
+    first_applied: datetime | None = None
+    destroyed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One due time of one spec; `schedule` is empty where `destroyAfter` is due.
+
+    `starts` is when its run may start at the earliest, None where it never does; `due` where
+    nothing holds it. `skipped_time`: its own time is one that a change of the clocks skips, so
+    that it is due right after.
+    """
+
+    name: str
+    stack: str
+    schedule: str
+    operation: Operation
+    due: datetime
+    time_zone: str
+    fate: Fate
+    starts: datetime | None
+    skipped_time: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """The entries from `begin` up to but not including `end`, by time and name.
+
+    `left_out` is how many more there are; where not `counted`, at least that many.
+    """
+
+    begin: datetime
+    end: datetime
+    entries: tuple[Entry, ...]
+    left_out: int = 0
+    counted: bool = True
+
+
+# When, and what: (moment, spec's name, schedule's name), the subject, the schedule.
+_Due = tuple[tuple[datetime, str, str], Subject, Schedule | None]
+
+
+def agenda(
+    subjects: Iterable[Subject],
+    host: Sequence[Window],
+    span: tuple[datetime, datetime],
+    limit: int,
+) -> Agenda:
+    """Say what will run from the span's first moment up to its last; `limit` entries of it.
+
+    `host` are the host's windows, which count beside each spec's own.
+    """
+    begin, end = (moment.astimezone(UTC) for moment in span)
+    found = merge(*_streams(subjects, begin, end), key=itemgetter(0))
+    entries = tuple(_entry(due, host) for due in islice(found, limit))
+    left_out = sum(1 for _ in islice(found, _COUNTED))
+    return Agenda(
+        begin=begin,
+        end=end,
+        entries=entries,
+        left_out=left_out,
+        counted=left_out < _COUNTED,
+    )
+
+
+def _streams(
+    subjects: Iterable[Subject], begin: datetime, end: datetime
+) -> Iterator[Iterator[_Due]]:
+    for subject in subjects:
+        for schedule in subject.spec.schedules:
+            yield _scheduled(subject, schedule, begin, end)
+        expiry = _expiry(subject)
+        if expiry is not None and begin <= expiry < end:
+            yield iter([((expiry, subject.spec.name, ""), subject, None)])
+
+
+def _scheduled(
+    subject: Subject, schedule: Schedule, begin: datetime, end: datetime
+) -> Iterator[_Due]:
+    key = slots.slot_key(subject.spec, schedule)
+    for slot in slots.coming(schedule, begin - _A_MOMENT, key):
+        if slot >= end:
+            return
+        yield (slot, subject.spec.name, schedule.name), subject, schedule
+
+
+def _expiry(subject: Subject) -> datetime | None:
+    """Return when the stack is to be destroyed, as far as that is known."""
+    after = subject.spec.destroy_after
+    if after is None or subject.destroyed:
+        return None
+    if isinstance(after, datetime):
+        return after.astimezone(UTC)
+    return subject.first_applied + after if subject.first_applied is not None else None
+
+
+def _entry(found: _Due, host: Sequence[Window]) -> Entry:
+    (due, name, _), subject, schedule = found
+    spec = subject.spec
+    operation = Operation.DESTROY if schedule is None else schedule.operation
+    if spec.dry_run and operation not in _CHANGES_NOTHING:
+        operation = Operation.PREVIEW
+    starts = windows.next_opening_of_all((spec.windows, host), due)
+    return Entry(
+        name=name,
+        stack=str(spec.stack),
+        schedule="" if schedule is None else schedule.name,
+        operation=operation,
+        due=due,
+        time_zone="UTC" if schedule is None else schedule.time_zone,
+        fate=_fate(spec, schedule, due, starts),
+        starts=None if spec.suspended else starts,
+        skipped_time=schedule is not None and _skipped_time(spec, schedule, due),
+    )
+
+
+def _fate(spec: Spec, schedule: Schedule | None, due: datetime, starts: datetime | None) -> Fate:
+    if spec.suspended:
+        return Fate.SUSPENDED
+    if starts is None:
+        return Fate.NEVER
+    if starts == due:
+        return Fate.RUNS
+    if schedule is not None:
+        newer = slots.following(schedule, due, slots.slot_key(spec, schedule))
+        if newer is not None and newer <= starts:
+            return Fate.PASSED_OVER
+    return Fate.WAITS
+
+
+def _skipped_time(spec: Spec, schedule: Schedule, due: datetime) -> bool:
+    if schedule.at is not None:
+        return False
+    shown = zones.wall(due, ZoneInfo(schedule.time_zone))
+    return not parse(schedule.cron, slots.slot_key(spec, schedule)).names(shown)
