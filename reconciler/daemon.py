@@ -115,6 +115,8 @@ class Daemon:
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._rescan = threading.Event()
+        self._marks: set[str] = set()
+        self._marking = threading.Lock()
         self._only: frozenset[str] = frozenset()
         self.started = 0
 
@@ -163,6 +165,12 @@ class Daemon:
     def wake(self) -> None:
         """Something may have changed on disk: scan in the next pass, which is now."""
         self._rescan.set()
+        self._woken.set()
+
+    def mark(self, names: Iterable[str]) -> None:
+        """What these names want may have changed: look at them in the next pass, which is now."""
+        with self._marking:
+            self._marks.update(names)
         self._woken.set()
 
     def standings(self) -> Mapping[str, Standing]:
@@ -277,6 +285,9 @@ class Daemon:
 
     def _due(self, now: datetime, requests: Iterable[str]) -> set[str]:
         memory = self._memory
+        with self._marking:
+            memory.dirty |= self._marks
+            self._marks.clear()
         due = {n for n, moment in memory.again_at.items() if moment <= now}
         # As many as may start now: to look at a stack costs calls.
         free = max(self._parts.limits.max_concurrent - self._in_flight(), 0)

@@ -6,10 +6,11 @@ are kept nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from reconciler.adapters.credentials import SecretReader
-from reconciler.adapters.gitrefs import GitRefs, Revision, resolve_url
+from reconciler.adapters.gitrefs import GitRefs, Revision, Wanted, resolve_url
 from reconciler.api.types import (
     DeploymentRequest,
     EnvironmentVariable,
@@ -18,7 +19,7 @@ from reconciler.api.types import (
     map_secrets,
 )
 from reconciler.errors import SecretUnavailableError
-from reconciler.model import Desired, Reason, ReasonCode, SecretReference, Spec
+from reconciler.model import ANY_PATH, Desired, Reason, ReasonCode, SecretReference, Spec
 from reconciler.planning.digest import digest, fields
 
 __all__ = ["Resolver"]
@@ -31,6 +32,22 @@ class Resolver:
         self._git = git
         self._secrets = secrets
         self._hash_key = hash_key
+        self._expected: dict[str, Spec] = {}
+
+    def expect(self, specs: Iterable[Spec]) -> None:
+        """Begin to look up where the sources of these specs point to; others are forgotten."""
+        fresh = {spec.name: spec for spec in specs}
+        wanted: dict[str, Wanted] = {}
+        for name, spec in fresh.items():
+            if self._expected.get(name) is spec:
+                continue
+            try:
+                request = map_secrets(spec.request, self._secrets.read)
+            except SecretUnavailableError:
+                continue  # `desired` says so
+            wanted[name] = _wanted(spec, request)
+        self._git.expect(wanted, self._expected.keys() - fresh.keys())
+        self._expected = fresh
 
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now; `blocked` says what could not be looked up."""
@@ -42,9 +59,11 @@ class Resolver:
             reason = Reason(ReasonCode.SECRET_UNAVAILABLE, str(error))
             return Desired(spec=spec, blocked=reason, source_again_at=again_at)
         desired = Desired(spec=spec, fields=canonical, digest=digest(canonical))
-        head = self._git.head(request.source, spec.base)
+        head = self._git.head(spec.name, _wanted(spec, request))
         if isinstance(head, Revision):
-            return replace(desired, commit=head.commit, source_again_at=head.again_at)
+            return replace(
+                desired, commit=head.commit, source=head.source, source_again_at=head.again_at
+            )
         reason = Reason(ReasonCode.SOURCE_UNAVAILABLE, head.message)
         return replace(desired, blocked=reason, source_again_at=head.again_at)
 
@@ -53,19 +72,21 @@ class Resolver:
     ) -> DeploymentRequest[Secret]:
         """Return what to send: the resolved commit, the marker, and the secrets' values.
 
+        Without `pin` the branch or tag is sent as the spec names it, and whoever runs it looks.
         Raises SecretUnavailableError.
         """
         request = map_secrets(spec.request, self._secrets.read)
-        source = replace(
-            request.source,
-            repo_url=resolve_url(request.source.repo_url, spec.base),
-            branch="",
-            tag="",
-            commit=commit,
-        )
+        source = replace(request.source, repo_url=resolve_url(request.source.repo_url, spec.base))
+        if spec.pin or not (source.branch or source.tag):
+            source = replace(source, branch="", tag="", commit=commit)
         mark: EnvironmentVariable[Secret] = EnvironmentVariable(name=marker, value="1")
         environment = (*request.environment, mark)
         return replace(request, operation=operation, source=source, environment=environment)
 
     def _hash(self, reference: SecretReference) -> str:
         return self._secrets.keyed_hash(reference, self._hash_key)
+
+
+def _wanted(spec: Spec, request: DeploymentRequest[Secret]) -> Wanted:
+    paths = () if spec.source_paths == ANY_PATH else spec.source_paths
+    return Wanted(source=request.source, base=spec.base, paths=paths)

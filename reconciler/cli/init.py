@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from reconciler.adapters import yaml_reader
 from reconciler.adapters.credentials import SecretRules
-from reconciler.adapters.git_process import GitFailedError, ask
+from reconciler.adapters.git_process import Git, GitFailedError
 from reconciler.adapters.specs import scan
 from reconciler.adapters.yaml_faults import YamlFault, one_line
 from reconciler.adapters.yaml_reader import Shape
@@ -139,9 +139,11 @@ def _look(directory: Path) -> FirstSpec:
 
 
 def _repository(folder: Path) -> _Repository | None:
+    git = Git(Path("/nonexistent"))
+
     def said(*arguments: str) -> str:
         with suppress(GitFailedError):
-            return ask(folder, arguments).strip("\n")
+            return git.here(folder, arguments).strip("\n")
         return ""
 
     root = said("rev-parse", "--show-toplevel")
@@ -149,7 +151,8 @@ def _repository(folder: Path) -> _Repository | None:
         return None
     listed = ("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--full-name")
     try:
-        files = ask(Path(root), (*listed, "--", "Pulumi.yaml", "*/Pulumi.yaml")).split("\0")
+        found = git.here(Path(root), (*listed, "--", "Pulumi.yaml", "*/Pulumi.yaml"))
+        files = found.split("\0")
     except GitFailedError:
         files = []
     folders = sorted({file.rpartition("/")[0] for file in files if file})

@@ -36,6 +36,9 @@ EXIT_FAILED = 1
 EXIT_ANOTHER_INSTANCE = 75
 EXIT_INTERRUPTED = 130
 
+# A repository on the other side of the world answers in about a second.
+SHORTEST_POLL = timedelta(seconds=5)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors are one line on standard error."""
@@ -125,6 +128,8 @@ def _show(commands: Commands) -> None:
     _name(parser)
     _secrets(parser)
     _dialect(parser)
+    _data(parser)
+    _git(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
 
@@ -136,6 +141,7 @@ def _plan(commands: Commands) -> None:
     _api(parser)
     _secrets(parser)
     _limits(parser)
+    _git(parser)
     _embedded(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument(
@@ -200,6 +206,7 @@ def _logs(commands: Commands) -> None:
     _state(parser)
     _api(parser)
     _secrets(parser)
+    _git(parser)
     _embedded(parser)
 
 
@@ -398,6 +405,36 @@ def _limits(parser: Options) -> None:
     )
 
 
+def _git(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("repositories")
+    group.add_argument(
+        "--poll-interval",
+        type=_poll_interval,
+        default=timedelta(seconds=60),
+        metavar="TIME",
+        help="how often a repository is asked where its branches are; default: 60s",
+    )
+    group.add_argument(
+        "--known-hosts",
+        type=Path,
+        metavar="FILE",
+        help="host keys that ssh may trust; default: known_hosts in the state directory",
+    )
+    group.add_argument(
+        "--repository-ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates that https may trust, besides the host's own",
+    )
+
+
+def _poll_interval(text: str) -> timedelta:
+    found = _duration(text)
+    if found < SHORTEST_POLL:
+        raise argparse.ArgumentTypeError(f"{text!r} is too often; give 5s or more")
+    return found
+
+
 def _engine_options(parser: Options) -> None:
     parser.add_argument(
         "--cancel-grace",
@@ -435,6 +472,7 @@ def _reconciling(parser: argparse.ArgumentParser) -> None:
     _api(parser)
     _secrets(parser)
     _limits(parser)
+    _git(parser)
     parser.add_argument(
         "--timeout",
         type=_duration,

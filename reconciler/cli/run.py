@@ -33,9 +33,11 @@ def run(options: argparse.Namespace) -> int:
             return _once(options, where, daemon)
         watcher = Watcher(where.directory, daemon.wake)
         watcher.start()
+        where.repositories.watch(daemon.mark)
         try:
             daemon.run()
         finally:
+            where.repositories.close()
             watcher.stop()
     return 0
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.adapters.credentials import SecretReader, SecretRules
-from reconciler.adapters.gitrefs import GitRefs, Revision, resolve_url
+from reconciler.adapters.gitrefs import Revision, Wanted, resolve_url
 from reconciler.adapters.spec_layers import Origins, pointer_of
 from reconciler.adapters.spec_schema import SPEC
 from reconciler.adapters.specs import Explained, explain, read_file
+from reconciler.adapters.state_directory import StateDirectory, locate
 from reconciler.api.create_body import request_to_json
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import (
@@ -32,6 +33,7 @@ from reconciler.api.types import (
     map_secrets,
 )
 from reconciler.api.wire import Pointer
+from reconciler.cli import git_options
 from reconciler.clock import SystemClock
 from reconciler.errors import SecretUnavailableError, UsageError
 from reconciler.model import Problem, Spec
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         _complain(read if not isinstance(read, Spec) else ())
         return 1
     dialect = Dialect(options.dialect)
-    source, unknown = _resolved(read, rules)
+    source, unknown = _resolved(read, rules, options)
     body = _body(read, source, dialect)
     if options.output == "json":
         print(json.dumps(_object(read, found, body, dialect), indent=2, ensure_ascii=False))
@@ -82,20 +84,28 @@ def _file(directory: Path, name: str) -> Path:
     raise UsageError(f"there is no spec named '{name}' in {directory}")
 
 
-def _resolved(spec: Spec, rules: SecretRules) -> tuple[GitSource[Secret], str]:
+def _resolved(
+    spec: Spec, rules: SecretRules, options: argparse.Namespace
+) -> tuple[GitSource[Secret], str]:
     """Return the source that would be asked for, secrets masked, and what is not known of it."""
     source = map_secrets(spec.request, lambda reference: Secret(f"[secret: {reference}]")).source
     source = replace(source, repo_url=resolve_url(source.repo_url, spec.base))
     if source.commit or not spec.pin:
         return source, ""
-    clock = SystemClock()
-    reader = SecretReader(rules, os.environ, clock)
+    reader = SecretReader(rules, os.environ, SystemClock())
     try:
         asked = spec.request.source
         known = map_secrets(replace(spec.request, environment=()), reader.read).source
-        head = GitRefs(clock).head(replace(known, repo_url=asked.repo_url), spec.base)
+        wanted = Wanted(source=replace(known, repo_url=asked.repo_url), base=spec.base)
     except SecretUnavailableError as error:
         return source, str(error)
+    repositories = git_options.repositories(
+        options, StateDirectory(locate(options.data, os.environ))
+    )
+    try:
+        head = repositories.refs.head(spec.name, wanted)
+    finally:
+        repositories.close()
     if not isinstance(head, Revision):
         return source, head.message
     return replace(source, branch="", tag="", commit=head.commit), ""

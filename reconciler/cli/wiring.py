@@ -14,23 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.credentials import SecretReader, SecretRules
-from reconciler.adapters.gitrefs import GitRefs
 from reconciler.adapters.requests_by_hand import HandRequests
 from reconciler.adapters.specs import SpecReader
 from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
-from reconciler.cli import runner_options
+from reconciler.cli import git_options, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon, Parts
 from reconciler.errors import UsageError
 from reconciler.executor import Executor, Tools
-from reconciler.model import Reason, State, Status
+from reconciler.model import Catalog, Reason, State, Status
 from reconciler.observer import Observer
 from reconciler.planning.admission import Limits
-from reconciler.ports import ApiSource, Statuses
+from reconciler.ports import ApiSource, Specs, Statuses
 from reconciler.resolver import Resolver
 
 if TYPE_CHECKING:
@@ -57,6 +56,24 @@ class Place:
     statuses: StatusFiles
     requests: HandRequests
     specs: SpecReader
+    repositories: git_options.Repositories
+
+
+class Foreseen:
+    """Specs as they are read, of which the resolver hears at once.
+
+    So all repositories are asked side by side, before the first spec of the pass is planned.
+    """
+
+    def __init__(self, specs: Specs, resolver: Resolver) -> None:
+        self._specs = specs
+        self._resolver = resolver
+
+    def scan(self) -> Catalog:
+        """Return what the directory holds now."""
+        catalog = self._specs.scan()
+        self._resolver.expect(catalog.specs)
+        return catalog
 
 
 class ReadOnly:
@@ -95,6 +112,7 @@ def place(options: argparse.Namespace) -> Place:
         statuses=StatusFiles(directory, options.status_dir, state.statuses),
         requests=HandRequests(state.requests),
         specs=SpecReader(directory, rules),
+        repositories=git_options.repositories(options, root),
     )
 
 
@@ -118,7 +136,10 @@ def api_source(
         root.root / "engine",
         EngineOptions(
             cancel_grace_s=int(options.cancel_grace.total_seconds()),
-            runner=tuple(runner_options.arguments(options)),
+            runner=(
+                *runner_options.arguments(options),
+                *git_options.engine_arguments(options, root),
+            ),
             allow_write=tuple(str(p.absolute()) for p in options.allow_write),
             # What is ours is not for the programs that are deployed.
             hide=tuple(str(p.absolute()) for p in (root.root, *options.secrets_dir, *options.hide)),
@@ -162,7 +183,9 @@ def build(
     clock = SystemClock()
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
     resolver = Resolver(
-        GitRefs(clock), SecretReader(where.rules, os.environ, clock), where.root.hash_key()
+        where.repositories.refs,
+        SecretReader(where.rules, os.environ, clock),
+        where.root.hash_key(),
     )
     remote = options.api_url or os.environ.get("RECONCILER_API_URL")
     settle = options.settle or (SETTLE_REMOTE if remote else SETTLE_EMBEDDED)
@@ -180,7 +203,7 @@ def build(
     )
     return Daemon(
         Parts(
-            specs=where.specs,
+            specs=Foreseen(where.specs, resolver),
             statuses=statuses,
             requests=where.requests,
             resolver=resolver,

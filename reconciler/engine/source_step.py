@@ -21,9 +21,9 @@ from reconciler.engine.sources.fetching import (
     StoppedError,
 )
 from reconciler.engine.sources.mirrors import Mirrors
-from reconciler.engine.sources.urls import Reach
 from reconciler.engine.stopping import CommandRun
 from reconciler.engine.tools import Tools
+from reconciler.git.urls import Reach
 from reconciler.masking import Redactor
 
 __all__ = ["SourceStep"]

@@ -19,9 +19,9 @@ from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.remote_backend import RemoteBackend, parse
 from reconciler.engine.runners.choose import Runners
 from reconciler.engine.secrets_box import KeyFileError, SecretBox
-from reconciler.engine.sources.urls import over_ssh
 from reconciler.engine.store import Store
 from reconciler.engine.validation import Reserved
+from reconciler.git.urls import over_ssh
 from reconciler.pulumi_cli import PulumiCli
 
 __all__ = ["Tools"]

@@ -22,8 +22,8 @@ from reconciler.api.types import (
     ShownVariable,
 )
 from reconciler.engine.images import refuse as refuse_image
-from reconciler.engine.sources.urls import Reach, over_ssh
-from reconciler.engine.sources.urls import refuse as refuse_source
+from reconciler.git.urls import Reach, over_ssh
+from reconciler.git.urls import refuse as refuse_source
 
 __all__ = [
     "MOST_MASKED_LINES",

@@ -18,7 +18,7 @@ from reconciler.engine.runners.bubblewrap import BubblewrapRunner
 from reconciler.engine.runners.process import ProcessRunner
 from reconciler.engine.sources.fetching import Fetching, Order, Seen, SourceError, StoppedError
 from reconciler.engine.sources.mirrors import Mirrors
-from reconciler.engine.sources.urls import Reach
+from reconciler.git.urls import Reach
 
 __all__ = ["Fetcher", "Got", "source_of"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.api.types import GitAuth, GitSource, Secret, SshAuth
 from reconciler.engine.config import SourceSettings
-from reconciler.engine.sources.known_hosts import SHIPPED
+from reconciler.git.known_hosts import SHIPPED
 from tests.fakes.fetching import Fetcher
 from tests.fakes.git_server import make_repository
 from tests.fakes.ssh_server import SshServer, make_key, serve_ssh
@@ -47,7 +47,7 @@ def test_an_unknown_host_key_fails_the_step(
     fetcher = Fetcher(tmp_path / "engine")
     before = logins(server)
     got = fetcher.get(source)
-    assert "is not known to this engine" in got.reason
+    assert "is not known here" in got.reason
     assert f"ssh-keyscan -p {server.port} 127.0.0.1" in got.reason
     assert str(fetcher.known_hosts) in got.reason
     assert logins(server) == before
@@ -73,7 +73,7 @@ def test_a_changed_host_key_fails_the_step(
     other = make_key(tmp_path / "other").with_name("other.pub").read_text().split()
     fetcher.known_hosts.write_text(f"[127.0.0.1]:{server.port} {other[0]} {other[1]}\n")
     got = fetcher.get(source)
-    assert "is another than the engine knows" in got.reason
+    assert "is another than the known one" in got.reason
     assert str(fetcher.known_hosts) in got.reason
     assert logins(server) == before
 

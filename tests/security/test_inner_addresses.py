@@ -15,8 +15,8 @@ from reconciler.api.types import GitAuth, Secret, SshAuth
 from reconciler.engine.config import SourceSettings
 from reconciler.engine.sources import lookup
 from reconciler.engine.sources.commands import Revision, fetch
-from reconciler.engine.sources.isolation import Contact, Scratch, remote
-from reconciler.engine.sources.urls import Location, Reach, parse, refuse
+from reconciler.git.isolation import Contact, Scratch, remote
+from reconciler.git.urls import Location, Reach, parse, refuse
 from tests.fakes.fetching import Fetcher, source_of
 from tests.fakes.git_server import GitServer, git, make_repository, serve
 from tests.fakes.ssh_server import make_key

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.api.types import GitAuth, GitSource, Secret, SshAuth
-from reconciler.engine.sources.urls import Reach, refuse
+from reconciler.git.urls import Reach, refuse
 from tests.fakes.fetching import Fetcher
 from tests.fakes.git_server import make_repository
 

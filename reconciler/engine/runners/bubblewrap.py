@@ -14,9 +14,7 @@ import shutil
 import stat
 import subprocess  # noqa: TID251 - a runner starts programs
 import sys
-import time
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 from reconciler.engine.runners.base import (
@@ -30,7 +28,7 @@ from reconciler.engine.runners.base import (
 from reconciler.engine.runners.host import HostPlace, end_on_host
 from reconciler.engine.runners.local_layer import local_layer
 from reconciler.engine.runners.process import Sandbox, program_path, start_supervised
-from reconciler.engine.runners.supervisor import ARGUMENTS, LOCAL
+from reconciler.engine.runners.supervisor import ARGUMENTS
 
 __all__ = ["PRIVATE_TMP", "BubblewrapRunner"]
 
@@ -77,10 +75,6 @@ _SECRET_PLACES = (
 # bubblewrap takes 9,000 arguments, and a variable is three.
 MOST_VARIABLES = 2500
 
-# How long a look at the host counts, which several sandboxes a second would make. A sandbox that
-# runs does not hide what is made on the host later either.
-LOOK_AGAIN_S = 2.0
-
 # The one thing below /run that ordinary programs need, where it leads there: host names.
 _RESOLVER = Path("/etc/resolv.conf")
 
@@ -125,11 +119,9 @@ class BubblewrapRunner:
             if not path.exists():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_tmp(surroundings.workspace)
+        sandbox = Sandbox(arguments=("--chdir", str(command.cwd), *_variables(command)))
         layer = local_layer(place.folder)
-        arguments = ("--chdir", str(command.cwd), *_variables(command))
-        sandbox = Sandbox(arguments=arguments, layer=layer)
-        argv = [self._bwrap, *_base(), *_view(surroundings, command)]
-        argv += ["--bind", LOCAL, LOCAL] if layer else []
+        argv = [*layer.before, self._bwrap, *_base(), *_view(surroundings, command), *layer.binds]
         argv += ["--args", str(ARGUMENTS), "--"]
         argv += [*_own_pwd(command), program, *command.argv[1:]]
         return start_supervised(command, argv, on_output, place.bounds, sandbox)
@@ -164,30 +156,27 @@ def _base() -> Iterator[str]:
 
 def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
     """Yield the options that hide and bind: the outer directories before those within."""
-    workspace, period = surroundings.workspace.resolve(), int(time.monotonic() // LOOK_AGAIN_S)
+    workspace = surroundings.workspace.resolve()
     seen = {workspace, *(path.resolve() for path in surroundings.writable)}
     readable = {p.resolve() for p in surroundings.readable if p.exists()} - seen
     asked = {_RUN.resolve(), *(path.resolve() for path in surroundings.hidden)} - seen - readable
-    kinds = _secret_places(period)
-    usual = kinds.keys() - seen - readable - asked
+    usual = {path.resolve() for path in _secret_places()} - seen - readable - asked
     tmp = Path("/tmp")  # noqa: S108 - the sandbox's own
     binds: dict[Path, tuple[str, ...]] = {path: ("--bind", str(path)) for path in seen}
     binds |= {path: ("--ro-bind", str(path)) for path in readable}
     binds[tmp] = ("--bind", str(workspace / PRIVATE_TMP))
     binds[workspace / PRIVATE_TMP] = ("--bind", str(workspace / PRIVATE_TMP))
     covers = {tmp, *usual}
-    for path in _programs(command.environment.get("PATH", ""), period):
+    for path in dict.fromkeys(_programs(command)):
         if path in covers or covers.isdisjoint(path.parents):
             continue
         if not any(path == hidden or path in hidden.parents for hidden in asked):
             binds.setdefault(path, ("--ro-bind", str(path)))
-    kinds = {path: kinds[path] for path in usual}
-    kinds |= {path: path.is_dir() for path in asked if path.exists()}
     emptied = []
-    for path, folder in sorted(kinds.items()):
-        if path.is_relative_to(tmp):
+    for path in sorted(asked | usual):
+        if path.is_relative_to(tmp) or not path.exists():
             continue  # there is no such thing in the sandbox's /tmp
-        if folder:
+        if path.is_dir():
             emptied.append(path)
         else:
             binds[path] = ("--ro-bind", os.devnull)
@@ -201,45 +190,32 @@ def _view(surroundings: Surroundings, command: Command) -> Iterator[str]:
         yield from ("--remount-ro", str(path))
 
 
-@lru_cache(maxsize=2)
-def _secret_places(period: int) -> dict[Path, bool]:
-    """Return where a host keeps what is no program's business, and what of it is a directory.
-
-    Homes, data, keys. A look counts for its `period`.
-    """
-    del period
-    found = set()
+def _secret_places() -> Iterator[Path]:
+    """Yield where a host keeps what is no program's business: homes, data, keys."""
     home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
     if home.is_absolute() and len(home.parts) > 1:
-        found.add(home.resolve())
+        yield home
     for pattern in _SECRET_PLACES:
-        found.update(path.resolve() for path in Path("/").glob(pattern))
-    return {path: path.is_dir() for path in found if path.exists()}
+        yield from Path("/").glob(pattern)
 
 
-@lru_cache(maxsize=64)
-def _programs(search: str, period: int) -> tuple[Path, ...]:
-    """Return where programs are: what is installed below a hidden place is there all the same.
-
-    `search` is the command's PATH; a look counts for its `period`.
-    """
-    del period
-    found = [Path(sys.prefix), Path(sys.base_prefix)]
-    for entry in search.split(os.pathsep):
+def _programs(command: Command) -> Iterator[Path]:
+    """Yield where programs are: what is installed below a hidden place is there all the same."""
+    yield from (Path(sys.prefix), Path(sys.base_prefix))
+    for entry in command.environment.get("PATH", "").split(os.pathsep):
         folder = Path(entry)
         if not folder.is_absolute() or not folder.is_dir():
             continue
         # A virtual environment's Python needs what is beside its `bin`.
         environment = (folder.parent / "pyvenv.cfg").exists()
         whole = folder.parent if environment else folder
-        found += (whole, whole.resolve())
+        yield from (whole, whole.resolve())
         if folder.name == "bin":
             # Others need their libraries; what else is there may be anybody's.
             for path in (folder, folder.parent / "lib", folder.parent / "libexec"):
                 if path.is_dir():
                     # Of an environment all is there, links too: what they lead to has to be.
-                    found += (path.resolve(),) if environment else (path, path.resolve())
-    return tuple(dict.fromkeys(found))
+                    yield from (path.resolve(),) if environment else (path, path.resolve())
 
 
 def _own_pwd(command: Command) -> tuple[str, ...]:

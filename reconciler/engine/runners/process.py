@@ -73,13 +73,9 @@ def program_path(command: Command) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """A program around the command's own, with a PID namespace, and the arguments in its file.
-
-    `layer` is the folder of its layer over /usr/local; empty for none.
-    """
+    """A program around the command's own, with a PID namespace, and the arguments in its file."""
 
     arguments: tuple[str, ...] = field(repr=False)
-    layer: str = ""
 
 
 def start_supervised(
@@ -95,12 +91,11 @@ def start_supervised(
     must not reach what runs outside.
     """
     build_id = command.environment.get(BUILD_ID, "")
-    if sandbox is None:
-        order = supervisor.pack(str(command.cwd), argv, command.environment)
-    else:
+    environment = command.environment
+    if sandbox is not None:
         environment = {BUILD_ID: build_id} if build_id else {}
-        around = (sandbox.arguments, sandbox.layer)
-        order = supervisor.pack(str(command.cwd), argv, environment, *around)
+    arguments = None if sandbox is None else sandbox.arguments
+    order = supervisor.pack(str(command.cwd), argv, environment, arguments)
     control, theirs = socket.socketpair()
     output, into = os.pipe()
     try:

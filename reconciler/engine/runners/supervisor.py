@@ -38,12 +38,10 @@ __all__ = [
     "ARGUMENTS",
     "INTERRUPT",
     "KILL",
-    "LOCAL",
     "LONGEST_ID",
     "Seen",
     "code_of",
     "descendants",
-    "lay_over_local",
     "look",
     "pack",
     "processes",
@@ -55,11 +53,6 @@ INTERRUPT = b"i"
 KILL = b"k"
 
 PR_SET_CHILD_SUBREAPER = 36
-CLONE_NEWNS = 0x00020000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
-
-# What a layer can be laid over.
-LOCAL = "/usr/local"
 
 # The file at which a sandbox finds what is not for its command line.
 ARGUMENTS = 9
@@ -77,9 +70,6 @@ LENGTH_BYTES = 4
 # How long to wait for killed processes, or for a sandbox's program to begin, before looking
 # again: short beside everything a command does, long beside one look at /proc (1 ms).
 LOOK_AGAIN_S = 0.01
-
-# How often to look for what the kernel is ending already.
-VANISH_ROUNDS = 10
 
 # How often to look for processes that are still being made, before they are killed anyway.
 STOP_ROUNDS = 50
@@ -157,17 +147,15 @@ def pack(
     argv: Sequence[str],
     environment: Mapping[str, str],
     sandbox: Sequence[str] | None = None,
-    layer: str = "",
 ) -> bytes:
     """Return the order to start a program. ValueError where a text holds a NUL.
 
     With `sandbox`, `argv` is a sandbox that has its own PID namespace, and the program to
     interrupt is the first one within it; these texts it finds at file `ARGUMENTS`, each with a
-    NUL behind it. `argv[0]` is a path. With `layer`, the program has the layer of that folder
-    (`lay_over_local`).
+    NUL behind it. `argv[0]` is a path.
     """
     variables = [f"{name}={value}" for name, value in environment.items()]
-    texts = ["" if sandbox is None else "inner", layer, cwd, str(len(argv)), *argv]
+    texts = ["" if sandbox is None else "inner", cwd, str(len(argv)), *argv]
     texts += [str(len(sandbox or ())), *(sandbox or ()), *variables]
     if any("\0" in text for text in texts):
         raise ValueError("an argument or environment variable holds a NUL character")
@@ -244,19 +232,19 @@ def _catch_signals() -> None:
 
 def main() -> int:
     """Start the program that the control socket asks for, and see it and its children end."""
-    _call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    subreaper = ctypes.CDLL(None, use_errno=True).prctl
+    if subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "no child subreaper")
     _catch_signals()
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     length = int.from_bytes(_read(LENGTH_BYTES), "big")
-    inner, layer, cwd, count, *texts = _read(length).split(b"\0")
+    inner, cwd, count, *texts = _read(length).split(b"\0")
     argv, (given, *texts) = texts[: int(count)], texts[int(count) :]
     arguments, variables = texts[: int(given)], texts[int(given) :]
     try:
-        if layer:
-            lay_over_local(os.fsdecode(layer))
         os.chdir(cwd)
         environment = dict(variable.split(b"=", 1) for variable in variables)
         program = _spawn(argv, environment, arguments)
@@ -273,27 +261,6 @@ def main() -> int:
         sys.excepthook(*sys.exc_info())
         os.kill(os.getpid(), signal.SIGKILL)
         raise
-
-
-def lay_over_local(folder: str) -> None:
-    """Lay `upper` in a folder over LOCAL, for this process and what comes of it; OSError.
-
-    `work` beside it is the kernel's own. The current directory is then the folder.
-    """
-    _call("unshare", CLONE_NEWNS)
-    # What the host mounts or unmounts stays its own matter, and so does this.
-    _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-    # Relative names need no escapes in the kernel's own list.
-    os.chdir(folder)
-    options = f"lowerdir={LOCAL},upperdir=upper,workdir=work".encode()
-    _call("mount", b"overlay", LOCAL.encode(), b"overlay", 0, options)
-
-
-def _call(name: str, *arguments: bytes | int | None) -> None:
-    """Call the C library; OSError."""
-    if ctypes.CDLL(None, use_errno=True)[name](*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), name)
 
 
 def _read(count: int) -> bytes:
@@ -391,12 +358,6 @@ class _Family:
 
         They are stopped first, so that none can go on making others meanwhile.
         """
-        for _ in range(VANISH_ROUNDS if self.inner and self.code is not None else 0):
-            # With a sandbox's program the kernel ends all others in it, while we would look
-            # through all processes of the host.
-            if not self._reap():
-                return
-            self._wait([self.woken], LOOK_AGAIN_S)
         if not self._reap():
             return
         stopped: set[Seen] = set()

@@ -19,11 +19,11 @@ from reconciler.engine.model import CancelAsked, Event, Record, Withdrawn, deplo
 from reconciler.engine.queue import Queue
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
 from reconciler.engine.service.making import Asker, maker
-from reconciler.engine.sources.urls import Reach
 from reconciler.engine.store import PageQuery
 from reconciler.engine.tokens import Caller
 from reconciler.engine.tools import Tools
 from reconciler.engine.validation import Policy, Refusal
+from reconciler.git.urls import Reach
 
 __all__ = ["Deployments", "ListedPage"]
 

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 from reconciler.api.types import GitSource, Secret
 from reconciler.engine.runners.base import Command
-from reconciler.engine.sources.isolation import Contact
-from reconciler.engine.sources.urls import Location
+from reconciler.git.isolation import KEYED, Contact
+from reconciler.git.urls import Location
 
 __all__ = [
     "TOO_LARGE",
@@ -47,16 +47,6 @@ _FINAL = (
     "Connection refused",
     "Connection timed out",
 )
-
-# The key is in the agent's memory alone, which ends with the command.
-_KEYED = """\
-printf '%s\\n' "$RECONCILER_GIT_KEY" |
-  SSH_ASKPASS="$HOME/askpass" SSH_ASKPASS_REQUIRE=force ssh-add -q - || {
-    echo "gitAuth.sshAuth: the private key cannot be read, or its password does not open it" >&2
-    exit 1
-  }
-unset RECONCILER_GIT_KEY RECONCILER_GIT_PASSPHRASE
-"""
 
 # A short commit could also be the name of a tag, so it is looked for among the commits alone.
 _FIND = """\
@@ -209,7 +199,7 @@ def fetch(
     commit = revision.name if revision.kind == "commit" else ""
     others = _ALL if commit else (f"+{revision.remote}:{revision.asked}",)
     ssh = contact.location.scheme == "ssh"
-    script = _KEYED + _FETCH if ssh else _FETCH
+    script = KEYED + _FETCH if ssh else _FETCH
     argv = ("sh", "-c", script, "fetch", contact.url, revision.asked, revision.remote, commit)
     return Command(
         argv=("ssh-agent", *argv, *others) if ssh else (*argv, *others),
@@ -249,7 +239,7 @@ def pull_lfs(contact: Contact, into: Path, environment: Mapping[str, str]) -> Co
     """Return the command that puts the files of Git LFS where the clone has their pointers."""
     argv: tuple[str, ...] = ("sh", "-c", _LFS, "lfs", str(into))
     if contact.location.scheme == "ssh":
-        argv = ("ssh-agent", "sh", "-c", _KEYED + _LFS, "lfs", str(into))
+        argv = ("ssh-agent", "sh", "-c", KEYED + _LFS, "lfs", str(into))
     count = int(environment["GIT_CONFIG_COUNT"])
     settings = {
         # Over what a file `.lfsconfig` of the repository says.

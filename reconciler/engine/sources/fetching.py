@@ -18,11 +18,15 @@ from typing import Protocol
 from reconciler.api.types import GitSource, Secret
 from reconciler.engine.config import SourceSettings
 from reconciler.engine.runners.base import Command, OnOutput, Process
-from reconciler.engine.sources import commands, isolation, known_hosts, lookup, submodules
+from reconciler.engine.sources import commands, lookup, submodules
 from reconciler.engine.sources.commands import Revision, Target
-from reconciler.engine.sources.isolation import Contact, Scratch
 from reconciler.engine.sources.mirrors import Mirror, Mirrors, note_size, read_ref
-from reconciler.engine.sources.urls import (
+from reconciler.engine.sources.watch import Watch, too_large
+from reconciler.errors import ReconcilerError
+from reconciler.files import read_regular
+from reconciler.git import isolation, known_hosts
+from reconciler.git.isolation import Contact, Scratch
+from reconciler.git.urls import (
     Location,
     Reach,
     against_addresses,
@@ -31,9 +35,6 @@ from reconciler.engine.sources.urls import (
     plain,
     refuse,
 )
-from reconciler.engine.sources.watch import Watch, too_large
-from reconciler.errors import ReconcilerError
-from reconciler.files import read_regular
 
 __all__ = ["Fetching", "Hands", "Order", "SourceError", "StoppedError"]
 

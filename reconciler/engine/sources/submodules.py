@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from reconciler.engine.sources.urls import Location, parse
+from reconciler.git.urls import Location, parse
 
 __all__ = ["Submodule", "read", "same_host", "url_of"]
 

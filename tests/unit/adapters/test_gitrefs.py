@@ -1,26 +1,34 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from reconciler.adapters import git_process
-from reconciler.adapters.git_process import GitFailedError, list_refs
-from reconciler.adapters.gitrefs import GitRefs, Revision, Unavailable, resolve_url
-from reconciler.api.types import BasicAuth, GitAuth, GitSource, Secret, SshAuth
+from reconciler.adapters.git_process import Git
+from reconciler.adapters.gitchanges import GitChanges
+from reconciler.adapters.gitrefs import (
+    GitRefs,
+    Helpers,
+    Pace,
+    Revision,
+    Unavailable,
+    Wanted,
+    resolve_url,
+)
+from reconciler.api.types import BasicAuth, GitAuth, GitSource, Secret
+from tests.factories import NOW
 from tests.fakes.git_server import GitServer, git, make_repository, serve
 from tests.fakes.world import SimClock
 
 pytestmark = pytest.mark.real
 POLL = timedelta(seconds=60)
 CANARY = "hunter2-canary"
+SINCE = f"{NOW:%Y-%m-%d %H:%M}Z"
 TOKEN: GitAuth[Secret] = GitAuth(access_token=Secret(CANARY))
 
 
@@ -31,7 +39,7 @@ def clock() -> SimClock:
 
 @pytest.fixture
 def refs(clock: SimClock) -> GitRefs:
-    return GitRefs(clock, POLL)
+    return make(clock)
 
 
 @pytest.fixture
@@ -44,6 +52,20 @@ def repository(tmp_path: Path) -> tuple[Path, list[str]]:
 def server(repository: tuple[Path, list[str]]) -> Iterator[GitServer]:
     with serve(repository[0].parent) as served:
         yield served
+
+
+def make(clock: SimClock) -> GitRefs:
+    """Asks in the way of a command, with no dice."""
+    git = Git(Path("/nonexistent"))
+    changes = GitChanges(git, Path("/nonexistent"), lambda: b"")
+    helpers = Helpers(git=git, fingerprints=changes, clock=clock, jitter=lambda: 0.0)
+    return GitRefs(helpers, Pace(poll_interval=POLL))
+
+
+def head(refs: GitRefs, source: GitSource[Secret], base: Path) -> Revision | Unavailable:
+    """Ask for a spec that is named after what it follows."""
+    name = f"{source.repo_url} {source.branch} {source.tag} {source.auth is None}"
+    return refs.head(name, Wanted(source=source, base=base))
 
 
 def source(
@@ -80,8 +102,8 @@ def test_relative_urls(url: str, expected: str) -> None:
 
 def test_a_commit_is_itself(refs: GitRefs, tmp_path: Path) -> None:
     """A commit needs no look at the repository, which may not even be there."""
-    found = refs.head(source("https://nowhere.invalid/x.git", commit="abcdef0"), tmp_path)
-    assert found == Revision(commit="abcdef0", again_at=None)
+    found = head(refs, source("https://nowhere.invalid/x.git", commit="abcdef0"), tmp_path)
+    assert found == Revision(commit="abcdef0", source="abcdef0", again_at=None)
 
 
 def test_branches_and_tags(
@@ -92,29 +114,29 @@ def test_branches_and_tags(
     git(path, "tag", "light", commits[0])
     git(path, "tag", "--annotate", "--message", "x", "v1", commits[1])
     url = f"file://{path}"
-    found = refs.head(source(url, branch="main"), path)
-    assert found == Revision(commit=commits[2], again_at=clock.now() + POLL)
-    assert commit_of(refs.head(source(url, branch="refs/heads/other"), path)) == commits[5]
-    assert commit_of(refs.head(source(url, tag="light"), path)) == commits[0]
-    assert commit_of(refs.head(source(url, tag="v1"), path)) == commits[1]
+    found = head(refs, source(url, branch="main"), path)
+    assert found == Revision(commit=commits[2], source=commits[2], again_at=clock.now() + POLL)
+    assert commit_of(head(refs, source(url, branch="refs/heads/other"), path)) == commits[5]
+    assert commit_of(head(refs, source(url, tag="light"), path)) == commits[0]
+    assert commit_of(head(refs, source(url, tag="v1"), path)) == commits[1]
 
 
 def test_a_ref_that_only_ends_so(refs: GitRefs, repository: tuple[Path, list[str]]) -> None:
     """Another branch whose name ends the same is not taken for it."""
     path, commits = repository
     git(path, "branch", "refs/heads/lost", commits[0])
-    assert message_of(refs.head(source(f"file://{path}", branch="lost"), path)) == (
-        f"file://{path} has no branch 'lost'"
+    assert message_of(head(refs, source(f"file://{path}", branch="lost"), path)) == (
+        f"file://{path} has no branch 'lost' (since {SINCE})"
     )
 
 
 def test_what_is_not_there(refs: GitRefs, clock: SimClock, tmp_path: Path) -> None:
     """A missing tag, or a repository without a commit, is said and looked for again."""
     git(tmp_path, "init", "--quiet")
-    missing = refs.head(source(f"file://{tmp_path}", tag="v1"), tmp_path)
-    assert message_of(missing) == f"file://{tmp_path} has no tag 'v1'"
+    missing = head(refs, source(f"file://{tmp_path}", tag="v1"), tmp_path)
+    assert message_of(missing) == f"file://{tmp_path} has no tag 'v1' (since {SINCE})"
     assert missing.again_at == clock.now() + POLL
-    assert message_of(refs.head(source("."), tmp_path)) == f"file://{tmp_path} has no commit yet"
+    assert "has no commit yet" in message_of(head(refs, source("."), tmp_path))
 
 
 def test_what_is_checked_out(refs: GitRefs, repository: tuple[Path, list[str]]) -> None:
@@ -122,21 +144,21 @@ def test_what_is_checked_out(refs: GitRefs, repository: tuple[Path, list[str]]) 
     path, commits = repository
     (path / "deployments.d").mkdir()
     base = path / "deployments.d"
-    assert commit_of(refs.head(source(".."), base)) == commits[2]
+    assert commit_of(head(refs, source(".."), base)) == commits[2]
     git(path, "checkout", "--quiet", "other")
-    refs.forget()
-    assert commit_of(refs.head(source(".."), base)) == commits[5]
+    refs.refresh()
+    assert commit_of(head(refs, source(".."), base)) == commits[5]
     git(path, "checkout", "--quiet", "--detach", commits[0])
-    refs.forget()
-    assert commit_of(refs.head(source(".."), base)) == commits[0]
-    assert commit_of(refs.head(source("..", branch="main"), base)) == commits[2]
+    refs.refresh()
+    assert commit_of(head(refs, source(".."), base)) == commits[0]
+    assert commit_of(head(refs, source("..", branch="main"), base)) == commits[2]
 
 
 def test_odd_paths(refs: GitRefs, tmp_path: Path) -> None:
     """A repository whose path holds spaces, percent signs and more is found."""
     path = tmp_path / "a b%20c #ü"
     commits = make_repository(path)
-    assert commit_of(refs.head(source("."), path)) == commits[2]
+    assert commit_of(head(refs, source("."), path)) == commits[2]
 
 
 def test_one_call_for_all(
@@ -151,16 +173,16 @@ def test_one_call_for_all(
         return sum("info/refs" in path for path, _ in server.seen)
 
     for _ in range(3):
-        assert commit_of(refs.head(source(url, branch="main"), base)) == commits[2]
+        assert commit_of(head(refs, source(url, branch="main"), base)) == commits[2]
     assert calls() == 1
-    assert commit_of(refs.head(source(url, branch="other"), base)) == commits[5]
+    assert commit_of(head(refs, source(url, branch="other"), base)) == commits[5]
     assert calls() == 2
     clock.time += POLL
     for branch in ("main", "other"):
-        refs.head(source(url, branch=branch), base)
+        head(refs, source(url, branch=branch), base)
     assert calls() == 3
-    refs.forget()
-    refs.head(source(url, branch="main"), base)
+    refs.refresh()
+    head(refs, source(url, branch="main"), base)
     assert calls() == 4
 
 
@@ -170,18 +192,18 @@ def test_a_moved_branch_is_seen(
     """A new commit is seen when the interval is over, not before."""
     path, commits = repository
     asked = source(f"file://{path}", branch="main")
-    assert commit_of(refs.head(asked, path)) == commits[2]
+    assert commit_of(head(refs, asked, path)) == commits[2]
     git(path, "commit", "--quiet", "--allow-empty", "--message", "new")
-    assert commit_of(refs.head(asked, path)) == commits[2]
+    assert commit_of(head(refs, asked, path)) == commits[2]
     clock.time += POLL
-    assert commit_of(refs.head(asked, path)) == git(path, "rev-parse", "HEAD")
+    assert commit_of(head(refs, asked, path)) == git(path, "rev-parse", "HEAD")
 
 
 def test_threads_share_one_call(server: GitServer) -> None:
     """Many threads that ask for the same are answered by one call."""
-    refs = GitRefs(SimClock(), POLL)
+    refs = make(SimClock())
     asked = source(f"{server.url}/infra/.git", branch="main")
-    threads = [threading.Thread(target=refs.head, args=(asked, Path("/"))) for _ in range(16)]
+    threads = [threading.Thread(target=head, args=(refs, asked, Path("/"))) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -208,10 +230,13 @@ def test_credentials(
     server.credentials = pair
     url = f"{server.url}/infra/.git"
     asked = source(url, branch="main", auth=auth)
-    assert commit_of(refs.head(asked, Path("/"))) == repository[1][2]
+    assert commit_of(head(refs, asked, Path("/"))) == repository[1][2]
     header = "Basic " + base64.b64encode(pair.encode()).decode()
-    assert {given for _, given in server.seen} == {header}
-    assert "could not read Username" in message_of(refs.head(source(url, branch="main"), Path("/")))
+    # git offers a credential when it is asked for one.
+    assert {given for _, given in server.seen} == {"", header}
+    assert "could not read Username" in message_of(
+        head(refs, source(url, branch="main"), Path("/"))
+    )
 
 
 def test_credentials_are_not_in_the_arguments(
@@ -224,7 +249,7 @@ def test_credentials_are_not_in_the_arguments(
     spy.chmod(0o755)
     monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
     asked = source(f"{server.url}/infra/.git", branch="main", auth=TOKEN)
-    commit_of(GitRefs(SimClock(), POLL).head(asked, Path("/")))
+    commit_of(head(make(SimClock()), asked, Path("/")))
     argv = (tmp_path / "argv").read_text()
     assert "ls-remote" in argv
     assert CANARY not in argv
@@ -238,113 +263,26 @@ def test_credentials_do_not_follow_a_redirect(
     with serve(tmp_path) as other:
         server.redirect = other.url
         asked = source(f"{server.url}/infra/.git", branch="main", auth=TOKEN)
-        assert isinstance(refs.head(asked, Path("/")), Unavailable)
+        assert isinstance(head(refs, asked, Path("/")), Unavailable)
         assert other.seen == []
 
 
-def test_credentials_over_plain_http(refs: GitRefs) -> None:
-    """A credential is never sent in the clear but to this host."""
-    asked = source("http://git.example.com/x.git", branch="main", auth=TOKEN)
-    assert "is plain http, over which no credential is sent; use https" in message_of(
-        refs.head(asked, Path("/"))
-    )
-    ssh: GitAuth[Secret] = GitAuth(ssh=SshAuth(private_key=Secret(CANARY)))
-    asked = source("https://git.example.com/x.git", branch="main", auth=ssh)
-    assert message_of(refs.head(asked, Path("/"))).startswith("not yet: sshAuth")
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["ext::sh -c touch% M", "ssh://-oProxyCommand=touch M/x", "--upload-pack=touch M", "-u", "git://x/y",
-     "fd::17/foo", "ftp://x/y", "/etc", "x:y", "http::https://x/y", "https::ext::sh", ""],
-)  # fmt: skip
-def test_hostile_urls(
-    url: str, refs: GitRefs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No URL becomes an option, a program or another transport."""
-    monkeypatch.chdir(tmp_path)
-    assert message_of(refs.head(source(url, branch="main"), tmp_path)).startswith("not yet: ")
-    with pytest.raises(GitFailedError):  # nor where it was not looked at before
-        list_refs(url, ["refs/heads/main"], [])
-    assert list(tmp_path.rglob("M")) == []
-
-
 def test_failures_wait_longer_and_longer(refs: GitRefs, clock: SimClock, tmp_path: Path) -> None:
-    """A repository that fails is asked after 15, 30, 60 … seconds, at most 15 minutes."""
+    """A repository that fails is asked after 1, 2, 4 … minutes, at most 16; it says since when."""
     asked = source(f"file://{tmp_path}/missing", branch="main")
     waits = []
-    for _ in range(9):
-        found = refs.head(asked, tmp_path)
-        assert "cannot be asked" in message_of(found)
-        assert refs.head(asked, tmp_path) == found
-        assert found.again_at is not None
-        waits.append((found.again_at - clock.now()).total_seconds())
+    for _ in range(7):
+        found = head(refs, asked, tmp_path)
+        assert isinstance(found, Unavailable)
+        assert "cannot be asked" in found.message
+        assert found.since == NOW
+        assert found.message.endswith(f"(since {SINCE})")
+        assert head(refs, asked, tmp_path) == found
+        waits.append((found.again_at - clock.now()).total_seconds() / 60)
         clock.time = found.again_at
-    assert waits == [15, 30, 60, 120, 240, 480, 900, 900, 900]
+    assert waits == [1, 2, 4, 8, 16, 16, 16]
     commits = make_repository(tmp_path / "missing")
-    assert commit_of(refs.head(asked, tmp_path)) == commits[2]
-
-
-def test_a_server_that_repeats_the_secret(
-    refs: GitRefs, server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What git says is masked and cut, in case it repeats a credential."""
-    spy = tmp_path / "bin" / "git"
-    spy.parent.mkdir()
-    words = "$GIT_CONFIG_VALUE_3 hunter2-canary $(yes | head -c 9999)"
-    spy.write_text(f'#!/bin/sh\necho "fatal: {words}" >&2\nexit 1\n')
-    spy.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
-    message = message_of(refs.head(source(server.url, branch="main", auth=TOKEN), Path("/")))
-    assert "[secret]" in message
-    assert CANARY not in message
-    assert base64.b64encode(f"x-access-token:{CANARY}".encode()).decode() not in message
-    assert len(message) < 500
-    assert "\n" not in message
-
-
-def running(group: str) -> list[str]:
-    """The processes of a group that have not ended (a dead one may wait for its parent)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, of_group = path.read_text().rpartition(")")[2].split()[:3]
-            if of_group == group and state != "Z":
-                found.append(path.parent.name)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        ("sleep 60 & sleep 60", "no answer within 0.2 s"),
-        ("yes | head -c 3000000; sleep 60", "it lists more than 1048576 bytes"),
-        ("exit 3", "git failed without a word"),
-    ],
-)
-def test_git_is_bounded(
-    script: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A git that hangs or floods is ended, with all that it started."""
-    spy = tmp_path / "git"
-    spy.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\n{script}\n")
-    spy.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(git_process, "TIMEOUT_S", 0.2 if "yes" not in script else 30)
-    with pytest.raises(GitFailedError, match=expected):
-        list_refs("file:///x", ["HEAD"], [])
-    group = (tmp_path / "pid").read_text().strip()
-    until = time.monotonic() + 10
-    while running(group) and time.monotonic() < until:
-        threading.Event().wait(0.01)
-    assert running(group) == []
-
-
-def test_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host without git says so."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(GitFailedError, match="git cannot be started"):
-        list_refs("file:///x", ["HEAD"], [])
+    assert commit_of(head(refs, asked, tmp_path)) == commits[2]
 
 
 def test_no_configuration_of_the_host(
@@ -360,4 +298,4 @@ def test_no_configuration_of_the_host(
     (home / ".gitconfig").write_text(f'[url "file:///nowhere"]\n  insteadOf = file://{path}\n')
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.sshCommand=false'")
-    assert commit_of(refs.head(source(f"file://{path}", branch="main"), path)) == commits[2]
+    assert commit_of(head(refs, source(f"file://{path}", branch="main"), path)) == commits[2]

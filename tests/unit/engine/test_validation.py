@@ -20,7 +20,6 @@ from reconciler.api.types import (
     ShownVariable,
     SshAuth,
 )
-from reconciler.engine.sources.urls import Reach
 from reconciler.engine.validation import (
     LARGEST_ENVIRONMENT_BYTES,
     LONGEST_VALUE_BYTES,
@@ -39,6 +38,7 @@ from reconciler.engine.validation import (
     secret_values,
     shown_environment,
 )
+from reconciler.git.urls import Reach
 
 POLICY = Policy()
 RESERVED = Reserved(

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.api.types import GitAuth, Secret
-from reconciler.engine.sources.known_hosts import name_of
-from reconciler.engine.sources.urls import Location, credentials, plain
+from reconciler.git.known_hosts import name_of
+from reconciler.git.urls import Location, credentials, plain
 
-__all__ = ["ASKPASS", "Contact", "Scratch", "local", "remote"]
+__all__ = ["ASKPASS", "KEYED", "Contact", "Scratch", "local", "remote"]
 
 # A server that gives less than this for as long as that has hung; git would wait for ever.
 SLOWEST_BYTES_PER_S = 1000
@@ -35,6 +35,16 @@ _HELPER = (
 ASKPASS = """\
 #!/bin/sh
 case $1 in Enter*) printf '%s\\n' "$RECONCILER_GIT_PASSPHRASE" ;; esac
+"""
+
+# The key is in the agent's memory alone, which ends with the command.
+KEYED = """\
+printf '%s\\n' "$RECONCILER_GIT_KEY" |
+  SSH_ASKPASS="$HOME/askpass" SSH_ASKPASS_REQUIRE=force ssh-add -q - || {
+    echo "gitAuth.sshAuth: the private key cannot be read, or its password does not open it" >&2
+    exit 1
+  }
+unset RECONCILER_GIT_KEY RECONCILER_GIT_PASSPHRASE
 """
 
 _SETTINGS = {

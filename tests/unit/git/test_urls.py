@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.api.types import GitAuth, GitSource, Secret, SshAuth
-from reconciler.engine.sources.urls import (
+from reconciler.git.urls import (
     LONGEST_REF,
     LONGEST_URL,
     Location,

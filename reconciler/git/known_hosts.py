@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from reconciler.engine.sources.urls import Location
+from reconciler.git.urls import Location
 
 __all__ = ["SHIPPED", "advice", "name_of"]
 
@@ -37,13 +37,13 @@ def advice(output: str, location: Location, file: Path) -> str:
     scan = f"ssh-keyscan -p {location.actual_port} {location.host}"
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in output:
         return (
-            f"the host key of {name_of(location)} is another than the engine knows: somebody may "
+            f"the host key of {name_of(location)} is another than the known one: somebody may "
             f"be in between. Ask whoever runs the host whether the key was changed; if so, remove "
             f"the old line from {file} and add the new one ({scan})"
         )
     if "host key is known for" in output or "Host key verification failed" in output:
         return (
-            f"the host key of {name_of(location)} is not known to this engine: get it with "
+            f"the host key of {name_of(location)} is not known here: get it with "
             f"`{scan}`, compare it with the fingerprint that the host publishes, and add its "
             f"line to {shlex.quote(str(file))}"
         )

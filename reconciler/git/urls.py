@@ -23,7 +23,9 @@ __all__ = [
     "Location",
     "Reach",
     "against_addresses",
+    "against_auth",
     "credentials",
+    "identity",
     "over_ssh",
     "parse",
     "plain",
@@ -152,7 +154,7 @@ def refuse(source: GitSource[Secret], reach: Reach) -> str:
     return (
         _against_place(location, reach)
         or _against_revision(source)
-        or _against_auth(source.auth, location)
+        or against_auth(source.auth, location)
     )
 
 
@@ -182,6 +184,25 @@ def against_addresses(location: Location, addresses: Iterable[str], reach: Reach
     return ""
 
 
+def against_auth(auth: GitAuth[Secret] | None, location: Location) -> str:
+    """Return a reason against the credentials: of the wrong kind, or not safe on the way."""
+    if location.scheme == "ssh":
+        if auth is None or auth.ssh is None:
+            return "an ssh URL needs gitAuth.sshAuth; accessToken and basicAuth go with https"
+        if "\0" in plain(auth.ssh.private_key) + plain(auth.ssh.password or ""):
+            return "the private key or its password holds a NUL character"
+        return ""
+    if auth is None:
+        return ""
+    if auth.ssh is not None:
+        return "sshAuth goes with an ssh URL: use accessToken or basicAuth here"
+    if any(c in text for text in credentials(auth, location.host) for c in "\r\n\0"):
+        return "the credentials hold a line break"
+    if location.scheme == "http" and not _is_loopback(location.host):
+        return "credentials are not sent over plain http, but to loopback: use https"
+    return ""
+
+
 def credentials(auth: GitAuth[Secret] | None, host: str) -> tuple[str, str]:
     """Return user name and password for https or http; both empty where there are none."""
     if auth is None or auth.ssh is not None:
@@ -189,6 +210,17 @@ def credentials(auth: GitAuth[Secret] | None, host: str) -> tuple[str, str]:
     if auth.basic is not None:
         return plain(auth.basic.user_name), plain(auth.basic.password)
     return TOKEN_USERS.get(host, TOKEN_USER), plain(auth.access_token or "")
+
+
+def identity(url: str) -> str:
+    """Return host and path, in lower case: the same for all URLs that one repository has.
+
+    A forge has https and ssh ones, with and without `.git`. Empty where it is no URL.
+    """
+    location = parse(url)
+    if isinstance(location, str):
+        return ""
+    return f"{location.host}/{location.path.strip('/').removesuffix('.git')}".lower()
 
 
 def plain(value: Secret | str) -> str:
@@ -248,25 +280,6 @@ def _against_revision(source: GitSource[Secret]) -> str:
     for what, name in names:
         if len(name) > LONGEST_REF or _BAD_REF.search(name) or not name.isprintable():
             return f"the {what} is not a name that git allows"
-    return ""
-
-
-def _against_auth(auth: GitAuth[Secret] | None, location: Location) -> str:
-    """Return a reason against the credentials: of the wrong kind, or not safe on the way."""
-    if location.scheme == "ssh":
-        if auth is None or auth.ssh is None:
-            return "an ssh URL needs gitAuth.sshAuth; accessToken and basicAuth go with https"
-        if "\0" in plain(auth.ssh.private_key) + plain(auth.ssh.password or ""):
-            return "the private key or its password holds a NUL character"
-        return ""
-    if auth is None:
-        return ""
-    if auth.ssh is not None:
-        return "sshAuth goes with an ssh URL: use accessToken or basicAuth here"
-    if any(c in text for text in credentials(auth, location.host) for c in "\r\n\0"):
-        return "the credentials hold a line break"
-    if location.scheme == "http" and not _is_loopback(location.host):
-        return "credentials are not sent over plain http, but to loopback: use https"
     return ""
 
 

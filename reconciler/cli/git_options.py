@@ -1,0 +1,62 @@
+"""The options about repositories that the reconciler itself asks, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from reconciler.adapters.git_process import Git
+from reconciler.adapters.gitchanges import GitChanges
+from reconciler.adapters.gitrefs import GitRefs, Helpers, Pace
+from reconciler.adapters.state_directory import StateDirectory
+from reconciler.clock import SystemClock
+
+__all__ = ["Repositories", "engine_arguments", "repositories"]
+
+# Without a daemon there is no later: a pass waits until git has answered or failed, each of
+# which has a limit of its own; a first look for `sourcePaths` takes the longest.
+WAIT_WITHOUT_DAEMON_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repositories:
+    """Who asks repositories; `close` ends what is being asked."""
+
+    git: Git
+    refs: GitRefs
+
+    def watch(self, changed: Callable[[frozenset[str]], None]) -> None:
+        """Ask by itself from now on, and tell the names for which the answer is another."""
+        self.refs.watch(changed)
+
+    def close(self) -> None:
+        """End it, with the processes that run."""
+        self.refs.close()
+        self.git.close()
+
+
+def repositories(options: argparse.Namespace, root: StateDirectory) -> Repositories:
+    """Return what the options say; nothing is asked yet."""
+    git = Git(_known_hosts(options, root), getattr(options, "repository_ca", None))
+    changes = GitChanges(git, root.root / "sources", root.hash_key)
+    helpers = Helpers(git=git, fingerprints=changes, clock=SystemClock(), jitter=random.random)
+    poll: timedelta = getattr(options, "poll_interval", Pace().poll_interval)
+    pace = Pace(poll_interval=poll, alone_wait_s=WAIT_WITHOUT_DAEMON_S)
+    return Repositories(git=git, refs=GitRefs(helpers, pace))
+
+
+def engine_arguments(options: argparse.Namespace, root: StateDirectory) -> tuple[str, ...]:
+    """Return the same as arguments of `engine serve`, for the embedded engine."""
+    found = ("--known-hosts", str(_known_hosts(options, root).absolute()))
+    certificates: Path | None = getattr(options, "repository_ca", None)
+    if certificates is None:
+        return found
+    return (*found, "--repository-ca", str(certificates.absolute()))
+
+
+def _known_hosts(options: argparse.Namespace, root: StateDirectory) -> Path:
+    return getattr(options, "known_hosts", None) or root.root / "known_hosts"
