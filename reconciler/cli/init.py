@@ -108,7 +108,7 @@ def _owner(directory: Path, stack: str) -> str:
 def _look(directory: Path) -> FirstSpec:
     """Find out what can be known of a program here."""
     schema = schema_beside(directory)
-    here = directory.absolute().parent
+    here = Path(os.path.realpath(directory)).parent  # as git says where it is
     repository = _repository(here)
     if repository is None or not repository.programs:
         where = "no git repository" if repository is None else "no Pulumi.yaml"
@@ -176,7 +176,7 @@ def _url(repository: _Repository, directory: Path) -> tuple[str, tuple[str, ...]
     origin = repository.origin
     scheme = urlsplit(origin).scheme if "://" in origin else ""
     if scheme in {"http", "https"}:
-        url = without_user(origin)[0]
+        url = without_user(origin)[0].partition("?")[0]
         left_out = ("The URL of origin holds a user or a token, which is left out here.",)
         return url, () if url == origin else left_out
     if scheme == "file":

@@ -8,7 +8,7 @@ from reconciler.api.types import PREVIEW_OPERATIONS
 from reconciler.api.wire import Pointer
 from reconciler.importing.draft import Draft, RefusalError
 from reconciler.importing.fields import Fields
-from reconciler.importing.source import Source, put_source, repository_url
+from reconciler.importing.source import Source, put_paths, put_source, repository_url
 
 __all__ = ["put_cloud", "put_integration", "put_operation", "read_request"]
 
@@ -49,6 +49,9 @@ def read_request(draft: Draft, value: object, at: Pointer) -> None:
     """Read a request, or settings, which have the same form."""
     root = Fields(draft, value, at)
     context = root.below("operationContext")
+    if root.left.get("operation") and "inheritSettings" not in root.left:
+        message = "settings stored for the stack are not merged in; inheritSettings: true does that"
+        draft.note(root.place("inheritSettings"), message)
     put_operation(draft, root, context)
     _source(draft, root)
     _executor(draft, root.below("executorContext"))
@@ -85,8 +88,7 @@ def put_integration(draft: Draft, fields: Fields) -> str:
     paths = fields.texts("paths")
     if commits is False and repository:
         draft.put(("reconcile", "onChange"), ["spec"])
-    if paths:
-        draft.put(("reconcile", "sourcePaths"), paths)
+    put_paths(draft, paths, fields.place("paths"))
     reviews = "pull requests are not looked at"
     fields.close(dict.fromkeys(("previewPullRequests", "pullRequestTemplate"), reviews))
     url = repository_url(provider, repository)

@@ -12,7 +12,7 @@ from reconciler.api.wire import Pointer
 from reconciler.importing.draft import Draft
 from reconciler.importing.fields import Fields
 from reconciler.importing.request_body import put_cloud
-from reconciler.importing.source import Source, put_source, repository_url
+from reconciler.importing.source import Source, put_paths, put_source, repository_url
 
 __all__ = ["is_printed", "is_view", "read_printed", "read_view"]
 
@@ -136,9 +136,7 @@ def _source(draft: Draft, source: Fields) -> None:
     url = repository_url("", repository) if kind == "github" else repository
     if source.choice("runUpdatesOnPush") is False:
         draft.put(("reconcile", "onChange"), ["spec"])
-    paths = source.texts("pathFilters")
-    if paths:
-        draft.put(("reconcile", "sourcePaths"), paths)
+    put_paths(draft, source.texts("pathFilters"), source.place("pathFilters"))
     put_source(
         draft,
         Source(

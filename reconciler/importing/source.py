@@ -10,9 +10,10 @@ from urllib.parse import unquote, urlsplit
 from reconciler.api.wire import Pointer
 from reconciler.importing.draft import Draft, RefusalError
 
-__all__ = ["Source", "put_source", "without_user"]
+__all__ = ["Source", "put_paths", "put_source", "repository_url", "without_user"]
 
 _GIT: Final[Pointer] = ("sourceContext", "git")
+_HTTP: Final = ("http://", "https://")
 _USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/@]*)@")
 
 
@@ -33,6 +34,11 @@ def put_source(draft: Draft, source: Source) -> None:
     if not source.url:
         raise RefusalError(source.at, "names no git repository, which a spec needs: its program")
     url, user, password = without_user(source.url)
+    address, _, query = url.partition("?")
+    if query and url.startswith(_HTTP):
+        url = address
+        draft.hide([query, *(part.partition("=")[2] for part in query.split("&"))])
+        draft.lose((*source.at, "repoUrl"), "what follows a '?' may be a token; give it as gitAuth")
     draft.put((*_GIT, "repoUrl"), url)
     revisions = {"commit": source.commit, "branch": source.branch, "tag": source.tag}
     given = {key: text for key, text in revisions.items() if text}
@@ -45,8 +51,11 @@ def put_source(draft: Draft, source: Source) -> None:
     folder = source.folder.strip("/")
     if folder not in {"", "."}:
         draft.put((*_GIT, "repoDir"), folder)
-    if url.startswith(("http://", "https://")):
+    if url.startswith(_HTTP):
         _put_user(draft, user, password)
+    elif password:
+        draft.hide(password)
+        draft.lose((*source.at, "repoUrl"), "a password is of no use over ssh; give a key")
 
 
 def without_user(url: str) -> tuple[str, str, str]:
@@ -69,6 +78,17 @@ def _put_user(draft: Draft, user: str, password: str) -> None:
         draft.secret((*at, "basicAuth", "password"), "GIT_PASSWORD", password)
     elif user:
         draft.secret((*at, "accessToken"), "GIT_ACCESS_TOKEN", user)
+
+
+def put_paths(draft: Draft, paths: list[str], at: Pointer) -> None:
+    """Put which paths count as a change; a spec has no way to leave some out again."""
+    for index, path in enumerate(paths):
+        if path.startswith("!"):
+            message = "a path cannot be left out again; name the others in sourcePaths"
+            draft.lose((*at, index), message)
+    kept = [path for path in paths if not path.startswith("!")]
+    if kept:
+        draft.put(("reconcile", "sourcePaths"), kept)
 
 
 def repository_url(provider: str, repository: str) -> str:

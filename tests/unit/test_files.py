@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_below, read_regular, write_durably
+from reconciler.files import make_folder, read_below, read_regular, write_durably, write_new
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -121,3 +121,18 @@ def test_folders_are_private(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotDurableError, match="cannot be made"):
         make_folder(tmp_path / "file" / "below")
+
+
+def test_a_new_file_is_written_where_nothing_is(tmp_path: Path) -> None:
+    """A file for people is whole and readable; what is there, a link too, is not replaced."""
+    path = tmp_path / "web.yaml"
+    write_new(path, b"one")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"one", 0o644)
+    (tmp_path / "dead").symlink_to(tmp_path / "nothing")
+    for there in (path, tmp_path / "dead"):
+        with pytest.raises(FileExistsError):
+            write_new(there, b"two")
+    with pytest.raises(FileNotFoundError):
+        write_new(tmp_path / "absent/web.yaml", b"one")
+    assert path.read_bytes() == b"one"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dead", "web.yaml"]

@@ -23,7 +23,7 @@ from reconciler.cli.parser import run
 # A word of every canary, which nothing else holds.
 CANARY = "kanarienvogel"
 URL = "https://api.pulumi.com/api/stacks/acme/web/prod/deployments"
-SEEDS = 80
+SEEDS = 50
 PLAIN = (
     *("x", "main", "1234567", "12e4567", "true", "a: b", "# x", "é", "$HOME", "${X}", "0123", ".."),
     *("line\nline", "\x07", "a" * 300, "https://example.com/a/b.git", "", "\ud800", "- a", "[b"),
@@ -80,7 +80,12 @@ class Dice:
         return self.keys(given, share=1 - self.oddness / 2)
 
     def url(self) -> str:
-        bad = ("ext::sh", f"https://{CANARY}-1@example.com/x", f"https://a:{CANARY}-2@e.com/x")
+        bad = (
+            "ext::sh",
+            f"https://{CANARY}-1@example.com/x",
+            f"https://a:{CANARY}-2@e.com/x",
+            f"https://e.com/x?t={CANARY}-3",
+        )
         return self.random.choice(("https://example.com/acme/infra.git", "../", *bad))
 
     def variables(self) -> dict[str, Any]:

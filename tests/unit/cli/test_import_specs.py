@@ -286,6 +286,40 @@ def test_a_url_with_a_token_becomes_git_auth(importer: Importer) -> None:
     assert "canary" not in done.everything
 
 
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://example.com/i.git?token=canary-1&x=canary-2", "https://example.com/i.git"),
+        ("ssh://git:canary-password@example.com/i.git", "ssh://git@example.com/i.git"),
+    ],
+)
+def test_what_else_of_a_url_may_be_a_secret_is_left_out(
+    importer: Importer, url: str, kept: str
+) -> None:
+    """A query, and a password that ssh has no use for, are taken out of a URL and told of."""
+    git = {"repoUrl": url, "commit": "cc5442870f1195216d6bc340c14f8ae7d28cf3e2"}
+    done = importer.request({"operation": "update", "sourceContext": {"git": git}})
+    assert done.spec["sourceContext"]["git"] == {**git, "repoUrl": kept}
+    assert "/sourceContext/git/repoUrl: " in done.out
+    assert "canary" not in done.everything
+
+
+def test_defaults_of_the_directory_hold_for_what_is_imported(importer: Importer) -> None:
+    """A `_defaults.yaml` that does not go with an import refuses it, naming the place."""
+    importer.specs.mkdir()
+    defaults = importer.specs / "_defaults.yaml"
+    defaults.write_text("sourceContext: {git: {tag: v1}}\n")
+    body = {"sourceContext": {"git": GIT}}
+    done = importer.request(body)
+    assert done.code == 1
+    assert "not imported: 'branch' and 'tag' exclude one another" in done.err
+    defaults.write_text("labels: {team: web}\n")
+    assert run(["import", "-d", str(importer.specs), "--stack", "acme/web/prod",
+                importer.file("create.json", body)]) == 0  # fmt: skip
+    catalog = scan(importer.specs, SecretRules())
+    assert (len(catalog.specs), catalog.problems) == (1, ())
+
+
 def test_a_secret_that_stands_twice_is_found(importer: Importer) -> None:
     """A secret's value in a command or in another variable does not land in the spec."""
     done = importer.request(

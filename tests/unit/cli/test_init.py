@@ -67,6 +67,7 @@ def test_a_repository_without_a_remote_is_its_own_source(repository: Path) -> No
     [
         ("https://example.com/ada/infra.git", "https://example.com/ada/infra.git", "ada"),
         ("https://ada:kanarie@example.com/ada/i", "https://example.com/ada/i", "ada"),
+        ("https://example.com/ada/i?t=kanarie", "https://example.com/ada/i", "ada"),
         ("git@example.com:ada/infra.git", "https://example.com/ada/infra.git", "ada"),
         ("ssh://git@example.com:2222/ada/i.git", "https://example.com/ada/i.git", "ada"),
         ("file:///srv/git/infra", "file:///srv/git/infra", "acme"),
