@@ -28,7 +28,7 @@ STANDARD_INPUT: Final = "-"
 MAX_BYTES: Final = 1 << 20
 
 _CURL: Final = re.compile(r"(?:\A|[\s;&|(/])curl\s")
-_PROMPT: Final = re.compile(r"^(\s*)[$>] (?=(?:\w+=\S*\s+)*(?:\S*/)?curl\s)", re.MULTILINE)
+_PROMPT: Final = re.compile(r"^([ \t]*)[$>] (?=(?:\w+=\S*\s+)*(?:\S*/)?curl\s)", re.MULTILINE)
 _POINTER_SHOWN: Final = 200
 
 

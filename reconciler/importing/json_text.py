@@ -14,7 +14,8 @@ MAX_DEPTH: Final = 40
 # As many as a spec may hold.
 MAX_VALUES: Final = 20_000
 
-_STRING_OR_COMMA: Final = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[\]}])', re.DOTALL)
+# A string that is not closed ends the text, so that nothing is looked at twice.
+_STRING_OR_COMMA: Final = re.compile(r'"(?:\\.|[^"\\])*+\\?(?:"|\Z)|,(?=\s*[\]}])', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
