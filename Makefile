@@ -20,7 +20,7 @@ help:
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
 	@echo "test-long  10,000 seeds of the simulated world; 400 deployments over killed workers;"
-	@echo "           10,000 cron expressions against cronsim; pods of a real Kubernetes (root)"
+	@echo "           10,000 cron expressions against cronsim and systemd; pods of a real Kubernetes (root)"
 	@echo "bench      measure, as ratios in one run"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
@@ -63,7 +63,8 @@ test: system setup kubernetes
 
 test-long: system setup cluster
 	SIMULATION_SEEDS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 tests/simulation
-	CRON_PAIRS=10000 $(BIN)/pytest -q -n 0 -s --timeout 7200 tests/unit/test_cron_agreement.py
+	CRON_PAIRS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 \
+	  tests/unit/test_cron_agreement.py tests/unit/test_cron_systemd.py
 	$(BIN)/pytest -q -n 0 -m cluster tests/cluster
 	CHAOS_STACKS=40 CHAOS_DEPLOYMENTS=400 CHAOS_KILL_EVERY_S=2 CHAOS_KILLS=10000 \
 	  $(BIN)/pytest -q -s --timeout 7200 tests/postgres/test_chaos.py

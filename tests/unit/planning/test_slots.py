@@ -98,3 +98,66 @@ def test_the_following_slot_is_the_first_that_is_due(
         assert found[0] == upcoming
     else:
         assert found == ()
+
+
+@given(
+    schedule=some_schedule,
+    since=some_moment,
+    jumps=st.lists(st.timedeltas(-timedelta(days=3), timedelta(days=3)), max_size=12),
+)
+def test_a_clock_that_jumps_takes_no_slot_twice(
+    schedule: Schedule, since: datetime, jumps: list[timedelta]
+) -> None:
+    """Whatever the clock says from look to look, slots are taken in order, and each once."""
+    now, last = since, since
+    taken: list[datetime] = []
+    for jump in jumps:
+        now += jump
+        found = due(schedule, last, now, "k")
+        taken += found
+        last = max(last, *found) if found else last
+    assert taken == sorted(set(taken))
+    assert all(since < slot for slot in taken)
+    # And none is lost: what was taken is all that was due up to the latest the clock has said.
+    assert tuple(taken) == due(schedule, since, last, "k")
+
+
+# ---------------------------------------------------------------- what others got wrong
+
+
+def test_a_clock_set_on_by_an_hour() -> None:
+    """robfig/cron 26 ran 720 times: what was due meanwhile is one list, and none comes again."""
+    often = Schedule(name="often", cron="* * * * *")
+    hour = timedelta(hours=1)
+    found = due(often, NOW, NOW + hour, "k")
+    assert len(found) == 60
+    assert due(often, found[-1], NOW + hour, "k") == ()
+
+
+def test_an_edited_schedule_counts_from_the_edit() -> None:
+    """Kubernetes 63371 ran a job at once when its time was moved to one that had passed."""
+    edited = Schedule(name="nightly", cron="0 11 * * *")  # an hour before now
+    assert due(edited, NOW, NOW + SECOND, "k") == ()
+    assert following(edited, NOW, "k") == NOW + timedelta(hours=23)
+
+
+def test_a_nightly_run_in_the_repeated_hour() -> None:
+    """Kubernetes 121594 ran a nightly job twice when the clocks were set back."""
+    nightly = Schedule(name="n", cron="30 1 * * *", time_zone="America/New_York")
+    day = datetime(2023, 11, 5, 4, 0, tzinfo=UTC)
+    assert due(nightly, day, day + timedelta(days=1), "k") == (day + timedelta(minutes=90),)
+
+
+def test_a_nightly_run_in_the_skipped_hour() -> None:
+    """argo-workflows 8137 skipped a job of 2 o'clock when the clocks were set on."""
+    nightly = Schedule(name="n", cron="0 2 * * *", time_zone="America/New_York")
+    day = datetime(2026, 3, 8, 5, 0, tzinfo=UTC)
+    assert due(nightly, day, day + timedelta(hours=23), "k") == (day + timedelta(hours=2),)
+
+
+def test_a_long_absence() -> None:
+    """Kubernetes stops a job for ever once it has missed more than 100 starts."""
+    often = Schedule(name="often", cron="* * * * *")
+    found = due(often, NOW - timedelta(days=3650), NOW, "k")
+    assert (len(found), found[-1]) == (1000, NOW)
+    assert following(often, NOW, "k") == NOW + timedelta(minutes=1)
