@@ -75,19 +75,23 @@ def is_known(tree: object) -> bool:
 
 
 def cluster_of(documents: tuple[Document, ...]) -> Cluster:
-    """Return what the Secrets among some documents say: their keys, and no values."""
-    found: dict[tuple[str, str], frozenset[str]] = {}
+    """Return what Stacks among some documents may refer to: of Secrets the keys, and no values."""
+    secrets: dict[tuple[str, str], frozenset[str]] = {}
+    repositories: dict[tuple[str, str], object] = {}
     for document in documents:
         tree = document.tree
-        if _kind(tree) != ("v1", "Secret") or not isinstance(tree, dict):
+        metadata = tree.get("metadata") if isinstance(tree, dict) else None
+        if not isinstance(tree, dict) or not isinstance(metadata, dict):
             continue
-        metadata = tree.get("metadata")
-        data = [tree.get(key) for key in ("data", "stringData")]
-        keys = {str(key) for part in data if isinstance(part, dict) for key in part}
-        if isinstance(metadata, dict):
-            namespace = str(metadata.get("namespace") or "")
-            found[namespace, str(metadata.get("name"))] = frozenset(keys)
-    return Cluster(secrets=MappingProxyType(found))
+        version, kind = _kind(tree)
+        key = (str(metadata.get("namespace") or ""), str(metadata.get("name")))
+        if kind == "Secret":
+            data = [tree.get(part) for part in ("data", "stringData")]
+            names = {str(name) for part in data if isinstance(part, dict) for name in part}
+            secrets[key] = frozenset(names)
+        elif kind == "GitRepository" and version.startswith("source.toolkit.fluxcd.io/"):
+            repositories[key] = tree.get("spec")
+    return Cluster(secrets=MappingProxyType(secrets), repositories=MappingProxyType(repositories))
 
 
 def _kind(tree: object) -> tuple[str, str]:

@@ -30,7 +30,7 @@ _CONFIG: Final = (
 )
 _WHY: Final = {
     "programRef": "a Program is no git repository: commit it there as a Pulumi.yaml",
-    "fluxSource": "a source of Flux is looked up in its cluster: give its URL and branch instead",
+    "fluxSource": "its GitRepository is not among what is imported: give that file too",
     "backend": "is the engine's to say: engine serve --backend URL",
     "secretsProvider": "a stack brings its own along: engine stack import",
     "environment": "list the environments in Pulumi.STACK.yaml, in the repository",
@@ -45,9 +45,22 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What else a file says of a cluster: the keys of its Secrets, by (namespace, name)."""
+    """What else was found of a cluster, by (namespace, name).
+
+    `secrets` are the keys of Secrets, `repositories` the specs of Flux's GitRepositories.
+    """
 
     secrets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    repositories: Mapping[tuple[str, str], object] = field(default_factory=dict)
+
+    def keys(self, namespace: str, name: str) -> frozenset[str]:
+        """Return the keys of a Secret; a document may leave the namespace to whoever applies it."""
+        default: frozenset[str] = frozenset()
+        return self.secrets.get((namespace, name), self.secrets.get(("", name), default))
+
+    def repository(self, namespace: str, name: str) -> object:
+        """Return the spec of a GitRepository, likewise; None where it was not found."""
+        return self.repositories.get((namespace, name), self.repositories.get(("", name)))
 
 
 def stack_name(value: object) -> tuple[str, str]:
@@ -91,9 +104,11 @@ class _Stack:
 
     def source(self) -> None:
         spec = self.spec
-        for key in ("programRef", "fluxSource"):
-            if not is_nothing(spec.left.get(key)):
-                raise RefusalError(spec.place(key), _WHY[key])
+        if not is_nothing(spec.left.get("programRef")):
+            raise RefusalError(spec.place("programRef"), _WHY["programRef"])
+        if not is_nothing(spec.left.get("fluxSource")):
+            self.flux(spec.below("fluxSource"))
+            return
         put_source(
             self.draft,
             Source(
@@ -105,6 +120,34 @@ class _Stack:
             ),
         )
         spec.take("shallow")  # the engine's clones are as shallow as they can be
+
+    def flux(self, source: Fields) -> None:
+        """Put a source of Flux, where its GitRepository was found too."""
+        ref = source.below("sourceRef")
+        ref.take("apiVersion")
+        kind, name = ref.text("kind"), ref.text("name")
+        found = self.cluster.repository(self.namespace, name) if kind == "GitRepository" else None
+        if found is None:
+            raise RefusalError(source.at, _WHY["fluxSource"])
+        at = (*ref.at, name)
+        repository = Fields(self.draft, found, at)
+        revision = repository.below("ref")
+        put_source(
+            self.draft,
+            Source(
+                at=source.at,
+                url=repository.text("url"),
+                branch=revision.text("branch"),
+                commit=revision.text("commit"),
+                tag=revision.text("tag"),
+                folder=source.text("dir"),
+            ),
+        )
+        revision.close()
+        source.close()
+        for key in ("interval", "timeout", "suspend"):
+            repository.take(key)
+        repository.close({"secretRef": "put the repository's credentials into gitAuth"})
 
     def git_auth(self) -> None:
         auth = self.spec.below("gitAuth")
@@ -136,7 +179,7 @@ class _Stack:
     def git_secret(self, name: str) -> None:
         """Put a whole Secret: its keys say which way in it is."""
         place = self.spec.place("gitAuthSecret")
-        keys = self.cluster.secrets.get((self.namespace, name), frozenset())
+        keys = self.cluster.keys(self.namespace, name)
         url = str(self.draft.get(("sourceContext", "git", "repoUrl")))
         if not keys:
             https = url.startswith("https://")
@@ -217,7 +260,7 @@ class _Stack:
             self.draft.lose((*self.spec.place("envs"), index), message)
 
     def whole_secret(self, name: str, place: Pointer) -> None:
-        keys = self.cluster.secrets.get((self.namespace, name), frozenset())
+        keys = self.cluster.keys(self.namespace, name)
         for key in sorted(keys):
             if not self.draft.reserved(key, place):
                 self.kubernetes((*_VARIABLES, key), name, key)

@@ -680,6 +680,26 @@ def test_what_else_lies_in_a_file_of_stacks(importer: Importer) -> None:
     assert "Y2FuYXJ5" not in done.everything
 
 
+def test_a_source_of_flux_is_followed_where_it_is_there(importer: Importer) -> None:
+    """A GitRepository of another file says where the program is; without it, it is refused."""
+    source = {"sourceRef": {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+                            "name": "infra"}, "dir": "web/"}  # fmt: skip
+    repository = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": "infra"},
+        "spec": {"interval": "24h", "ref": {"branch": "main"}, "url": GIT["repoUrl"],
+                 "secretRef": {"name": "git"}},
+    }  # fmt: skip
+    document = stack(fluxSource=source, projectRepo="", branch="")
+    document["metadata"]["namespace"] = "default"
+    first = importer.file("stack.yaml", yaml.safe_dump(document))
+    assert "/spec/fluxSource: not imported: its GitRepository is not" in importer(first).err
+    done = importer(first, importer.file("repository.yaml", yaml.safe_dump(repository)))
+    assert done.code == 0, done.err
+    assert done.spec["sourceContext"]["git"] == {**GIT, "repoDir": "web"}
+    assert "put the repository's credentials into gitAuth" in done.out
+
+
 def test_dependencies_are_only_those_that_are_there(importer: Importer) -> None:
     """A prerequisite that is no spec here, or leads in a circle, is told of and left out."""
     documents = [
