@@ -96,7 +96,9 @@ class _RequestReader(Reader, Generic[S]):
         options = self.mapping(context.get("options"), options_at)
         image, credentials = self.image(executor.get("executorImage"))
         cache = self.mapping(root.get("cacheOptions"), ("cacheOptions",))
-        self.text(root.get("tag"), ("tag",))  # a name for people, of which nothing depends
+        # Names for people, and a directory of Pulumi's own agents: nothing depends on them.
+        self.text(root.get("tag"), ("tag",))
+        self.text(executor.get("executorRootPath"), ("executorContext", "executorRootPath"))
         self.check_unserved(root)
         return DeploymentRequest(
             operation=self.operation(root, context, dialect),

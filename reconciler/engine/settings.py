@@ -225,7 +225,7 @@ def inherit(settings: Mapping[str, object], asked: Mapping[str, object]) -> Body
 
     The table in docs/api.md says it for people. A field that is absent, null or empty says
     nothing, as clients write all they have no value for; but a null takes an environment
-    variable out. What is no object where one belongs is left for the reader to refuse.
+    variable out. What is of another kind, empty or not, is left for the reader to refuse.
     """
     merged = dict(asked)
     _fill(merged, settings, "sourceContext", _inherit_source)
@@ -245,27 +245,30 @@ def _fill(
     under, asked = settings.get(key), merged.get(key)
     if not isinstance(under, dict):
         return
-    if _says_nothing(asked):
+    if asked is None or asked == {}:
         merged[key] = under
     elif isinstance(asked, dict):
         merged[key] = rule(under, asked)
 
 
-def _says_nothing(value: object) -> bool:
-    return value is None or value in ("", [], {})
+# These may be a text or an object.
+_OF_TWO_KINDS = frozenset({"executorImage"})
+
+
+def _says_nothing(key: str, value: object, under: object) -> bool:
+    """Whether a field is null, or empty and of the kind that the settings have there."""
+    if value is None:
+        return True
+    alike = isinstance(value, type(under)) or (key in _OF_TWO_KINDS and under is not None)
+    return alike and value in ("", [], {})
 
 
 def _missing(under: Body, asked: Body) -> Body:
-    """Take each field from the request, and where it says nothing from the settings.
-
-    An empty list or object says nothing where one belongs; elsewhere it is for the reader to
-    refuse.
-    """
+    """Take each field from the request, and where it says nothing from the settings."""
     return under | {
         key: value
         for key, value in asked.items()
-        if not _says_nothing(value)
-        or (isinstance(value, dict | list) and not isinstance(under.get(key), type(value)))
+        if not _says_nothing(key, value, under.get(key))
     }
 
 
@@ -277,9 +280,9 @@ def _inherit_source(under: Body, asked: Body) -> Body:
 
 def _inherit_git(under: Body, asked: Body) -> Body:
     # Another repository has other branches and directories, and is not shown the credentials.
-    if not _says_nothing(asked.get("repoUrl")) and asked["repoUrl"] != under.get("repoUrl"):
+    if asked.get("repoUrl") not in (None, "", under.get("repoUrl")):
         return asked
-    if any(not _says_nothing(asked.get(name)) for name in _REVISIONS):
+    if any(asked.get(name) not in (None, "") for name in _REVISIONS):
         under = {key: value for key, value in under.items() if key not in _REVISIONS}
     return _missing(under, asked)
 

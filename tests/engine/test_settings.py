@@ -273,6 +273,16 @@ def test_what_looks_secret_is_kept_as_one(settings: Settings) -> None:
             "environmentVariables.RECONCILER_RUN_a_b_c: ",
         ),
         ({"cacheOptions": {"enable": "yes"}}, "cacheOptions.enable: "),
+        ({"executorContext": {"executorRootPath": {}}}, "executorContext.executorRootPath: "),
+        # What is empty is refused as well where it is of another kind.
+        ({"sourceContext": ""}, "sourceContext: is a string"),
+        ({"sourceContext": {"git": ""}}, "sourceContext.git: is a string"),
+        ({"sourceContext": {"git": {"gitAuth": ""}}}, "sourceContext.git.gitAuth: is a string"),
+        ({"operationContext": []}, "operationContext: is a list"),
+        ({"operationContext": {"options": ""}}, "operationContext.options: is a string"),
+        ({"operationContext": {"oidc": {"aws": ""}}}, "operationContext.oidc.aws: is a string"),
+        ({"executorContext": ""}, "executorContext: is a string"),
+        ({"cacheOptions": ""}, "cacheOptions: is a string"),
     ],
 )
 def test_what_no_create_could_use_is_refused(settings: Settings, body: object, place: str) -> None:

@@ -16,12 +16,26 @@ from reconciler.engine import server
 from reconciler.engine.config import EngineConfig
 from reconciler.engine.tokens import Caller, Role
 from tests.engine.harness import Api
+from tests.openapi.narrowing import URL
 
-__all__ = ["Target", "run", "target"]
+__all__ = [
+    "RULES_BEYOND_THE_SCHEMA",
+    "STACK_FOR_CREATES",
+    "STACK_FOR_SETTINGS",
+    "Target",
+    "run",
+    "run_accepted",
+    "target",
+]
 
 STACK = "acme/web/dev"
+# One whose settings stay, so that creates may leave things out, and one whose are changed.
+STACK_FOR_CREATES, STACK_FOR_SETTINGS = "acme/web/creates", "acme/web/settings"
 # Random requests to each operation, beside those at the borders of what it takes.
 EXAMPLES = 2
+
+# As many as a stack may have schedules, over the three operations that make one.
+ACCEPTED_EXAMPLES = 15
 
 # A whole run takes a minute of processor time; the limit is for a machine under load.
 LIMIT_S = 1500
@@ -29,7 +43,7 @@ LIMIT_S = 1500
 # What a schema cannot say of these bodies: which URLs and refs git takes, that one revision
 # excludes the others, that settings fill in what is left out, which cron lines and times are
 # any. A body that fits the schema may therefore be refused; that one that does not is refused
-# is checked for them too.
+# is checked for them too. What is accepted of them, `run_accepted` calls.
 RULES_BEYOND_THE_SCHEMA = (
     "CreateAPIDeploymentHandlerV2",
     "CreateAPIDeploymentHandlerV2Preview",
@@ -51,11 +65,13 @@ continue-on-failure = true
 [parameters]
 "path.orgName" = "acme"
 "path.projectName" = "web"
-"path.stackName" = "dev"
+"path.stackName" = "{stack}"
 "path.deploymentId" = "{deployment}"
 "path.version" = 1
+{more}
 
 [generation]
+allow-x00 = {nul}
 deterministic = true
 max-examples = {examples}
 no-shrink = true
@@ -87,6 +103,7 @@ class Target:
     url: str
     token: str
     deployment: str
+    schedule: str
 
 
 @contextmanager
@@ -98,38 +115,65 @@ def target(data: Path) -> Iterator[Target]:
         ann = Caller(organization="acme", user="ann", email="", role=Role.ADMIN)
         token = engine.tokens.create(ann, None)
         api = Api(engine.url, token, "today")
-        source = {"git": {"repoUrl": "https://example.com/r.git", "branch": "main"}}
-        path = f"{engine.url}{api.path(STACK)}"
-        answer = api.session.put(f"{path}/settings", json={"sourceContext": source}, timeout=60)
-        assert answer.status_code == 200, answer.text
+        source = {"git": {"repoUrl": URL, "branch": "main"}}
+        for stack in (STACK, STACK_FOR_CREATES):
+            path = f"{engine.url}{api.path(stack)}"
+            answer = api.session.put(f"{path}/settings", json={"sourceContext": source}, timeout=60)
+            assert answer.status_code == 200, answer.text
         made = api.post(api.path(STACK), {"operation": "update"}).json()
-        yield Target(engine.url, token, made["id"])
+        body = {"scheduleCron": "0 3 * * *", "request": {"operation": "update"}}
+        schedule = api.post(f"{api.path(STACK_FOR_CREATES)}/schedules", body).json()
+        yield Target(engine.url, token, made["id"], schedule["id"])
 
 
-def run(target: Target, document: object, place: Path, without: str = "") -> dict[str, Any]:
-    """Run all checks (or all but one) over a document and return the report.
+def run(
+    target: Target, document: object, place: Path, beyond: tuple[str, ...] = RULES_BEYOND_THE_SCHEMA
+) -> dict[str, Any]:
+    """Run all checks over a document and return the report.
 
-    An assertion fails with all that was found.
+    What fits the document is not checked to be accepted by the operations `beyond`. An
+    assertion fails with all that was found.
     """
-    examples = os.environ.get("OPENAPI_EXAMPLES") or EXAMPLES
+    config = CONFIG.format(
+        url=target.url,
+        token=target.token,
+        stack=STACK.rpartition("/")[2],
+        deployment=target.deployment,
+        more="",
+        nul="true",
+        examples=os.environ.get("OPENAPI_EXAMPLES") or EXAMPLES,
+        rules=json.dumps(beyond),
+    )
+    return _run(config, document, place)
+
+
+def run_accepted(target: Target, document: object, place: Path, stack: str) -> int:
+    """Call a document's operations with what fits it: all is accepted. Returns how many calls."""
+    config = CONFIG.format(
+        url=target.url,
+        token=target.token,
+        stack=stack.rpartition("/")[2],
+        deployment=target.deployment,
+        more=f'"path.scheduleID" = "{target.schedule}"',
+        nul="false",
+        examples=ACCEPTED_EXAMPLES,
+        rules="[]",
+    )
+    only = ("--mode", "positive", "--phases", "fuzzing", "--checks", "positive_data_acceptance")
+    return int(_run(config, document, place, *only)["test_cases"]["generated"])
+
+
+def _run(config: str, document: object, place: Path, *options: str) -> dict[str, Any]:
     place.mkdir(parents=True, exist_ok=True)
     (place / "document.json").write_text(json.dumps(document))
-    (place / "schemathesis.toml").write_text(
-        CONFIG.format(
-            url=target.url,
-            token=target.token,
-            deployment=target.deployment,
-            examples=examples,
-            rules=json.dumps(RULES_BEYOND_THE_SCHEMA),
-        )
-    )
+    (place / "schemathesis.toml").write_text(config)
     report = place / "report.json"
     answer = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--no-color"),
             *("--config-file", "schemathesis.toml", "run", "document.json"),
             *("--report", "json", "--report-json-path", str(report)),
-            *(("--exclude-checks", without) if without else ()),
+            *options,
         ],
         cwd=place,
         capture_output=True,

@@ -184,7 +184,9 @@ def _blocks(dialect: Dialect, secret: Schema) -> dict[str, Schema]:
     return {
         "sourceContext": record({}, source),
         "operationContext": _operation_context(dialect, secret),
-        "executorContext": nullable(record({}, {"executorImage": nullable(image)})),
+        "executorContext": nullable(
+            record({}, {"executorImage": nullable(image), "executorRootPath": _FREE_OR_NULL})
+        ),
         "agentPoolID": {"enum": [None, ""]},
         "gitHub": _NOTHING,
         "tag": _FREE_OR_NULL,

@@ -154,6 +154,22 @@ def test_what_is_empty_and_of_another_kind_is_left_for_the_reader() -> None:
     assert git(repoDir={}) == GIT | {"repoDir": {}}
     assert git(repoDir=[])["repoDir"] == []
     assert context(preRunCommands={})["preRunCommands"] == {}
+    for empty in ("", [], 0, False):
+        merged: Any = inherit(SETTINGS, {"sourceContext": {"git": empty}, "cacheOptions": empty})
+        assert merged["sourceContext"]["git"] == empty
+        assert merged["cacheOptions"] == empty
+        assert context(options=empty, oidc=empty)["options"] == empty
+        assert context(environmentVariables=empty)["environmentVariables"] == empty
+        assert git(gitAuth=empty)["gitAuth"] == empty
+
+
+def test_an_image_is_left_out_in_each_of_its_kinds() -> None:
+    """An image may be a text or an object: an empty one of either says nothing."""
+    for under in ("registry.example.com/a", {"reference": "registry.example.com/a"}):
+        for empty in ("", {}, None):
+            asked: dict[str, object] = {"executorContext": {"executorImage": empty}}
+            merged: Any = inherit({"executorContext": {"executorImage": under}}, asked)
+            assert merged["executorContext"]["executorImage"] == under
 
 
 def test_another_repository_inherits_nothing_of_the_source() -> None:
