@@ -266,9 +266,7 @@ def _says_nothing(key: str, value: object, under: object) -> bool:
 def _missing(under: Body, asked: Body) -> Body:
     """Take each field from the request, and where it says nothing from the settings."""
     return under | {
-        key: value
-        for key, value in asked.items()
-        if not _says_nothing(key, value, under.get(key))
+        key: value for key, value in asked.items() if not _says_nothing(key, value, under.get(key))
     }
 
 

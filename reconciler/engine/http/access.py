@@ -194,27 +194,24 @@ class _Access:
         self._service = service
 
     def list_mine(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
+        caller = caller_of(request)
         found = self._service.tokens.mine(caller, past=_past(request))
         return JSONResponse({"tokens": [_token(token) for token in found]})
 
     async def make_mine(self, request: Request) -> Response:
         asked = _object(await read_body(request))
         name, expires_s = _description(asked), _expires(asked)
-        caller = caller_of(self._service, request)
+        caller = caller_of(request)
         made = await run_in_threadpool(self._service.tokens.make_mine, caller, name, expires_s)
         return JSONResponse({"id": made.stored.id, "tokenValue": made.token})
 
     def revoke_mine(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
+        caller = caller_of(request)
         self._service.tokens.revoke_mine(caller, request.path_params["token"])
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     def list_theirs(self, request: Request) -> Response:
-        caller, organization = (
-            caller_of(self._service, request),
-            request.path_params["organization"],
-        )
+        caller, organization = caller_of(request), request.path_params["organization"]
         found = self._service.tokens.of(caller, organization, past=_past(request))
         return JSONResponse({"tokens": [_token(token) for token in found]})
 
@@ -232,7 +229,7 @@ class _Access:
             role = Role.ADMIN if asked.get("admin") is True else Role.DEPLOY
         if not isinstance(role, str) or role not in set(Role):
             raise AnswerError(400, f"roleID: is none of {', '.join(Role)}")
-        caller = caller_of(self._service, request)
+        caller = caller_of(request)
         owner = replace(
             caller, organization=organization, user=user, email="", role=Role(str(role))
         )
@@ -243,7 +240,7 @@ class _Access:
         return JSONResponse({"id": made.stored.id, "tokenValue": made.token})
 
     def revoke_theirs(self, request: Request) -> Response:
-        caller, path = caller_of(self._service, request), request.path_params
+        caller, path = caller_of(request), request.path_params
         self._service.tokens.revoke_of(caller, path["organization"], path["token"])
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -251,7 +248,7 @@ class _Access:
         query = request.query_params
         older_s = whole(request, "startTime", 0, (0, LATEST_S))
         found = self._service.audit.page(
-            caller_of(self._service, request),
+            caller_of(request),
             AuditQuery(
                 organization=request.path_params["organization"],
                 user=query.get("userFilter", ""),

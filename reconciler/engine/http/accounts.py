@@ -77,7 +77,7 @@ class _Accounts:
         self._service = service
 
     def user(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
+        caller = caller_of(request)
         return JSONResponse(
             {
                 "id": caller.user,
@@ -94,15 +94,13 @@ class _Accounts:
         )
 
     def default_organization(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
+        caller = caller_of(request)
         every = caller.organization == EVERY_ORGANIZATION
         return JSONResponse({"GitHubLogin": "" if every else caller.organization})
 
-    def capabilities(self, request: Request) -> Response:
-        caller_of(self._service, request)
+    def capabilities(self, _: Request) -> Response:
         return JSONResponse({"capabilities": []})
 
-    def cli_version(self, request: Request) -> Response:
-        caller_of(self._service, request)
+    def cli_version(self, _: Request) -> Response:
         # Empty: this engine asks nobody to upgrade.
         return JSONResponse({"latestVersion": "", "oldestWithoutWarning": ""})

@@ -61,7 +61,7 @@ def build_app(service: Service, limits: HttpLimits | None = None) -> Starlette:
     streams = Streams(limits or HttpLimits())
     routes = [
         Route("/healthz", _health, methods=["GET"]),
-        *openapi.routes(service, OPERATIONS),
+        *openapi.routes(OPERATIONS),
         *accounts.routes(service),
         *access.routes(service),
         *stacks.routes(service),

@@ -199,7 +199,7 @@ class _Deployments:
         self._service = service
 
     async def create(self, dialect: Dialect, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         stack = stack_of(request)
         content = await read_body(request)
         value = body.parse(content)
@@ -219,12 +219,12 @@ class _Deployments:
         return JSONResponse(answer, HTTPStatus.ACCEPTED)
 
     def get(self, dialect: Dialect, request: Request) -> Response:
-        caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
+        caller, deployment_id = caller_of(request), request.path_params["deployment"]
         found = self._service.deployments.get(caller, stack_of(request), deployment_id)
         return JSONResponse(deployment_to_json(found, dialect))
 
     def get_version(self, dialect: Dialect, request: Request) -> Response:
-        caller, text = caller_of(self._service, request), request.path_params["version"]
+        caller, text = caller_of(request), request.path_params["version"]
         version = number_in(text, 1, LARGEST_NUMBER)
         if version is None:
             raise AnswerError(404, f"deployment #{text[:20]} not found: versions count 1, 2, 3…")
@@ -232,23 +232,20 @@ class _Deployments:
         return JSONResponse(deployment_to_json(found, dialect))
 
     def page(self, dialect: Dialect, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         query = _page_query(request, dialect, stack.organization, stack)
         page = self._service.deployments.page(caller, query)
         return JSONResponse(list_to_json(page.deployments, dialect, query.page_size, page.total))
 
     def organization_page(self, request: Request) -> Response:
-        caller, organization = (
-            caller_of(self._service, request),
-            request.path_params["organization"],
-        )
+        caller, organization = caller_of(request), request.path_params["organization"]
         query = _page_query(request, Dialect.TODAY, organization, None)
         page = self._service.deployments.page(caller, query)
         shown = list_to_json(page.deployments, Dialect.TODAY, query.page_size, page.total)
         return JSONResponse(shown)
 
     def logs(self, dialect: Dialect, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         deployment_id = request.path_params["deployment"]
         query = request.query_params
         offset = whole(request, "offset", 0, (0, LARGEST_NUMBER))
@@ -266,12 +263,12 @@ class _Deployments:
         return _log_answer(page, dialect, "DeploymentLogsStep")
 
     def updates(self, request: Request) -> Response:
-        caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
+        caller, deployment_id = caller_of(request), request.path_params["deployment"]
         found = self._service.deployments.get(caller, stack_of(request), deployment_id)
         return JSONResponse(updates_to_json(found))
 
     def cancel(self, request: Request) -> Response:
-        caller, deployment_id = caller_of(self._service, request), request.path_params["deployment"]
+        caller, deployment_id = caller_of(request), request.path_params["deployment"]
         self._service.deployments.cancel(caller, stack_of(request), deployment_id)
         return Response(status_code=HTTPStatus.OK)
 

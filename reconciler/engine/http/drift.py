@@ -81,7 +81,7 @@ class _Drift:
         self._service = service
 
     def page(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         page = whole(request, "page", 1, (1, LARGEST_NUMBER // LARGEST_PAGE))
         size = whole(request, "pageSize", 10, (1, LARGEST_PAGE))
         runs, total = self._service.drift.page(caller, stack, page, size)
@@ -89,12 +89,12 @@ class _Drift:
         return JSONResponse({"driftRuns": shown, "itemsPerPage": size, "total": total})
 
     def get(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         found = self._service.drift.get(caller, stack, request.path_params["driftRunId"])
         return JSONResponse(_shown(found))
 
     def status(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         status = self._service.drift.status(caller, stack)
         return JSONResponse(
             {

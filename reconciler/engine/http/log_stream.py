@@ -55,7 +55,7 @@ class _LogStream:
         self._streams = streams
 
     async def stream(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         deployment_id = request.path_params["deployment"]
         reader = _LogReader(
             lambda token: self._service.logs.follow(caller, stack, deployment_id, token),

@@ -120,28 +120,23 @@ class _Pauses:
         self._service = service
 
     def pause_stack(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
-        self._service.pauses.pause_stack(caller, stack_of(request))
+        self._service.pauses.pause_stack(caller_of(request), stack_of(request))
         return Response()
 
     def resume_stack(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
-        self._service.pauses.resume_stack(caller, stack_of(request))
+        self._service.pauses.resume_stack(caller_of(request), stack_of(request))
         return Response()
 
     def pause_organization(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
-        self._service.pauses.pause_organization(caller, organization_of(request))
+        self._service.pauses.pause_organization(caller_of(request), organization_of(request))
         return Response()
 
     def resume_organization(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
-        self._service.pauses.resume_organization(caller, organization_of(request))
+        self._service.pauses.resume_organization(caller_of(request), organization_of(request))
         return Response()
 
     def stack(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
-        state = self._service.pauses.stack_state(caller, stack_of(request))
+        state = self._service.pauses.stack_state(caller_of(request), stack_of(request))
         return JSONResponse(
             {
                 "paused": state.paused,
@@ -157,8 +152,9 @@ class _Pauses:
         )
 
     def organization(self, request: Request) -> Response:
-        caller = caller_of(self._service, request)
-        state = self._service.pauses.organization_state(caller, organization_of(request))
+        state = self._service.pauses.organization_state(
+            caller_of(request), organization_of(request)
+        )
         counts = {name: state.counts.get(status, 0) for name, status in _COUNTED.items()}
         return JSONResponse(
             {

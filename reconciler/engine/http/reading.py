@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from reconciler.api.types import StackRef
 from reconciler.engine.http import body
-from reconciler.engine.service import AnswerError, Service
+from reconciler.engine.service import AnswerError
 from reconciler.engine.tokens import Caller
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
 LARGEST_NUMBER = 2**53
 
 
-def caller_of(_: Service, request: Request) -> Caller:
+def caller_of(request: Request) -> Caller:
     """Return who asks: whom the guard has let in."""
     caller: Caller = request.state.caller
     return caller

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from reconciler import cron
+from reconciler.api.types import StackRef
 from reconciler.api.wire import Pointer, Reader, created_text
 from reconciler.engine.http import body
 from reconciler.engine.http.document import Operation, Schema, listed, record, ref
@@ -20,6 +21,7 @@ from reconciler.engine.service import Service, ShownSchedule, Wanted
 from reconciler.engine.service.errors import refused
 from reconciler.engine.store import ScheduleKind
 from reconciler.engine.timing import Timing
+from reconciler.engine.tokens import Caller
 
 __all__ = ["OPERATIONS", "routes"]
 
@@ -143,46 +145,40 @@ class _Schedules:
         self._service = service
 
     async def create(self, kind: ScheduleKind, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         stack, wanted = stack_of(request), _wanted(kind, body.parse(await read_body(request)))
         create = self._service.schedules.create
         return JSONResponse(_shown(await run_in_threadpool(create, caller, stack, wanted)))
 
     async def update(self, kind: ScheduleKind, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         stack, wanted = stack_of(request), _wanted(kind, body.parse(await read_body(request)))
         update, schedule_id = self._service.schedules.update, request.path_params["schedule"]
         changed = await run_in_threadpool(update, caller, stack, schedule_id, wanted)
         return JSONResponse(_shown(changed))
 
     def page(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         found = self._service.schedules.of_stack(caller, stack)
         return JSONResponse({"schedules": [_shown(schedule) for schedule in found]})
 
     def get(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
-        found = self._service.schedules.get(caller, stack, request.path_params["schedule"])
-        return JSONResponse(_shown(found))
+        return JSONResponse(_shown(self._service.schedules.get(*_addressed(request))))
 
     def delete(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
-        self._service.schedules.delete(caller, stack, request.path_params["schedule"])
+        self._service.schedules.delete(*_addressed(request))
         return Response()
 
     def pause(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
-        self._service.schedules.pause(caller, stack, request.path_params["schedule"])
+        self._service.schedules.pause(*_addressed(request))
         return Response()
 
     def resume(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
-        self._service.schedules.resume(caller, stack, request.path_params["schedule"])
+        self._service.schedules.resume(*_addressed(request))
         return Response()
 
     def history(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
-        schedule_id = request.path_params["schedule"]
+        caller, stack, schedule_id = _addressed(request)
         taken = self._service.schedules.history(caller, stack, schedule_id)
         events = [
             {
@@ -197,6 +193,11 @@ class _Schedules:
             for event in taken
         ]
         return JSONResponse({"scheduleHistoryEvents": events})
+
+
+def _addressed(request: Request) -> tuple[Caller, StackRef, str]:
+    """Return who asks, of which stack, and for which schedule."""
+    return caller_of(request), stack_of(request), request.path_params["schedule"]
 
 
 def _shown(schedule: ShownSchedule) -> dict[str, object]:

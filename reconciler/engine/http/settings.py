@@ -89,27 +89,27 @@ class _Settings:
         self._service = service
 
     def get(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         return _answer(request, self._service.settings.get(caller, stack))
 
     async def replace(self, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         stack, value = stack_of(request), body.parse(await read_body(request))
         replace = self._service.settings.replace
         return _answer(request, await run_in_threadpool(replace, caller, stack, value))
 
     async def patch(self, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         stack, value = stack_of(request), body.parse(await read_body(request))
         patch = self._service.settings.patch
         return _answer(request, await run_in_threadpool(patch, caller, stack, value))
 
     def delete(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         return JSONResponse(self._service.settings.delete(caller, stack))
 
     async def encrypt(self, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         stack, value = stack_of(request), body.parse(await read_body(request))
         encrypt = self._service.settings.encrypt
         ciphertext = await run_in_threadpool(encrypt, caller, stack, value)

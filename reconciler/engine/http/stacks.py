@@ -128,12 +128,12 @@ class _Stacks:
         self._service = service
 
     def clear_cache(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         self._service.caches.clear(caller, stack)
         return Response()
 
     def get(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         info = self._service.stacks.get(caller, stack)
         return JSONResponse(
             {
@@ -148,7 +148,7 @@ class _Stacks:
         )
 
     def page(self, request: Request) -> Response:
-        caller, query = caller_of(self._service, request), request.query_params
+        caller, query = caller_of(request), request.query_params
         found: tuple[ListedStack, ...] = ()
         token = ""
         # A stack here has no tags, so that none fits a filter by one.
@@ -170,7 +170,7 @@ class _Stacks:
         return JSONResponse({"stacks": stacks, **({"continuationToken": token} if token else {})})
 
     def delete(self, request: Request) -> Response:
-        caller, stack = caller_of(self._service, request), stack_of(request)
+        caller, stack = caller_of(request), stack_of(request)
         force = request.query_params.get("force", "false").lower()
         if force not in {"true", "false"}:
             raise AnswerError(400, f"force: {force[:40]!r} is neither true nor false")
@@ -178,7 +178,7 @@ class _Stacks:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def make(self, request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, self._service, request)
+        caller = caller_of(request)
         content = await read_body(request)
         asked = body.parse(content)
         name = asked.get("stackName") if isinstance(asked, dict) else None

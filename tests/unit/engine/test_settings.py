@@ -154,7 +154,8 @@ def test_what_is_empty_and_of_another_kind_is_left_for_the_reader() -> None:
     assert git(repoDir={}) == GIT | {"repoDir": {}}
     assert git(repoDir=[])["repoDir"] == []
     assert context(preRunCommands={})["preRunCommands"] == {}
-    for empty in ("", [], 0, False):
+    kinds: list[Any] = ["", [], 0, False]
+    for empty in kinds:
         merged: Any = inherit(SETTINGS, {"sourceContext": {"git": empty}, "cacheOptions": empty})
         assert merged["sourceContext"]["git"] == empty
         assert merged["cacheOptions"] == empty
@@ -166,7 +167,8 @@ def test_what_is_empty_and_of_another_kind_is_left_for_the_reader() -> None:
 def test_an_image_is_left_out_in_each_of_its_kinds() -> None:
     """An image may be a text or an object: an empty one of either says nothing."""
     for under in ("registry.example.com/a", {"reference": "registry.example.com/a"}):
-        for empty in ("", {}, None):
+        kinds: list[Any] = ["", {}, None]
+        for empty in kinds:
             asked: dict[str, object] = {"executorContext": {"executorImage": empty}}
             merged: Any = inherit({"executorContext": {"executorImage": under}}, asked)
             assert merged["executorContext"]["executorImage"] == under
