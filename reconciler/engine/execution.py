@@ -53,6 +53,7 @@ from reconciler.engine.validation import (
     MOST_MASKED_LINES,
     exported_secrets,
     masked_lines,
+    proxy_secrets,
     secret_values,
 )
 from reconciler.errors import NotDurableError
@@ -292,6 +293,7 @@ class Execution:
         )
         # By its id, whatever is left of a deployment is found after the engine was lost.
         self._host_base["PULUMI_CI_BUILD_ID"] = record.id
+        self._redactor.add(*proxy_secrets(self._host_base))
         self._base = self._host_base | {"PATH": inside.path}
         if place.inside is not None:
             self._base = {**inside.environment, **steps.without_host_files(self._base)}

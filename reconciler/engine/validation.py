@@ -35,6 +35,7 @@ __all__ = [
     "exported_secrets",
     "looks_secret",
     "masked_lines",
+    "proxy_secrets",
     "secret_values",
     "shown_environment",
 ]
@@ -266,6 +267,12 @@ def exported_secrets(variables: Mapping[str, str]) -> frozenset[str]:
     """Return what the logs must not show of variables that a command has exported."""
     values = [value for name, value in variables.items() if looks_secret(name, value)]
     return frozenset((*values, *(part for value in values for part in _url_passwords(value))))
+
+
+def proxy_secrets(variables: Mapping[str, str]) -> frozenset[str]:
+    """Return the passwords that proxies are to be shown, which may be given without a scheme."""
+    urls = {name: value for name, value in variables.items() if name.lower().endswith("_proxy")}
+    return exported_secrets({n: v if "://" in v else f"http://{v}" for n, v in urls.items()})
 
 
 def _url_passwords(value: str) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.server import Engine
-from tests.engine.harness import Api, Gate
+from tests.engine.harness import NO_INSTALL, Api, Gate
+from tests.engine.served import served
 
 pytestmark = pytest.mark.real
 
@@ -122,3 +123,20 @@ def test_a_command_exports_no_more_secrets_than_can_be_masked(
     made = api.create(stack, repository, preRunCommands=[export])["id"]
     assert api.ended(stack, made)["status"] == "failed"
     assert "PULUMI_ENV: more than 2000 values look like secrets" in "".join(api.log(stack, made))
+
+
+def test_what_a_proxy_is_shown_is_in_no_log(tmp_path: Path, repository: Path) -> None:
+    """A program is given the engine's proxies, with their passwords; its log shows none."""
+    proxies = {
+        "HTTPS_PROXY": f"http://robot:{CANARY}%2Fs@127.0.0.1:9",
+        "ALL_PROXY": f"robot:{CANARY}-all@127.0.0.1:9",
+        "NO_PROXY": "localhost,127.0.0.1",
+    }
+    with served(tmp_path / "engine", environment=proxies) as engine:
+        api, stack = engine.api(), "acme/web/proxied"
+        commands = ["env", 'echo "${HTTPS_PROXY#*robot:}" "${ALL_PROXY#*:}"', f"echo {CANARY}/s"]
+        made = api.create(stack, repository, preRunCommands=commands, options=NO_INSTALL)["id"]
+        assert api.ended(stack, made)["status"] == "succeeded"
+        log = "".join(api.log(stack, made))
+        assert "NO_PROXY=localhost,127.0.0.1\n" in log
+        assert CANARY not in log
