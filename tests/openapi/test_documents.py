@@ -108,9 +108,7 @@ def calls_accepted(engine: Target, document: Any, place: Path, operations: tuple
     )
 
 
-def test_the_official_document(
-    engine: Target, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_official_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The operations of the official document that are served, called by that document."""
     where = os.environ.get(VARIABLE)
     if not where:
@@ -121,8 +119,9 @@ def test_the_official_document(
     document, unserved = served_part(official)
     assert unserved == told_unserved()
     beyond = (*RULES_BEYOND_THE_SCHEMA, *UNSAID)
-    report = run(engine, document, tmp_path / "all", beyond)
-    more = calls_accepted(engine, document, tmp_path, beyond)
+    with target(tmp_path / "engine") as engine:
+        report = run(engine, document, tmp_path / "all", beyond)
+        more = calls_accepted(engine, document, tmp_path, beyond)
     cases, operations = report["test_cases"]["generated"], report["operations"]["tested"]
     with capsys.disabled():
         sys.stdout.write(f"\n{operations} official operations, {cases} cases, no failure; ")
