@@ -52,6 +52,7 @@ class Resolver:
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now; `blocked` says what could not be looked up."""
         try:
+            self._secrets.warm(_references(spec))
             request = map_secrets(spec.request, self._secrets.read)
             canonical = fields(spec.request, self._hash)
         except SecretUnavailableError as error:
@@ -90,3 +91,9 @@ class Resolver:
 def _wanted(spec: Spec, request: DeploymentRequest[Secret]) -> Wanted:
     paths = () if spec.source_paths == ANY_PATH else spec.source_paths
     return Wanted(source=request.source, base=spec.base, paths=paths)
+
+
+def _references(spec: Spec) -> list[SecretReference]:
+    found: list[SecretReference] = []
+    map_secrets(spec.request, found.append)
+    return found

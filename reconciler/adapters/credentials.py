@@ -2,21 +2,26 @@
 
 The host says what may be read, not the repository: a spec could otherwise send any variable
 or file of the daemon's to a program of its own. A value lives in a `Secret` and is shown by
-no message; whoever needs to compare two has their keyed hashes.
+no message; whoever needs to compare two has their keyed hashes. Safe to use from several threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
 from typing import Final
 
+from reconciler.adapters.secret_commands import CommandFailedError, SopsFiles, run_command
 from reconciler.api.types import Secret
 from reconciler.clock import Clock
 from reconciler.errors import SecretUnavailableError
@@ -36,8 +41,12 @@ MAX_AGE: Final = timedelta(minutes=5)
 # A secret that is not there yet is on its way, mostly: look again sooner.
 RETRY_AFTER: Final = timedelta(minutes=1)
 
-# Where systemd says that a unit's credentials are.
-_CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+# A host's specs name a few commands each; more at once would hold up what runs here.
+MAX_AT_ONCE: Final = 8
+# What starts a program to be looked up.
+_SLOW: Final = frozenset({"fromCommand", "sops"})
+# More known names than these in a message help nobody.
+_SHOWN: Final = 12
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,255}\Z")
 # Stands before a reference that is hashed in place of a value; no value holds a NUL.
 _REFERENCE: Final = "reference\0"
@@ -48,27 +57,35 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 class SecretRules:
     """What may be read on this host: variables by their prefix, files below `folders`.
 
-    `secrets_dir` are the folders of `--secrets-dir`; a relative path is below the first.
+    `secrets_dir` are the folders of `--secrets-dir`; a relative path is below the first. What
+    the host's config adds: `environment` (names, or their beginnings with a `*` behind),
+    `more_folders`, and `commands` (name → the program's path and its arguments).
     """
 
     secrets_dir: tuple[Path, ...] = ()
     prefix: str = ENVIRONMENT_PREFIX
+    environment: tuple[str, ...] = ()
+    more_folders: tuple[Path, ...] = ()
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders below which a file may be read."""
-        return (*self.secrets_dir, DEFAULT_FOLDER)
+        return (*self.secrets_dir, DEFAULT_FOLDER, *self.more_folders)
 
     def allows(self, reference: SecretReference) -> str:
         """Return why a reference may not be read and what would be right, or an empty text."""
-        if reference.kind == "fromEnv":
-            return self._allows_variable(reference.name)
-        if reference.kind == "fromFile":
-            return self._allows_file(reference.name)
-        if reference.kind == "fromCredential":
-            return _allows_credential(reference.name)
-        if reference.kind == "fromCommand":
-            return "is no command of this host"
+        match reference.kind:
+            case "fromEnv":
+                return self._allows_variable(reference.name)
+            case "fromFile":
+                return self._allows_file(reference.name)
+            case "fromCredential":
+                return _allows_credential(reference.name)
+            case "fromCommand":
+                return self._allows_command(reference.name)
+            case "sops":  # it is in the spec itself
+                return ""
         return "is no kind of reference; fromEnv, fromFile, fromCredential or fromCommand is one"
 
     def path(self, name: str) -> Path:
@@ -86,9 +103,17 @@ class SecretRules:
     def _allows_variable(self, name: str) -> str:
         if not _VARIABLE.match(name):
             return "is no variable's name: letters, digits and '_', no digit first"
-        if not name.startswith(self.prefix) or name == self.prefix:
-            return f"may not be read: only variables whose names begin {self.prefix} may"
-        return ""
+        patterns = (f"{self.prefix}*", *self.environment)
+        if any(_fits(name, pattern) for pattern in patterns):
+            return ""
+        more = f", and {', '.join(self.environment)}" if self.environment else ""
+        return f"may not be read: only variables whose names begin {self.prefix} may{more}"
+
+    def _allows_command(self, name: str) -> str:
+        if name in self.commands:
+            return ""
+        known = ", ".join(sorted(self.commands)[:_SHOWN]) or "none"
+        return f"is no command of this host; its config (--config) names {known}"
 
     def _allows_file(self, name: str) -> str:
         if "\0" in name:
@@ -99,10 +124,27 @@ class SecretRules:
         return ""
 
 
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a name is the one of a pattern, or begins as it says and goes on."""
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1]) and len(name) >= len(pattern)
+    return name == pattern
+
+
 def _allows_credential(name: str) -> str:
     if not _CREDENTIAL.match(name) or name in {".", ".."}:
         return "is no credential's name: letters, digits, '_', '.', ':', '@' and '-'"
     return ""
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What came of looking a reference up: a value, or why there is none, and when."""
+
+    lock: Lock = field(default_factory=Lock)
+    secret: Secret | None = None
+    failure: str = ""
+    at: datetime | None = None
 
 
 class SecretReader:
@@ -112,21 +154,48 @@ class SecretReader:
         self._rules = rules
         self._environ = environ
         self._clock = clock
-        self._known: dict[SecretReference, tuple[Secret, datetime]] = {}
+        self._known: dict[tuple[str, str], _Looked] = {}
+        self._lock = Lock()
+        self._sops = SopsFiles(environ, clock)
 
     def read(self, reference: SecretReference) -> Secret:
         """Return a secret's value; SecretUnavailableError names the reference and says why not."""
-        now = self._clock.now()
-        known = self._known.get(reference)
-        if known is not None and timedelta(0) <= now - known[1] < MAX_AGE:
-            return known[0]
-        self._known.pop(reference, None)
-        refused = self._rules.allows(reference)
-        if refused:
-            raise SecretUnavailableError(f"the secret {reference} {refused}")
-        secret = Secret(self._look_up(reference))
-        self._known[reference] = (secret, now)
-        return secret
+        key = (reference.kind, reference.name)
+        with self._lock:
+            looked = self._known.setdefault(key, _Looked())
+        with looked.lock:
+            age = None if looked.at is None else self._clock.now() - looked.at
+            longest = MAX_AGE if looked.secret is not None else RETRY_AFTER
+            if age is None or not timedelta(0) <= age < longest:
+                self._look(reference, looked)
+            if looked.secret is None:
+                raise SecretUnavailableError(f"the secret {reference} {looked.failure}")
+            return looked.secret
+
+    def warm(self, references: Iterable[SecretReference]) -> None:
+        """Look up beforehand what takes long, at the same time; a failure is told by `read`."""
+        slow = [each for each in dict.fromkeys(references) if each.kind in _SLOW]
+        if len(slow) > 1:
+            with ThreadPoolExecutor(max_workers=MAX_AT_ONCE) as pool:
+                for _ in pool.map(self._try, slow):
+                    pass
+
+    def _try(self, reference: SecretReference) -> None:
+        with contextlib.suppress(SecretUnavailableError):
+            self.read(reference)
+
+    def _look(self, reference: SecretReference, looked: _Looked) -> None:
+        looked.secret, looked.failure = None, self._rules.allows(reference)
+        # What is cheap to ask is asked again each time; a command that fails is left alone a while.
+        looked.at = self._clock.now() if reference.kind in _SLOW else None
+        if looked.failure:
+            return
+        try:
+            value = self._look_up(reference)
+        except _MissingError as error:
+            looked.failure = str(error)
+            return
+        looked.secret, looked.at = Secret(value), self._clock.now()
 
     def keyed_hash(self, reference: SecretReference, key: bytes) -> str:
         """Return the HMAC-SHA256 of a value, 64 hexadecimal digits; raises as `read` does.
@@ -143,47 +212,61 @@ class SecretReader:
         return self._clock.now() + RETRY_AFTER
 
     def _look_up(self, reference: SecretReference) -> str:
-        if reference.kind == "fromEnv":
-            value = self._environ.get(reference.name)
-            if value is None:
-                where = "is not in the daemon's environment"
-                raise SecretUnavailableError(f"the secret {reference} {where}")
-        elif reference.kind == "fromCredential":
-            value = self._read_credential(reference)
-        else:
-            value = self._read_file(reference)
-        value = value.removesuffix("\n").removesuffix("\r")
+        name = reference.name
+        match reference.kind:
+            case "fromEnv":
+                value = self._environ.get(name)
+                if value is None:
+                    raise _MissingError("is not in the daemon's environment")
+            case "fromCredential":
+                value = self._read_credential(name)
+            case "fromCommand":
+                value = _told(lambda: run_command(self._rules.commands[name], self._environ))
+            case "sops":
+                value = _told(lambda: self._sops.value(name))
+            case _:
+                folder = self._rules.folder(name)
+                assert folder is not None  # noqa: S101 - the rules allow it
+                value = _read(self._rules.path(name), folder)
+        if reference.kind != "sops":  # what is encrypted is the text, to its last letter
+            value = value.removesuffix("\n").removesuffix("\r")
         if not value:
-            raise SecretUnavailableError(f"the secret {reference} is empty")
+            raise _MissingError("is empty")
         if "\0" in value:
-            message = "holds a NUL character, which no program can be given"
-            raise SecretUnavailableError(f"the secret {reference} {message}")
+            raise _MissingError("holds a NUL character, which no program can be given")
         return value
 
-    def _read_credential(self, reference: SecretReference) -> str:
-        folder = self._environ.get(_CREDENTIALS, "")
+    def _read_credential(self, name: str) -> str:
+        folder = self._environ.get("CREDENTIALS_DIRECTORY", "")
         if not folder:
-            where = f"is not there: systemd has given this process no credentials (${_CREDENTIALS})"
-            raise SecretUnavailableError(f"the secret {reference} {where}")
-        return _read(reference, Path(folder) / reference.name, Path(folder))
+            raise _MissingError(
+                "is not there: systemd has given this process no credentials "
+                "($CREDENTIALS_DIRECTORY)"
+            )
+        return _read(Path(folder) / name, Path(folder))
 
-    def _read_file(self, reference: SecretReference) -> str:
-        folder = self._rules.folder(reference.name)
-        assert folder is not None  # noqa: S101 - the rules allow it
-        return _read(reference, self._rules.path(reference.name), folder)
+
+class _MissingError(Exception):
+    """Why there is no value: the end of a sentence that begins with the reference."""
+
+
+def _told(look: Callable[[], str]) -> str:
+    try:
+        return look()
+    except CommandFailedError as error:
+        raise _MissingError(str(error)) from None  # not chained: it would hold the value
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _read(reference: SecretReference, path: Path, folder: Path) -> str:
+def _read(path: Path, folder: Path) -> str:
     try:
         content = read_below(path, folder, MAX_BYTES)
     except OSError as error:
-        message = f"the secret {reference} cannot be read: {error.strerror or 'no such file'}"
-        raise SecretUnavailableError(message) from None
+        raise _MissingError(f"cannot be read: {error.strerror or 'no such file'}") from None
     try:
         return content.decode()
     except UnicodeDecodeError:  # not chained: it would hold the value
-        raise SecretUnavailableError(f"the secret {reference} is not UTF-8 text") from None
+        raise _MissingError("is not UTF-8 text") from None

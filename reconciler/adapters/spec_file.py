@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reconciler.adapters.spec_checks import check_request
 from reconciler.adapters.spec_layers import Origins, pointer_of
 from reconciler.adapters.spec_schema import IN_THE_CLEAR, MAX_FAULTS, SPEC
 from reconciler.adapters.spec_secrets import find_secrets
 from reconciler.adapters.spec_sections import Sections
+from reconciler.adapters.spec_sops import Sealed
 from reconciler.adapters.yaml_faults import one_line
 from reconciler.adapters.yaml_plain import Places
 from reconciler.api.create_body import request_from_json
@@ -27,6 +28,7 @@ from reconciler.model import OnRotate, Problem, SecretReference, Spec
 
 __all__ = [
     "Allows",
+    "Source",
     "problem_at",
     "sorted_problems",
     "spec_from_tree",
@@ -50,23 +52,29 @@ def stack_of(tree: object) -> StackRef | None:
         return None
 
 
-def spec_from_tree(
-    name: str, path: Path, tree: object, places: Places, allows: Allows
-) -> Spec | tuple[Fault, ...]:
-    """Read a spec that is whole, its defaults in it; all its faults where there are some.
+class Source(NamedTuple):
+    """Which spec it is, its places that are told of later, and what of it is encrypted."""
 
-    `places` are those of the spec's own file that are told of later.
-    """
+    name: str
+    path: Path
+    places: Places
+    sealed: Sealed
+
+
+def spec_from_tree(source: Source, tree: object, allows: Allows) -> Spec | tuple[Fault, ...]:
+    """Read a spec that is whole, its defaults in it; all its faults where there are some."""
     found = [] if SPEC.fits(tree) else list(SPEC.faults(tree))
     body: Mapping[str, Any] = tree if isinstance(tree, dict) else {}
     sections = Sections(body)
     fields = sections.fields()
-    request = _request(body, allows)
-    faults = [] if isinstance(request, DeploymentRequest) else list(request)
+    request = _request(body, source.sealed, allows)
+    faults = list(source.sealed.faults)
+    faults += [] if isinstance(request, DeploymentRequest) else list(request)
     faults += [*check_request(body), *find_secrets(body), *sections.faults]
     if found or faults or not isinstance(request, DeploymentRequest):
         return tuple(without_followers(found, faults))
-    return Spec(name=name, path=path, request=request, places=_shared_places(places), **fields)
+    places = _shared_places(source.places)
+    return Spec(name=source.name, path=source.path, request=request, places=places, **fields)
 
 
 def without_followers(found: Sequence[Fault], more: Iterable[Fault]) -> list[Fault]:
@@ -117,9 +125,11 @@ def _shared_places(places: Places) -> Mapping[str, tuple[int, int]]:
 
 
 def _request(
-    tree: Mapping[str, Any], allows: Allows
+    tree: Mapping[str, Any], sealed: Sealed, allows: Allows
 ) -> DeploymentRequest[SecretReference] | tuple[Fault, ...]:
     def read_secret(value: object, at: Pointer) -> SecretReference | Fault:
+        if at in sealed.references:
+            return sealed.references[at]
         if not isinstance(value, dict):
             return Fault(at, IN_THE_CLEAR)
         kind = next((known for known in _KINDS if known in value), "")

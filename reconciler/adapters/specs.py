@@ -17,9 +17,16 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.adapters import yaml_reader
 from reconciler.adapters.spec_defaults import NO_DEFAULTS, Defaults, DefaultsReader, problem_of
-from reconciler.adapters.spec_file import problem_at, sorted_problems, spec_from_tree, stack_of
+from reconciler.adapters.spec_file import (
+    Source,
+    problem_at,
+    sorted_problems,
+    spec_from_tree,
+    stack_of,
+)
 from reconciler.adapters.spec_layers import Layer, Origins, lay_over
 from reconciler.adapters.spec_schema import SPEC
+from reconciler.adapters.spec_sops import NOTHING_SEALED, is_sealed, take_sealed
 from reconciler.adapters.spec_walk import NO_STAMP, Walk, check_name, name_of, walk
 from reconciler.adapters.yaml_faults import YamlFault
 from reconciler.adapters.yaml_plain import Plain, read_plain
@@ -141,11 +148,14 @@ class SpecReader:
             if isinstance(document, YamlFault):
                 problem = problem_of(path, document)
                 return _Read(stamp, defaults, None, (problem,), _stack_in(content))
-        tree = document.tree
+        tree, sealed = document.tree, NOTHING_SEALED
+        if isinstance(tree, dict) and is_sealed(tree):
+            tree, sealed = take_sealed(tree, content, SPEC.shape)
         if defaults.tree and isinstance(tree, dict):
             tree = lay_over(defaults.tree, tree, SPEC.shape)
         places = document.places if isinstance(document, Plain) else ()
-        spec = spec_from_tree(name_of(relative), path, tree, places, self.rules.allows)
+        source = Source(name_of(relative), path, places, sealed)
+        spec = spec_from_tree(source, tree, self.rules.allows)
         if isinstance(spec, Spec):
             return _Read(stamp, defaults, spec, (), spec.stack)
         origins = self._origins(path, content, defaults)
@@ -161,6 +171,8 @@ class SpecReader:
         if isinstance(document, YamlFault):
             return (problem_of(self.directory / relative, document),)
         tree = document.tree if isinstance(document.tree, dict) else {}
+        if is_sealed(tree):
+            tree = {key: value for key, value in tree.items() if key != "sops"}
         layer = Layer(self.directory / relative, document, tree)
         whole = lay_over(defaults.tree, tree, SPEC.shape)
         return Explained(whole, Origins((*defaults.layers, layer), SPEC.shape))

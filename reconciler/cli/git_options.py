@@ -39,13 +39,17 @@ class Repositories:
         self.git.close()
 
 
-def repositories(options: argparse.Namespace, root: StateDirectory) -> Repositories:
-    """Return what the options say; nothing is asked yet."""
+def repositories(
+    options: argparse.Namespace, root: StateDirectory, usual: timedelta | None = None
+) -> Repositories:
+    """Return what the options say; nothing is asked yet. `usual` is the host's poll interval."""
     git = Git(_known_hosts(options, root), getattr(options, "repository_ca", None))
     changes = GitChanges(git, root.root / "sources", root.hash_key)
     helpers = Helpers(git=git, fingerprints=changes, clock=SystemClock(), jitter=random.random)
-    poll: timedelta = getattr(options, "poll_interval", Pace().poll_interval)
-    pace = Pace(poll_interval=poll, alone_wait_s=WAIT_WITHOUT_DAEMON_S)
+    poll: timedelta | None = getattr(options, "poll_interval", None)
+    pace = Pace(
+        poll_interval=poll or usual or Pace().poll_interval, alone_wait_s=WAIT_WITHOUT_DAEMON_S
+    )
     return Repositories(git=git, refs=GitRefs(helpers, pace))
 
 

@@ -14,9 +14,10 @@ from typing import Any, Final
 from reconciler.adapters import yaml_reader
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_defaults import Defaults
-from reconciler.adapters.spec_file import spec_from_tree
+from reconciler.adapters.spec_file import Source, spec_from_tree
 from reconciler.adapters.spec_layers import lay_over
 from reconciler.adapters.spec_schema import SPEC
+from reconciler.adapters.spec_sops import NOTHING_SEALED
 from reconciler.adapters.yaml_faults import YamlFault, one_line
 from reconciler.api.wire import Fault, Pointer
 from reconciler.importing.draft import Imported, Refused, Remark
@@ -98,7 +99,8 @@ def _faults(item: Imported, path: Path, defaults: Defaults) -> tuple[Fault, ...]
     tree = document.tree
     if defaults.tree and isinstance(tree, dict):
         tree = lay_over(defaults.tree, tree, SPEC.shape)
-    found = spec_from_tree(item.name, path, tree, (), SecretRules().allows)
+    source = Source(item.name, path, (), NOTHING_SEALED)
+    found = spec_from_tree(source, tree, SecretRules().allows)
     return () if isinstance(found, Spec) else found
 
 

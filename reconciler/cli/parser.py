@@ -393,15 +393,20 @@ def _secrets(parser: Options) -> None:
         metavar="DIR",
         help="fromFile secrets may be below it, as below /run/secrets; may be repeated",
     )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="what this host allows, and its limits; default: /etc/reconciler/config.yaml",
+    )
 
 
 def _limits(parser: Options) -> None:
     parser.add_argument(
         "--max-concurrent",
         type=_count,
-        default=50,
         metavar="N",
-        help="deployments in flight at once; default: %(default)s",
+        help="deployments in flight at once; default: the host's config, or 50",
     )
 
 
@@ -410,9 +415,9 @@ def _git(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--poll-interval",
         type=_poll_interval,
-        default=timedelta(seconds=60),
         metavar="TIME",
-        help="how often a repository is asked where its branches are; default: 60s",
+        help="how often a repository is asked where its branches are; default: the host's "
+        "config, or 60s",
     )
     group.add_argument(
         "--known-hosts",

@@ -20,6 +20,7 @@ from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.gitrefs import Revision, Wanted, resolve_url
 from reconciler.adapters.spec_layers import Origins, pointer_of
 from reconciler.adapters.spec_schema import SPEC
+from reconciler.adapters.spec_sops import ENCRYPTED
 from reconciler.adapters.specs import Explained, explain, read_file
 from reconciler.adapters.state_directory import StateDirectory, locate
 from reconciler.api.create_body import request_to_json
@@ -33,7 +34,7 @@ from reconciler.api.types import (
     map_secrets,
 )
 from reconciler.api.wire import Pointer
-from reconciler.cli import git_options
+from reconciler.cli import git_options, host
 from reconciler.clock import SystemClock
 from reconciler.errors import SecretUnavailableError, UsageError
 from reconciler.model import Problem, Spec
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the whole spec and its request; 1 where the spec has a mistake."""
     directory: Path = options.directory
     path = _file(directory, options.name)
-    rules = SecretRules(secrets_dir=tuple(p.absolute() for p in options.secrets_dir))
+    rules = host.rules(options, host.config(options))
     read = read_file(path, directory, rules)
     found = explain(path, directory)
     if not isinstance(read, Spec) or not isinstance(found, Explained):
@@ -193,6 +194,8 @@ def _item(
 
 
 def _scalar(value: object) -> str:
+    if isinstance(value, str) and value.startswith(ENCRYPTED):
+        return "(encrypted by sops)"
     if isinstance(value, str) and _PLAIN.match(value) and not _LOOKS_OTHERWISE.match(value):
         return value
     return json.dumps(value, ensure_ascii=False)

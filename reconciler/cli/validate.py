@@ -8,6 +8,7 @@ from pathlib import Path
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.specs import read_file, scan
+from reconciler.cli import host
 from reconciler.errors import UsageError
 from reconciler.model import Problem, Spec
 
@@ -20,7 +21,7 @@ _LEVELS = 10
 
 def run(options: argparse.Namespace) -> int:
     """Print each problem on a line of its own; 1 where there is one."""
-    rules = SecretRules(secrets_dir=tuple(p.absolute() for p in options.secrets_dir))
+    rules = host.rules(options, host.config(options))
     problems: list[Problem] = []
     valid = 0
     for path in options.paths or [Path("deployments.d")]:

@@ -8,19 +8,20 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.credentials import SecretReader, SecretRules
+from reconciler.adapters.host_config import HostConfig
 from reconciler.adapters.requests_by_hand import HandRequests
 from reconciler.adapters.specs import SpecReader
 from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
-from reconciler.cli import git_options, runner_options
+from reconciler.cli import git_options, host, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon, Parts
@@ -50,6 +51,7 @@ class Place:
     """Where things are: the specs, the state directory, and what belongs to these specs."""
 
     directory: Path
+    config: HostConfig
     root: StateDirectory
     state: DirectoryState
     rules: SecretRules
@@ -103,8 +105,10 @@ def place(options: argparse.Namespace) -> Place:
         raise UsageError(f"{directory} is no directory; give the one that holds the specs")
     root = StateDirectory(locate(options.data, os.environ))
     state = root.of_directory(directory)
-    rules = SecretRules(secrets_dir=tuple(p.absolute() for p in options.secrets_dir))
+    config = host.config(options)
+    rules = host.rules(options, config)
     return Place(
+        config=config,
         directory=directory,
         root=root,
         state=state,
@@ -112,7 +116,7 @@ def place(options: argparse.Namespace) -> Place:
         statuses=StatusFiles(directory, options.status_dir, state.statuses),
         requests=HandRequests(state.requests),
         specs=SpecReader(directory, rules),
-        repositories=git_options.repositories(options, root),
+        repositories=git_options.repositories(options, root, config.poll_interval),
     )
 
 
@@ -210,7 +214,14 @@ def build(
             observer=Observer(api, clock, settle),
             executor=Executor(tools),
             clock=clock,
-            limits=Limits(max_concurrent=options.max_concurrent),
+            limits=_limits(options, where.config),
             say=say,
         )
     )
+
+
+def _limits(options: argparse.Namespace, config: HostConfig) -> Limits:
+    """Return the host's limits; an option says otherwise for this process."""
+    if options.max_concurrent is None:
+        return config.limits
+    return replace(config.limits, max_concurrent=options.max_concurrent)

@@ -33,6 +33,8 @@ __all__ = [
 
 ANY_PATH = ("**",)
 
+_LINE_END = "\n"
+
 
 class OnRotate(StrEnum):
     """What a new value of a secret does: it counts as a change, or waits for the next run."""
@@ -88,7 +90,8 @@ class SecretReference:
     """Where a secret comes from.
 
     `kind` is the key it has in a spec: fromEnv, fromFile, fromCredential, fromCommand, or
-    sops. `name` is the variable, path, credential, command's name; of sops the encrypted text.
+    sops. `name` is the variable, path, credential, command's name; of sops the place, a line
+    end and the encrypted file.
     """
 
     kind: str
@@ -96,7 +99,7 @@ class SecretReference:
     on_rotate: OnRotate = OnRotate.RUN
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.name.partition(_LINE_END)[0]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,18 +7,31 @@ a reason. A plan that was held comes again in the next pass.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from reconciler.model import Plan, Reason, ReasonCode, Spec, State, Status, Submit
+from reconciler.model import Plan, Reason, ReasonCode, Spec, State, Status, Submit, Window
 
 __all__ = ["Limits", "admit", "conflicts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How many deployments of ours may be in flight at once, queued ones included."""
+    """How many deployments of ours may be in flight at once, queued ones included, and when.
+
+    `per_organization` is by name, `*` for each that is not named; `per_label` by `name=text`,
+    `name=*` for each text that is not named. Changes and removals of more than `percent` of all
+    specs and more than `count` of them wait for a person. `windows` are for all specs.
+    """
 
     max_concurrent: int = 50
+    per_organization: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    per_label: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    mass_change_percent: int = 25
+    mass_change_count: int = 5
+    mass_removal_percent: int = 30
+    mass_removal_count: int = 2
+    windows: tuple[Window, ...] = ()
 
 
 def admit(plans: Sequence[Plan], in_flight: int, limits: Limits) -> tuple[Plan, ...]:

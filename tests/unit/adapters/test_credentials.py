@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.adapters import secret_commands
+from reconciler.adapters.bounded_process import Bounds
 from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.errors import SecretUnavailableError
 from reconciler.model import OnRotate, SecretReference
@@ -66,7 +69,7 @@ def reader(folder: Path, clock: SimClock) -> SecretReader:
         (SecretReference("fromCredential", "db-password"), ""),
         (SecretReference("fromCredential", "../db"), "is no credential's name"),
         (SecretReference("fromCredential", ".."), "is no credential's name"),
-        (SecretReference("fromCommand", "id"), "is no command of this host"),
+        (SecretReference("fromCommand", "id"), "is no command of this host; its config (--config)"),
         (SecretReference("fromHat", "id"), "is no kind of reference"),
     ],
 )
@@ -194,3 +197,120 @@ def test_the_hash_is_keyed(reader: SecretReader) -> None:
     assert reader.keyed_hash(file("db"), b"key") == expected
     assert reader.keyed_hash(env("RECONCILER_SECRET_DB"), b"key") == expected
     assert reader.keyed_hash(file("db"), b"other") != expected
+
+
+def by_command(clock: SimClock, **programs: tuple[str, ...]) -> SecretReader:
+    environ = {"PATH": os.environ["PATH"], "HOME": "/root", "RECONCILER_SECRET_DB": CANARY}
+    return SecretReader(SecretRules(commands=programs), environ, clock)
+
+
+def command(name: str) -> SecretReference:
+    return SecretReference("fromCommand", name)
+
+
+def shell(text: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", text)
+
+
+def test_a_command_tells_a_secret(clock: SimClock) -> None:
+    """Its standard output is the value; no shell reads its arguments."""
+    reader = by_command(clock, db=("/bin/echo", CANARY), plain=("/bin/echo", "$(id); *"))
+    assert reader.read(command("db")).value == CANARY
+    assert reader.read(command("plain")).value == "$(id); *"
+
+
+def test_a_command_sees_no_secret_of_others(clock: SimClock) -> None:
+    """Its environment is what it needs to run, its folder the root, its input empty."""
+    reader = by_command(clock, all=shell("env; pwd; cat"))
+    told = reader.read(command("all")).value
+    assert "HOME=/root" in told
+    assert CANARY not in told
+    assert told.splitlines()[-1] == "/"
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (("/nonexistent/vault",), "its command cannot be started: No such file"),
+        (shell(f"echo {CANARY}; exit 3"), "its command ended with 3"),
+        (shell("echo no such key >&2; exit 1"), "its command ended with 1: no such key"),
+        (shell("kill -9 $$"), "its command was killed by signal 9"),
+        (shell("head -c 100000 /dev/zero"), "its command prints more than 65536 bytes"),
+        (shell("printf '\\377'"), "is not UTF-8 text"),
+        (shell("true"), "is empty"),
+    ],
+)
+def test_a_command_that_fails(program: tuple[str, ...], expected: str, clock: SimClock) -> None:
+    """What went wrong is told, and nothing that it printed as a secret."""
+    with pytest.raises(SecretUnavailableError) as caught:
+        by_command(clock, db=program).read(command("db"))
+    assert expected in str(caught.value)
+    assert CANARY not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_only_its_first_words_are_told(clock: SimClock) -> None:
+    """What a command says on standard error is cut: it could print what it was to keep."""
+    reader = by_command(clock, db=shell(f"printf '%0300d' 0 >&2; echo {CANARY} >&2; exit 1"))
+    with pytest.raises(SecretUnavailableError) as caught:
+        reader.read(command("db"))
+    assert str(caught.value).endswith("0…")
+    assert len(str(caught.value)) < 200
+    assert CANARY not in str(caught.value)
+
+
+def test_a_command_that_hangs_is_ended(
+    clock: SimClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended with all that it started, and holds nobody up for longer than its limit."""
+    monkeypatch.setattr(secret_commands, "BOUNDS", Bounds(0.3, 1000))
+    mark = tmp_path / "pid"
+    reader = by_command(clock, db=shell(f"sleep 600 & echo $! > {mark}; wait"))
+    with pytest.raises(SecretUnavailableError, match=r"did not end within 0\.3 s"):
+        reader.read(command("db"))
+    child = int(mark.read_text())
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and "Z" not in _state(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
+def test_a_command_runs_once_in_five_minutes(clock: SimClock, tmp_path: Path) -> None:
+    """A value is kept, and so is a failure, for a minute: no pass asks again and again."""
+    count = tmp_path / "count"
+    reader = by_command(
+        clock, good=shell(f"echo x >> {count}; echo v"), bad=shell(f"echo x >> {count}; exit 1")
+    )
+    for _ in range(3):
+        reader.read(command("good"))
+    ignoring = SecretReference("fromCommand", "good", OnRotate.IGNORE)
+    assert reader.read(ignoring).value == "v"
+    assert count.read_text() == "x\n"
+    for _ in range(3):
+        with pytest.raises(SecretUnavailableError):
+            reader.read(command("bad"))
+    assert count.read_text() == "x\n" * 2
+    clock.time += timedelta(minutes=1)
+    with pytest.raises(SecretUnavailableError):
+        reader.read(command("bad"))
+    assert count.read_text() == "x\n" * 3
+    clock.time += timedelta(minutes=4)
+    reader.read(command("good"))
+    assert count.read_text() == "x\n" * 4
+
+
+def test_slow_ones_are_asked_at_the_same_time(clock: SimClock, tmp_path: Path) -> None:
+    """Two commands that wait for one another both end: neither waits for the other's turn."""
+    meet = "touch {0}/{1}; while [ ! -e {0}/{2} ]; do sleep 0.01; done; echo {1}"
+    reader = by_command(
+        clock, a=shell(meet.format(tmp_path, "a", "b")), b=shell(meet.format(tmp_path, "b", "a"))
+    )
+    reader.warm([command("a"), command("b"), env("RECONCILER_SECRET_DB")])
+    assert reader.read(command("a")).value == "a"
+    assert reader.read(command("b")).value == "b"
