@@ -72,6 +72,7 @@ class Nursery:
                     [sys.executable, "-I", "-S", supervisor.__file__],
                     env={},
                     stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
                     start_new_session=True,
                     cwd="/",
                 )
