@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.server import Engine
-from tests.engine.harness import Api, Gate, commit_all, git, make_repository, statuses
+from tests.engine.harness import (
+    Api,
+    Gate,
+    commit_all,
+    eventually,
+    git,
+    make_repository,
+    statuses,
+)
 
 pytestmark = pytest.mark.real
 
@@ -75,7 +83,8 @@ def test_operations_work_on_the_stack_that_was_made(
     assert "Created stack" in "".join(api.log(stack, ids[0]))
     assert "Created stack" not in "".join(api.log(stack, ids[1]))
     assert "destroy" in "".join(api.log(stack, ids[3])).lower()
-    assert list((engine.layout.work).iterdir()) == []
+    # The end is written down first.
+    eventually(lambda: not list(engine.layout.work.iterdir()), "the workspaces are deleted")
 
 
 def test_a_directory_of_the_repository(api: Api, repository: Path, stack: str) -> None:
