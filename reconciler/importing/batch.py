@@ -78,6 +78,7 @@ def settle(
     """
     kept: dict[str, Imported] = {}
     taken = dict(stacks)
+    meanings: dict[str, str] = {}
     answers: list[Imported | Refused] = []
     for item in found:
         if item.name in names or item.name in kept:
@@ -86,7 +87,11 @@ def settle(
         elif item.stack in taken:
             message = f"{item.stack} belongs to {taken[item.stack]}; a stack belongs to one spec"
             answers.append(_refused(item, message))
+        elif other := _other_meaning(item, meanings):
+            message = f"{other} is the name of another spec's secret; import this by itself"
+            answers.append(_refused(item, f"{message}, and rename the variable"))
         else:
+            meanings |= _meanings(item)
             kept[item.name] = item
             taken[item.stack] = item.name
             answers.append(item)
@@ -98,6 +103,17 @@ def settle(
         else _with_dependencies(answer, there, cycles.get(answer.name, ()))
         for answer in answers
     ]
+
+
+def _meanings(item: Imported) -> dict[str, str]:
+    """Return what each variable of a spec stands for: names can come to the same letters."""
+    return {n.variable: n.origin if n.shared else f"of {item.name}" for n in item.needs}
+
+
+def _other_meaning(item: Imported, meanings: Mapping[str, str]) -> str:
+    """Return a variable that stands for something else in another spec, or an empty text."""
+    mine = _meanings(item)
+    return next((name for name in mine if meanings.get(name, mine[name]) != mine[name]), "")
 
 
 def _refused(item: Imported, message: str) -> Refused:

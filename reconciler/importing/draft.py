@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.adapters.spec_secrets import looks_secret
@@ -45,11 +45,15 @@ _VARIABLES: Final[Pointer] = ("operationContext", "environmentVariables")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """A variable to set before the spec can run: its name, what uses it, where its value was."""
+    """A variable to set before the spec can run: its name, what uses it, where its value was.
+
+    `shared`: the origin says all; elsewhere the same variable with this origin is the same.
+    """
 
     variable: str
     used_by: str
     origin: str
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +175,14 @@ class Draft:
         if isinstance(value, dict) and "ciphertext" in value:
             origin = "was encrypted by another service, which alone can read it"
         self.refer(at, self._free_variable(f"{self.name}_{hint}"), origin)
+
+    def share(self, at: Pointer, text: str, origin: str) -> None:
+        """Put a reference to what other specs may use too: a variable named after a text."""
+        same = (n.variable for n in self.needs.values() if n.shared and n.origin == origin)
+        # Two names may come to the same letters.
+        variable = next(same, "") or self._free_variable(text)
+        self.refer(at, variable, origin)
+        self.needs[variable] = replace(self.needs[variable], shared=True)
 
     def refer(self, at: Pointer, variable: str, origin: str) -> None:
         """Put a reference to a variable; one variable may be used at several places."""

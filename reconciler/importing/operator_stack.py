@@ -202,10 +202,8 @@ class _Stack:
 
     def kubernetes(self, at: Pointer, name: str, key: str, namespace: str = "") -> None:
         where = f"{namespace}/{name}" if namespace else name
-        variable = self.draft.variable(
-            f"{namespace}_{name}_{key}" if namespace else f"{name}_{key}"
-        )
-        self.draft.refer(at, variable, f"is the key {key} of the Kubernetes Secret {where}")
+        text = f"{namespace}_{name}_{key}" if namespace else f"{name}_{key}"
+        self.draft.share(at, text, f"is the key {key} of the Kubernetes Secret {where}")
 
     def reference(self, at: Pointer, value: object, place: Pointer) -> None:
         """Put what a `ResourceRef` refers to, where a secret belongs."""
@@ -224,14 +222,13 @@ class _Stack:
         elif key == "env":
             name = below.text("name")
             if name:
-                variable = self.draft.variable(name)
-                self.draft.refer(at, variable, f"is the variable {name} of the operator")
+                self.draft.share(at, name, f"is the variable {name} of the operator")
                 return
         elif key == "filesystem":
             path = below.text("path")
             if path:
-                variable = self.draft.variable(f"{self.draft.name}_{at[-1]}")
-                self.draft.refer(at, variable, f"is the file {path} of the operator")
+                text = f"{self.draft.name}_{at[-1]}"
+                self.draft.share(at, text, f"is the file {path} of the operator")
                 return
         elif key == "literal":
             self.draft.secret(at, str(at[-1]), below.take("value"))

@@ -700,6 +700,33 @@ def test_a_source_of_flux_is_followed_where_it_is_there(importer: Importer) -> N
     assert "put the repository's credentials into gitAuth" in done.out
 
 
+def test_one_variable_is_never_two_secrets(importer: Importer) -> None:
+    """Names that come to the same letters get variables of their own, or are refused."""
+    variables = {
+        "A": ref("aws", "prod-key"),
+        "B": ref("aws-prod", "key"),
+        "C": ref("aws-prod", "key"),
+    }
+    literal = {"TOKEN": {"type": "Literal", "literal": {"value": "canary-one"}}}
+    documents = [
+        stack("both", envRefs=variables),
+        stack("same", envRefs={"D": ref("aws", "prod-key")}),
+        stack("other", envRefs={"E": ref("aws-prod", "key")}),
+        stack("a-b", envRefs=literal),
+        stack("a.b", envRefs=literal),
+    ]
+    done = importer(importer.file("stacks.yaml", yaml.safe_dump_all(documents)))
+    found = done.specs["both"]["operationContext"]["environmentVariables"]
+    assert found == {
+        "A": variable("AWS_PROD_KEY"),
+        "B": variable("AWS_PROD_KEY_2"),
+        "C": variable("AWS_PROD_KEY_2"),
+    }
+    assert set(done.specs) == {"a-b", "both", "same"}
+    assert "RECONCILER_SECRET_AWS_PROD_KEY is the name of another spec's secret" in done.err
+    assert "RECONCILER_SECRET_A_B_TOKEN is the name of another spec's secret" in done.err
+
+
 def test_dependencies_are_only_those_that_are_there(importer: Importer) -> None:
     """A prerequisite that is no spec here, or leads in a circle, is told of and left out."""
     documents = [
