@@ -67,22 +67,23 @@ def test_it_keeps_nothing_of_a_supervisor(world: World) -> None:
 
 
 def test_it_ends_with_the_engine() -> None:
-    """An engine that is killed leaves no nursery behind."""
+    """An engine that is killed leaves no nursery behind, and no supervisor without an order."""
     script = (
-        "import os, time\n"
+        "import os, socket, time\n"
         "from reconciler.engine.runners.nursery import nursery\n"
-        "control, output = os.pipe()\n"
-        "nursery.supervisor('', control, output)\n"
-        "print(nursery.pid, flush=True)\n"
+        "ours, control = socket.socketpair()\n"
+        "made = nursery.supervisor('', control.fileno(), os.open(os.devnull, os.O_WRONLY))\n"
+        "control.close()\n"
+        "print(nursery.pid, made, flush=True)\n"
         "time.sleep(1000)\n"
     )
     engine = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert engine.stdout is not None
-    pid = int(engine.stdout.readline())
-    assert alive(pid)
+    pids = [int(word) for word in engine.stdout.readline().split()]
+    assert all(map(alive, pids))
     engine.kill()
     engine.communicate(timeout=LIMIT_S)
-    eventually(lambda: not alive(pid), "its end")
+    eventually(lambda: not any(map(alive, pids)), "their end")
 
 
 def test_a_nursery_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
