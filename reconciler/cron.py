@@ -109,10 +109,7 @@ def slots_after(schedule: Recurrence, after: datetime, key: str) -> Iterator[dat
     zone = ZoneInfo(schedule.time_zone)
     expression = parse(schedule.cron, key)
     find = _real_time_slots if expression.real_time else _fixed_slots
-    for slot in find(expression, zone, after.astimezone(UTC)):
-        if slot >= _LATEST:
-            return
-        yield slot
+    yield from find(expression, zone, after.astimezone(UTC))
 
 
 def _fixed_slots(expression: Expression, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:

@@ -24,6 +24,9 @@ __all__ = ["Expression", "check", "parse"]
 # February the 29th falls on a given weekday every 28 years, or 40 over a century's end.
 _YEARS_AHEAD: Final = 50
 
+# Of the calendar's last year no zone's clocks can be worked out to the end.
+_LAST_YEAR: Final = MAXYEAR - 1
+
 # Texts are few (most schedules of a fleet share theirs), and what is kept of one is small.
 _TEXTS: Final = 4096
 
@@ -170,7 +173,7 @@ class Expression:
     def _months(self, first: datetime) -> Iterator[tuple[int, int, tuple[int, ...]]]:
         """Yield year, month and days of the months that have some, until too long none has."""
         year, last_year = first.year, first.year + _YEARS_AHEAD
-        while year <= min(last_year, MAXYEAR):
+        while year <= min(last_year, _LAST_YEAR):
             for month in self.months:
                 if (year, month) < (first.year, first.month):
                     continue

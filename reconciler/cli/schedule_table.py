@@ -136,12 +136,15 @@ def _start(entry: Entry, starts: datetime) -> str:
 def _summary(found: Agenda) -> str:
     count = {fate: sum(1 for e in found.entries if e.fate is fate) for fate in Fate}
     starting = count[Fate.RUNS] + count[Fate.WAITS]
-    parts = [f"{starting} runs" if starting != 1 else "1 run"]
+    parts = []
+    if starting:
+        parts.append(f"{starting} runs" if starting > 1 else "1 run")
     if count[Fate.WAITS]:
         parts.append(f"{count[Fate.WAITS]} of them after a wait for a window")
     not_run = len(found.entries) - starting
     if not_run:
-        parts.append(f"{not_run} more that {'do' if not_run > 1 else 'does'} not run")
+        more = " more" if starting else ""
+        parts.append(f"{not_run}{more} that {'do' if not_run > 1 else 'does'} not run")
     text = ", ".join(parts)
     if not found.left_out:
         return f"{text}, until {_utc(found.end)}"

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from reconciler.cron import MAX_DUE, due_slots, next_slot
+from reconciler import cron, cron_expression
+from reconciler.cron import MAX_DUE, due_slots, next_slot, slots_after
 from reconciler.model import Schedule
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
@@ -100,6 +101,18 @@ def test_never() -> None:
     assert due_slots(schedule("0 0 30 2 *"), at("2020-01-01"), at("2026-01-01"), "x") == ()
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
+@pytest.mark.parametrize("text", ["30 23 31 12 *", "30 23 31 12 */5", "*/30 23 31 12 *"])
+def test_the_calendar_ends(text: str, zone: str) -> None:
+    """At the calendar's end nothing is due any more, and nothing is beyond it."""
+    each, begin = schedule(text, zone), at("9980-06-01")
+    found = due_slots(each, begin, at("9999-12-31T23:59"), "x")
+    assert found
+    assert all(begin < slot < at("9999-01-02") for slot in found)
+    assert next_slot(each, found[-1], "x") is None
+    assert next_slot(each, at("9999-12-31T23:59:59.999999"), "x") is None
+
+
 def test_due_is_after_since_and_up_to_now() -> None:
     """The first moment does not count, the last does."""
     hourly = schedule("0 * * * *")
@@ -185,3 +198,33 @@ def test_slots_agree_with_next_slot() -> None:
             walked.append(slot)
             slot = next_slot(each, slot, "x")
         assert tuple(walked) == due_slots(each, since, now, "x")
+
+
+def test_what_is_remembered_is_what_is_worked_out() -> None:
+    """Asked in any order, forwards and backwards, the answer is the one without a memory."""
+    dice = random.Random(8)
+    crons = ("*/17 * * * *", "30 2 * * *", "H H * * *", "0 0 29 2 *", "0 0 L * *")
+    begin = at("2026-03-28")
+    for _ in range(400):
+        each = schedule(dice.choice(crons), dice.choice([BERLIN, LORD_HOWE]))
+        key = f"s{dice.randint(0, 2)}"
+        after = begin + timedelta(seconds=dice.randrange(3 * 86400))
+        assert next_slot(each, after, key) == next(slots_after(each, after, key), None)
+
+
+def test_asking_again_works_nothing_out() -> None:
+    """Until its slot has come, a schedule is neither read nor followed through the calendar."""
+    nightly = schedule("H 3 * * *", BERLIN)
+    first = next_slot(nightly, at("2026-03-02T04:00"), "acme/web/asked-again n")
+    assert first is not None
+    read = cron_expression._read.cache_info()
+    for seconds in range(0, 22 * 3600, 600):
+        now = at("2026-03-02T04:00") + timedelta(seconds=seconds)
+        assert next_slot(nightly, now, "acme/web/asked-again n") == first
+        assert due_slots(nightly, at("2026-03-02T04:00"), now, "acme/web/asked-again n") == ()
+    assert cron_expression._read.cache_info() == read
+
+
+def test_memory_has_an_end() -> None:
+    """What is remembered is bounded, however many schedules come and go."""
+    assert cron._memory.cache_info().maxsize == 131_072

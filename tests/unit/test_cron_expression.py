@@ -95,7 +95,7 @@ def test_what_is_not_named() -> None:
 
 def test_the_calendar_ends() -> None:
     """Where the calendar ends, so do the times."""
-    assert walls("0 0 1 1 *", "9998-06-01T00:00") == ["9999-01-01 00:00"]
+    assert walls("0 0 1 1 *", "9996-06-01T00:00") == ["9997-01-01 00:00", "9998-01-01 00:00"]
 
 
 # ---------------------------------------------------------------- H

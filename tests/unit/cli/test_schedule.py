@@ -62,6 +62,13 @@ def test_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == EXPECTED
 
 
+def test_the_page_shows_what_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table that docs/time.md shows is this one."""
+    assert run(folder, "--for", "60h") == 0
+    page = Path(__file__).resolve().parents[3] / "docs/time.md"
+    assert f"```text\n{capsys.readouterr().out}```\n" in page.read_text()
+
+
 def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON says the same, exactly, and how much of it was left out."""
     assert run(folder, "--for", "3d", "--limit", "3", "-o", "json") == 0
@@ -212,8 +219,18 @@ def test_colours_show_what_needs_a_look() -> None:
     held = week(NIGHTLY, suspended=True)
     assert "\x1b[2m03:00\x1b[0m" in as_text(held, Look(colour=True))
     assert "does not run: suspended" in as_text(held, Look())
+    assert as_text(held, Look()).splitlines()[-1].startswith("7 that do not run, until")
     never = week(NIGHTLY, windows=(Window(days=frozenset(), start=0, end=60),))
     assert "does not run: its windows never open" in as_text(never, Look())
+
+
+def test_what_is_passed_over_says_for_what() -> None:
+    """A slot that a newer one overtakes names the opening that it would have waited for."""
+    held = week(NIGHTLY, windows=(Window(days=frozenset({0}), start=0, end=1440),))
+    assert (
+        "passed over: a newer one is due before Mon 09 Mar 00:00 UTC"
+        in as_text(held, Look()).splitlines()[2]
+    )
 
 
 def test_a_column_that_says_nothing_is_not_there() -> None:
@@ -242,6 +259,14 @@ def test_a_name_gives_a_terminal_no_orders() -> None:
 
 
 # ---------------------------------------------------------------- calendars
+
+
+def test_ics(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-o ics` prints a calendar, with its line ends, and nothing else."""
+    assert run(folder, "--for", "3d", "-o", "ics") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("BEGIN:VCALENDAR\r\n")
+    assert unfolded(printed).count("BEGIN:VEVENT") == 4
 
 
 def unfolded(text: str) -> list[str]:
