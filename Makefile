@@ -11,7 +11,7 @@ DEMO_FLAGS := --data $(DEMO_STATE) --secrets-dir examples/secrets --allow-write 
 # What a busy machine builds once is not to slow down whoever works on it.
 NICE := nice -n 5
 
-.PHONY: help setup demo run system kubernetes cluster test test-long check bench lock clean
+.PHONY: help setup demo run system kubernetes sops cluster test test-long check bench lock clean
 
 help:
 	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
@@ -55,10 +55,13 @@ check: $(STAMP)
 kubernetes: $(STAMP)
 	@$(NICE) $(BIN)/python -m tools.build_kubernetes
 
+sops: $(STAMP)
+	@$(NICE) $(BIN)/python -m tools.build_sops
+
 cluster: $(STAMP)
 	@$(NICE) $(BIN)/python -m tools.build_kubernetes --cluster
 
-test: system setup kubernetes
+test: system setup kubernetes sops
 	$(BIN)/pytest -n 2
 
 test-long: system setup cluster
