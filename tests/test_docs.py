@@ -102,6 +102,7 @@ def test_no_option_is_made_up() -> None:
     others = {
         *("--system", "--now", "--header", "--data", "--silent", "--fail"),  # useradd, curl
         *("--yes", "--skip-preview", "--clear-pending-creates"),  # pulumi
+        *("--in-place", "--encrypted-regex"),  # sops
         *("--preview-only", "--expect-no-changes", "--refresh"),  # pulumi too
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", prose()))
