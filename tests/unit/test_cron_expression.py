@@ -5,6 +5,8 @@ from datetime import datetime
 from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.cron_expression import check, parse
 
@@ -262,3 +264,33 @@ def test_an_expression_has_an_end() -> None:
     minutes = ",".join(map(str, range(60)))
     assert check(f"{minutes} * * * *") == ""
     assert "1000 are the most" in check(f"{minutes * 1000} * * * *")
+
+
+number = st.integers(0, 62).map(str)
+atom = st.one_of(
+    number,
+    st.sampled_from(
+        ["*", "H", "h", "L", "L-3", "mon", "jan", "friL", "mon#2", "5#5", "?", "W", ""]
+    ),
+    st.tuples(number, number).map("-".join),
+    st.tuples(number, number).map(lambda two: f"H({two[0]}-{two[1]})"),
+)
+item = st.one_of(atom, st.tuples(atom, number).map("/".join))
+a_field = st.lists(item, min_size=1, max_size=3).map(",".join)
+an_expression = st.lists(a_field, min_size=4, max_size=6).map(" ".join)
+
+
+@given(text=st.one_of(an_expression, st.text()), keys=st.lists(st.text(), min_size=3, max_size=3))
+def test_what_is_accepted_is_due(text: str, keys: list[str]) -> None:
+    """Any text is refused in one short line, or is due sooner or later, whatever `H` chooses."""
+    wrong = check(text)
+    if wrong:
+        assert len(wrong) < 250
+        assert wrong.isprintable() or not text.isprintable()
+        return
+    for key in keys:
+        each = parse(text, key)
+        found = next(each.walls(at("2026-03-02T12:00")), None)
+        assert found is not None
+        assert found > at("2026-03-02T12:00")
+        assert each.names(found)
