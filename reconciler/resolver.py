@@ -6,19 +6,23 @@ are kept nowhere else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 
 from reconciler.adapters.credentials import SecretReader
 from reconciler.adapters.gitrefs import GitRefs, Revision, Wanted, resolve_url
+from reconciler.api.create_body import is_relative_url
 from reconciler.api.types import (
     DeploymentRequest,
     EnvironmentVariable,
+    GitSource,
     Operation,
     Secret,
     map_secrets,
 )
 from reconciler.errors import SecretUnavailableError
+from reconciler.git.urls import OwnRepository
 from reconciler.model import ANY_PATH, Desired, Reason, ReasonCode, SecretReference, Spec
 from reconciler.planning.digest import digest, fields
 
@@ -28,8 +32,15 @@ __all__ = ["Resolver"]
 class Resolver:
     """Looks up what a spec leaves open."""
 
-    def __init__(self, git: GitRefs, secrets: SecretReader, hash_key: bytes) -> None:
+    def __init__(
+        self,
+        git: GitRefs,
+        secrets: SecretReader,
+        hash_key: bytes,
+        own: OwnRepository | None = None,
+    ) -> None:
         self._git = git
+        self._own = own
         self._secrets = secrets
         self._hash_key = hash_key
         self._expected: dict[str, Spec] = {}
@@ -45,7 +56,7 @@ class Resolver:
                 request = map_secrets(spec.request, self._secrets.read)
             except SecretUnavailableError:
                 continue  # `desired` says so
-            wanted[name] = _wanted(spec, request)
+            wanted[name] = self._wanted(spec, request)
         self._git.expect(wanted, self._expected.keys() - fresh.keys())
         self._expected = fresh
 
@@ -60,7 +71,7 @@ class Resolver:
             reason = Reason(ReasonCode.SECRET_UNAVAILABLE, str(error))
             return Desired(spec=spec, blocked=reason, source_again_at=again_at)
         desired = Desired(spec=spec, fields=canonical, digest=digest(canonical))
-        head = self._git.head(spec.name, _wanted(spec, request))
+        head = self._git.head(spec.name, self._wanted(spec, request))
         if isinstance(head, Revision):
             return replace(
                 desired, commit=head.commit, source=head.source, source_again_at=head.again_at
@@ -77,7 +88,8 @@ class Resolver:
         Raises SecretUnavailableError.
         """
         request = map_secrets(spec.request, self._secrets.read)
-        source = replace(request.source, repo_url=resolve_url(request.source.repo_url, spec.base))
+        source = self._located(spec, request)
+        source = replace(source, repo_url=resolve_url(source.repo_url, spec.base))
         if spec.pin or not (source.branch or source.tag):
             source = replace(source, branch="", tag="", commit=commit)
         mark: EnvironmentVariable[Secret] = EnvironmentVariable(name=marker, value="1")
@@ -87,10 +99,19 @@ class Resolver:
     def _hash(self, reference: SecretReference) -> str:
         return self._secrets.keyed_hash(reference, self._hash_key)
 
+    def _wanted(self, spec: Spec, request: DeploymentRequest[Secret]) -> Wanted:
+        paths = () if spec.source_paths == ANY_PATH else spec.source_paths
+        return Wanted(source=self._located(spec, request), base=spec.base, paths=paths)
 
-def _wanted(spec: Spec, request: DeploymentRequest[Secret]) -> Wanted:
-    paths = () if spec.source_paths == ANY_PATH else spec.source_paths
-    return Wanted(source=request.source, base=spec.base, paths=paths)
+    def _located(self, spec: Spec, request: DeploymentRequest[Secret]) -> GitSource[Secret]:
+        """Return the source; a path to the root of the specs' own repository is that one's URL."""
+        source, own = request.source, self._own
+        if own is None or not is_relative_url(source.repo_url):
+            return source
+        if os.path.realpath(spec.base / source.repo_url) != os.path.realpath(own.root):
+            return source
+        named = source.branch or source.tag or source.commit
+        return replace(source, repo_url=own.url, branch=source.branch if named else own.branch)
 
 
 def _references(spec: Spec) -> list[SecretReference]:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         operation=Operation(options.operation) if options.operation else None,
     )
     try:
-        lock = where.root.lock(where.directory, clock)
+        lock = where.root.lock(where.home, clock)
     except AnotherInstanceError as error:
         where.requests.put(request)
         print(f"asked for; {error}, which takes it up")

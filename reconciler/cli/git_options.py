@@ -28,6 +28,7 @@ class Repositories:
 
     git: Git
     refs: GitRefs
+    poll_interval: timedelta
 
     def watch(self, changed: Callable[[frozenset[str]], None]) -> None:
         """Ask by itself from now on, and tell the names for which the answer is another."""
@@ -50,7 +51,7 @@ def repositories(
     pace = Pace(
         poll_interval=poll or usual or Pace().poll_interval, alone_wait_s=WAIT_WITHOUT_DAEMON_S
     )
-    return Repositories(git=git, refs=GitRefs(helpers, pace))
+    return Repositories(git=git, refs=GitRefs(helpers, pace), poll_interval=pace.poll_interval)
 
 
 def engine_arguments(options: argparse.Namespace, root: StateDirectory) -> tuple[str, ...]:

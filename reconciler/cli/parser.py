@@ -15,11 +15,13 @@ from pathlib import Path
 from reconciler import __version__
 from reconciler.cli import (
     access_options,
+    checkout_options,
     engine_database,
     kubernetes_options,
     listen_options,
     runner_options,
     source_options,
+    webhook_options,
 )
 from reconciler.cli.options import Commands, Options
 from reconciler.cli.options import command as _command
@@ -154,6 +156,8 @@ def _run(commands: Commands) -> None:
     parser = _command(commands, "run", "run", text)
     _directory(parser)
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
+    webhook_options.add(parser)
+    parser.set_defaults(pulls=True)
     _reconciling(parser)
 
 
@@ -353,8 +357,9 @@ def _state(parser: Options) -> None:
         "--status-dir",
         type=Path,
         metavar="DIR",
-        help="for status files; default: beside the specs",
+        help="for status files; default: beside the specs, with --repo the state directory",
     )
+    checkout_options.add(parser)
 
 
 def _api(parser: Options) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from reconciler.adapters.checkout import status_line
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
-from reconciler.cli import table, wiring
+from reconciler.cli import table, webhook_options, wiring
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon
+from reconciler.errors import ReconcilerError
 from reconciler.model import Reason, State
 
 __all__ = ["run", "say"]
@@ -20,9 +24,10 @@ def run(options: argparse.Namespace) -> int:
     """Reconcile; 0 where all are Ready or Suspended in the end, else 1."""
     where = wiring.place(options)
     with (
-        where.root.lock(where.directory, SystemClock()),
+        where.root.lock(where.home, SystemClock()),
         wiring.api_source(options, where.root) as api,
     ):
+        _fetch(where)
         daemon = wiring.build(options, where, api, say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
@@ -31,15 +36,53 @@ def run(options: argparse.Namespace) -> int:
             sys.stderr.write(f"{problem}\n")
         if options.once:
             return _once(options, where, daemon)
-        watcher = Watcher(where.directory, daemon.wake)
-        watcher.start()
+        with _watching(options, where, daemon):
+            daemon.run()
+    return 0
+
+
+def _fetch(where: wiring.Place) -> None:
+    """Have the newest specs of `--repo`, or else those of before; an error where there are none."""
+    if where.checkout is None:
+        return
+    where.checkout.pull()
+    where.checkout.apply()
+    line = status_line(where.checkout.state)
+    if not where.checkout.state.commit:
+        raise ReconcilerError(line)
+    print(line, flush=True)
+
+
+@contextmanager
+def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) -> Iterator[None]:
+    """Tell the daemon of changed files, moved branches and pushes, until the end of the block."""
+    checkout, refs = where.checkout, where.repositories.refs
+
+    def heard(repositories: frozenset[str]) -> None:
+        refs.refresh(repositories)
+        if checkout is not None and checkout.identity in repositories:
+            checkout.hint()
+
+    def pulled() -> None:
+        assert checkout is not None  # noqa: S101 - it has called
+        print(status_line(checkout.state), flush=True)
+        daemon.wake()
+
+    watcher = None if checkout else Watcher(where.directory, daemon.wake)
+    with webhook_options.listening(options, heard):
+        if watcher is not None:
+            watcher.start()
+        if checkout is not None:
+            checkout.watch(where.repositories.poll_interval, pulled)
         where.repositories.watch(daemon.mark)
         try:
-            daemon.run()
+            yield
         finally:
             where.repositories.close()
-            watcher.stop()
-    return 0
+            if checkout is not None:
+                checkout.close()
+            if watcher is not None:
+                watcher.stop()
 
 
 def _once(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) -> int:

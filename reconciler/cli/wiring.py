@@ -13,20 +13,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.adapters.checkout import Checkout
 from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.host_config import HostConfig
 from reconciler.adapters.requests_by_hand import HandRequests
-from reconciler.adapters.specs import SpecReader
+from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
-from reconciler.cli import git_options, host, runner_options
+from reconciler.cli import checkouts, git_options, host, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon, Parts
 from reconciler.errors import UsageError
 from reconciler.executor import Executor, Tools
+from reconciler.files import make_folder
 from reconciler.model import Catalog, Reason, State, Status
 from reconciler.observer import Observer
 from reconciler.planning.admission import Limits
@@ -48,10 +50,16 @@ Say = Callable[[str, State, Reason], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where things are: the specs, the state directory, and what belongs to these specs."""
+    """Where things are: the specs, the state directory, and what belongs to these specs.
+
+    `home` is the directory that one reconciler works on at a time: the specs' own, or with
+    `--repo` that of their `checkout`.
+    """
 
     directory: Path
     config: HostConfig
+    home: Path
+    checkout: Checkout | None
     root: StateDirectory
     state: DirectoryState
     rules: SecretRules
@@ -67,12 +75,15 @@ class Foreseen:
     So all repositories are asked side by side, before the first spec of the pass is planned.
     """
 
-    def __init__(self, specs: Specs, resolver: Resolver) -> None:
+    def __init__(self, specs: Specs, resolver: Resolver, checkout: Checkout | None) -> None:
         self._specs = specs
         self._resolver = resolver
+        self._checkout = checkout
 
     def scan(self) -> Catalog:
-        """Return what the directory holds now."""
+        """Return what the directory holds now; a new commit comes in force between two scans."""
+        if self._checkout is not None:
+            self._checkout.apply()
         catalog = self._specs.scan()
         self._resolver.expect(catalog.specs)
         return catalog
@@ -100,23 +111,38 @@ def say_nothing(name: str, state: State, reason: Reason) -> None:
 
 def place(options: argparse.Namespace) -> Place:
     """Find out where things are; UsageError where the directory is none."""
-    directory: Path = options.directory
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is no directory; give the one that holds the specs")
     root = StateDirectory(locate(options.data, os.environ))
-    state = root.of_directory(directory)
     config = host.config(options)
     rules = host.rules(options, config)
+    repositories = git_options.repositories(options, root, config.poll_interval)
+    directory: Path = options.directory
+    home, status_dir = directory, options.status_dir
+    checkout = None
+    if options.repo:
+        checkout = checkouts.checkout(
+            options, root, repositories.git, lambda folder: scan(folder, rules)
+        )
+        directory, home = checkout.folder, checkout.home
+        make_folder(home)
+        fetched = checkout.restore()
+        if not fetched and not getattr(options, "pulls", False):
+            raise UsageError(f"{options.repo} has not been fetched yet; `run --repo` does that")
+        status_dir = status_dir or root.of_directory(home).folder / "status"
+    elif not directory.is_dir():
+        raise UsageError(f"{directory} is no directory; give the one that holds the specs")
+    state = root.of_directory(home)
     return Place(
         config=config,
         directory=directory,
+        home=home,
+        checkout=checkout,
         root=root,
         state=state,
         rules=rules,
-        statuses=StatusFiles(directory, options.status_dir, state.statuses),
+        statuses=StatusFiles(directory, status_dir, state.statuses),
         requests=HandRequests(state.requests),
         specs=SpecReader(directory, rules),
-        repositories=git_options.repositories(options, root, config.poll_interval),
+        repositories=repositories,
     )
 
 
@@ -190,6 +216,7 @@ def build(
         where.repositories.refs,
         SecretReader(where.rules, os.environ, clock),
         where.root.hash_key(),
+        where.checkout.own if where.checkout else None,
     )
     remote = options.api_url or os.environ.get("RECONCILER_API_URL")
     settle = options.settle or (SETTLE_REMOTE if remote else SETTLE_EMBEDDED)
@@ -207,7 +234,7 @@ def build(
     )
     return Daemon(
         Parts(
-            specs=Foreseen(where.specs, resolver),
+            specs=Foreseen(where.specs, resolver, where.checkout),
             statuses=statuses,
             requests=where.requests,
             resolver=resolver,

@@ -16,11 +16,13 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from pathlib import Path
 
 from reconciler.api.types import GitAuth, GitSource, Secret
 
 __all__ = [
     "Location",
+    "OwnRepository",
     "Reach",
     "against_addresses",
     "against_auth",
@@ -88,6 +90,15 @@ class Location:
     def actual_port(self) -> int:
         """Return the port, the scheme's own where none was given; 0 for a file."""
         return self.port or {"https": 443, "http": 80, "ssh": 22}.get(self.scheme, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRepository:
+    """The repository that specs themselves come from; `root` is where its root is checked out."""
+
+    root: Path
+    url: str
+    branch: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
