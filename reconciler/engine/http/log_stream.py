@@ -65,7 +65,7 @@ class _LogStream:
         if request.method == "HEAD":
             await asyncio.to_thread(reader.read)
             return Response(media_type="text/event-stream")
-        stream = self._streams.enter(_key(caller), reader)
+        stream = self._streams.enter(_key(caller), reader, caller.organization)
         try:
             # From here on nothing that comes is missed.
             stream.at_end(self._service.logs.hear(deployment_id, stream.wake))

@@ -71,23 +71,31 @@ class Streams:
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self._open: set[Stream] = set()
-        self._of_token: Counter[str] = Counter()
+        # Of tokens and of organizations, whose names are no token's id.
+        self._of: Counter[str] = Counter()
         self._closing = False
 
-    def enter(self, token_id: str, reader: Reader) -> Stream:
-        """Take a place for a stream, until its `end`; AnswerError 429, 503 where there is none."""
+    def enter(self, token_id: str, reader: Reader, organization: str = "") -> Stream:
+        """Take a place for a stream, until its `end`; AnswerError 429, 503 where there is none.
+
+        One organization takes no more than half of all, however many tokens it has.
+        """
         if self._closing:
             raise AnswerError(503, "the engine ends; ask again", RETRY_AFTER_S)
         of_token, in_all = self._limits.streams_per_token, self._limits.streams
-        if self._of_token[token_id] >= of_token:
+        if self._of[token_id] >= of_token:
             message = f"this token has {of_token} streams, which is the most; end one of them"
+            raise AnswerError(429, message, RETRY_AFTER_S)
+        of_organization, owners = max(1, in_all // 2), (token_id, f"{organization}/")
+        if self._of[owners[1]] >= of_organization:
+            message = f"{organization} has {of_organization} streams, the most of one organization"
             raise AnswerError(429, message, RETRY_AFTER_S)
         if len(self._open) >= in_all:
             message = f"there are {in_all} streams, which is the most; try again, or ask for /logs"
             raise AnswerError(503, message, RETRY_AFTER_S)
-        stream = Stream(reader, lambda: self._leave(token_id, stream))
+        stream = Stream(reader, lambda: self._leave(owners, stream))
         self._open.add(stream)
-        self._of_token[token_id] += 1
+        self._of.update(owners)
         return stream
 
     def close(self) -> None:
@@ -96,11 +104,12 @@ class Streams:
         for stream in self._open:
             stream.stop(AnswerError(503, "the engine ends; go on by Last-Event-ID"))
 
-    def _leave(self, token_id: str, stream: Stream) -> None:
+    def _leave(self, owners: tuple[str, ...], stream: Stream) -> None:
         self._open.discard(stream)
-        self._of_token[token_id] -= 1
-        if not self._of_token[token_id]:
-            del self._of_token[token_id]
+        self._of.subtract(owners)
+        for owner in owners:
+            if not self._of[owner]:
+                del self._of[owner]
 
 
 class Stream:

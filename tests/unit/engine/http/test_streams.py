@@ -158,6 +158,27 @@ def test_who_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch, why: str)
     asyncio.run(run())
 
 
+def test_one_organization_leaves_places_to_others() -> None:
+    """However many tokens it has, it takes no more than half of all; what it gives back counts."""
+
+    async def run() -> None:
+        all_of_them = Streams(HttpLimits(streams=6))
+        made = [all_of_them.enter(f"t{n}", Pages(), "acme") for n in range(3)]
+        with pytest.raises(AnswerError, match="acme has 3 streams") as refused:
+            all_of_them.enter("t9", Pages(), "acme")
+        assert refused.value.status == 429
+        others = [all_of_them.enter(f"o{n}", Pages(), "other") for n in range(3)]
+        made[0].end()
+        made[0] = all_of_them.enter("t9", Pages(), "acme")
+        with pytest.raises(AnswerError, match="there are 6 streams") as refused:
+            all_of_them.enter("x", Pages(), "third")
+        assert refused.value.status == 503
+        for stream in (*made, *others):
+            stream.end()
+
+    asyncio.run(run())
+
+
 def test_nothing_begins_while_the_server_ends() -> None:
     """A stream that is asked for while the others end is refused with 503."""
     all_of_them = Streams(HttpLimits())
