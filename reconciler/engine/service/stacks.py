@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from reconciler.api.types import StackRef
 from reconciler.engine import removal
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
@@ -16,12 +18,17 @@ PAGE_SIZE = 1000
 
 _PARTS = ("organization", "project", "stack")
 
+# Each runs a pulumi, and holds one of the threads that answer all calls, up to a minute.
+MOST_REMOVALS = 4
+RETRY_AFTER_S = 5
+
 
 class Stacks:
     """Stacks by their names."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._removals = threading.BoundedSemaphore(MOST_REMOVALS)
 
     def get(self, caller: Caller, stack: StackRef) -> StackInfo:
         """Return what the engine knows of a stack."""
@@ -60,10 +67,15 @@ class Stacks:
             raise AnswerError(404, f"stack {stack} not found")
         if self._tools.store.deployments.unended(stack):
             raise AnswerError(409, f"deployments of {stack} wait or run: cancel them first")
+        if not self._removals.acquire(blocking=False):
+            message = f"{MOST_REMOVALS} stacks are being deleted, the most at once; try again"
+            raise AnswerError(503, message, RETRY_AFTER_S)
         try:
             done = removal.remove(self._tools, stack, force=force)
         except removal.RemovalError as error:
             raise AnswerError(409, f"the state of {stack} cannot be deleted: {error}") from error
+        finally:
+            self._removals.release()
         if done is removal.Removal.HAS_RESOURCES:
             # The CLI knows these words, and explains what to do.
             raise AnswerError(400, "Bad Request: Stack still contains resources.")
