@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
-from reconciler.executor import Executor
+from reconciler.executor import Executor, Job
+from reconciler.fleet import Fleet, Standing
 from reconciler.model import (
-    Catalog,
-    Desired,
+    Forget,
     HandRequest,
+    Holds,
     Plan,
     Reason,
     ReasonCode,
-    Spec,
     State,
     Status,
     Submit,
-    Upstream,
 )
 from reconciler.observer import Observer
-from reconciler.planning import admission, planner, transitions
+from reconciler.passes import Given, Planned, Planner
+from reconciler.planning import admission, transitions
 from reconciler.planning.admission import Limits
-from reconciler.planning.graph import Order, order
-from reconciler.ports import Requests, Resolves, Specs, Statuses
+from reconciler.pool import Pool
+from reconciler.ports import Directory, HoldsBook, Requests, Resolves, Statuses
+from reconciler.rolls import Rolls
 
 __all__ = ["Daemon", "Parts", "Standing"]
 
@@ -41,6 +42,9 @@ RESCAN_EVERY = timedelta(seconds=30)
 
 # How often requests by hand are looked for: a directory listing, and a person is waiting.
 REQUESTS_EVERY = timedelta(milliseconds=500)
+
+# How often an organization's list is asked for what others have deployed.
+NEWS_EVERY = timedelta(seconds=60)
 
 # A pass goes round again where an action opens the way to the next; more is a mistake of ours.
 MOST_ROUNDS = 8
@@ -53,54 +57,30 @@ NOT_DURABLE_AGAIN = timedelta(seconds=10)
 class Parts:
     """What the loop is made of. `say` is told each time a stack's standing changes."""
 
-    specs: Specs
+    specs: Directory
     statuses: Statuses
     requests: Requests
+    holds: HoldsBook
     resolver: Resolves
     observer: Observer
     executor: Executor
     clock: Clock
     limits: Limits
+    pool: Pool
     say: Callable[[str, State, Reason], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How one name stood at the end of the last pass that looked at it."""
-
-    plan: Plan
-    path: Path
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more will happen without an event from outside."""
-        if self.plan.verdict.code in {ReasonCode.ACCESS_DENIED, ReasonCode.SOURCE_UNAVAILABLE}:
-            return True  # a person is needed, or a later run
-        if self.plan.state is State.FAILED:
-            return self.plan.verdict.code is ReasonCode.REFUSED
-        if self.held_by_limit:
-            return False  # its turn comes when another ends
-        return self.plan.state not in {State.PROGRESSING, State.UNKNOWN}
-
-    @property
-    def held_by_limit(self) -> bool:
-        """Whether it only waits for others to end."""
-        return self.plan.verdict.code is ReasonCode.LIMIT
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What the loop keeps between passes; all of it can be found again from files."""
+    """What the loop keeps between passes, beside the fleet."""
 
-    catalog: Catalog | None = None
-    order: Order | None = None
     rescan_at: datetime | None = None
-    specs: dict[str, Spec] = field(default_factory=dict)
-    statuses: dict[str, Status] = field(default_factory=dict)
-    standings: dict[str, Standing] = field(default_factory=dict)
+    news_at: datetime | None = None
+    holds: Holds = field(default_factory=Holds)
     told: dict[str, tuple[State, Reason]] = field(default_factory=dict)
-    again_at: dict[str, datetime] = field(default_factory=dict)
+    masses: tuple[admission.Mass, ...] = ()
     dirty: set[str] = field(default_factory=set)
+    recheck: set[str] = field(default_factory=set)
 
 
 class Daemon:
@@ -111,7 +91,10 @@ class Daemon:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._fleet = Fleet()
         self._memory = _Memory()
+        self._rolls = Rolls(self._fleet, parts.specs, parts.statuses, parts.clock)
+        self._planner = Planner(self._fleet, parts.resolver, parts.observer, parts.pool)
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._rescan = threading.Event()
@@ -143,19 +126,16 @@ class Daemon:
 
     def survey(self) -> tuple[Plan, ...]:
         """Plan every name without doing anything, and return the plans, by name."""
-        now = self._parts.clock.now()
+        fleet, now = self._fleet, self._parts.clock.now()
         self._scan(now)
-        memory, requests = self._memory, self._requests()
-        assert memory.order is not None  # noqa: S101 - there has been a scan
-        wanted: dict[str, Desired] = {}
-        plans = []
-        for name in (n for n in memory.order.names if self._plannable(n)):
-            plan = self._plan(name, wanted, requests.get(name, ()))
-            plans.append(plan)
-            memory.standings[name] = Standing(plan=plan, path=memory.specs[name].path)
-        for plan in admission.admit(plans, self._in_flight(), self._parts.limits):
-            memory.standings[plan.name] = replace(memory.standings[plan.name], plan=plan)
-        return tuple(s.plan for _, s in sorted(memory.standings.items()))
+        self._memory.holds = self._parts.holds.read()
+        names = {n for n in {*fleet.specs, *fleet.gone} if fleet.plannable(n)}
+        planned = self._look(names, self._requests())
+        facts = self._facts(now, names)
+        plans = admission.admit([p.plan for p in planned], facts, self._parts.limits)
+        for plan in plans:
+            fleet.stand(plan.name, Standing(plan=plan, path=self._path(plan.name)))
+        return tuple(s.plan for _, s in sorted(fleet.standings.items()))
 
     def stop(self) -> None:
         """End the loop: nothing new is started, what is written stays, deployments go on."""
@@ -175,27 +155,23 @@ class Daemon:
 
     def standings(self) -> Mapping[str, Standing]:
         """Return how every name stands."""
-        return dict(sorted(self._memory.standings.items()))
+        return dict(sorted(self._fleet.standings.items()))
 
     def statuses(self) -> Mapping[str, Status]:
         """Return what is remembered of every name."""
-        return dict(sorted(self._memory.statuses.items()))
+        return dict(sorted(self._fleet.statuses.items()))
 
     def _settled(self) -> bool:
-        standings = self._memory.standings
+        standings = self._fleet.standings
         found = [s for n, s in standings.items() if not self._only or n in self._only]
         # Those that hold a place and are not among `only` are not followed here to their end.
         return all(s.settled or (self._only and s.held_by_limit) for s in found)
 
-    def _in_flight(self) -> int:
-        return sum(1 for s in self._memory.statuses.values() if s.run or s.intent)
-
     def _sleep(self, deadline: datetime | None) -> None:
         now = self._parts.clock.now()
-        moments = [now + REQUESTS_EVERY, *self._memory.again_at.values()]
-        if deadline is not None:
-            moments.append(deadline)
-        self._parts.clock.wait_until(max(min(moments), now), self._woken)
+        moments = [now + REQUESTS_EVERY, self._fleet.agenda.earliest(), deadline]
+        earliest = min(m for m in moments if m is not None)
+        self._parts.clock.wait_until(max(earliest, now), self._woken)
         self._woken.clear()
 
     # ------------------------------------------------------------ one pass
@@ -204,6 +180,8 @@ class Daemon:
         """Do one pass over the names that are dirty or due."""
         now = self._parts.clock.now()
         self._scan(now)
+        self._take_holds()
+        self._take_news(now)
         requests = self._requests()
         due = self._due(now, requests)
         for _ in range(MOST_ROUNDS):
@@ -219,58 +197,50 @@ class Daemon:
             return
         self._rescan.clear()
         memory.rescan_at = now + RESCAN_EVERY
-        catalog = self._parts.specs.scan()
-        if catalog == memory.catalog:
-            return
-        memory.catalog = catalog
-        fresh = {spec.name: spec for spec in catalog.specs}
-        memory.dirty |= {n for n, spec in fresh.items() if memory.specs.get(n) != spec}
-        gone = memory.standings.keys() - fresh.keys() - catalog.broken.keys()
-        for name in gone if catalog.complete else ():
-            # The file is gone: nothing is started for it any more. Its status file stays.
-            for table in (memory.standings, memory.again_at, memory.statuses):
-                table.pop(name, None)
-        memory.specs = fresh
-        memory.order = order({spec.name: spec.depends_on for spec in catalog.specs})
-        for name in memory.specs.keys() | catalog.broken.keys():
-            if name not in memory.statuses:
-                memory.statuses[name] = self._parts.statuses.read(name)
-        self._set_aside(catalog, now)
+        found = self._rolls.scan()
+        memory.dirty |= found
+        if found:
+            memory.dirty |= self._held_by_mass()
+            for name, aside in self._fleet.aside.items():
+                memory.dirty.discard(name)
+                plan = Plan(name=name, state=aside.state, verdict=aside.reason)
+                try:
+                    self._stand(plan, aside.path, now)
+                except NotDurableError:
+                    memory.rescan_at = now + NOT_DURABLE_AGAIN
 
-    def _set_aside(self, catalog: Catalog, now: datetime) -> None:
-        """Record what cannot be planned: broken files, cycles, conflicts."""
-        memory = self._memory
-        aside: dict[str, tuple[State, Reason, Path]] = {}
-        for name, (problem, _) in catalog.broken.items():
-            reason = Reason(ReasonCode.INVALID, str(problem))
-            aside[name] = (State.INVALID, reason, problem.path)
-        assert memory.order is not None  # noqa: S101 - made from the same catalog
-        for name, circle in memory.order.cycles.items():
-            message = f"dependsOn goes in a circle: {' → '.join(circle)}"
-            spec = memory.specs[name]
-            aside[name] = (State.INVALID, Reason(ReasonCode.INVALID, message), spec.path)
-        claimed = {str(s): (n, p.path) for n, (p, s) in catalog.broken.items() if s is not None}
-        for name, reason in admission.conflicts(catalog.specs, memory.statuses).items():
-            aside.setdefault(name, (State.CONFLICT, reason, memory.specs[name].path))
-        for spec in catalog.specs:
-            if str(spec.stack) in claimed and spec.name not in aside:
-                other = claimed[str(spec.stack)][1]
-                message = f"the stack {spec.stack} is also claimed by {other}, which is invalid"
-                reason = Reason(ReasonCode.CONFLICT, message)
-                aside[spec.name] = (State.CONFLICT, reason, spec.path)
-        for name, (state, reason, path) in aside.items():
-            memory.dirty.discard(name)
-            plan = Plan(name=name, state=state, verdict=reason)
-            try:
-                self._stand(name, plan, path, now)
-            except NotDurableError:
-                memory.rescan_at = now + NOT_DURABLE_AGAIN
-        # What was set aside before and is not now has to be looked at.
-        memory.dirty |= {
-            n
-            for n, s in memory.standings.items()
-            if n not in aside and s.plan.state in {State.INVALID, State.CONFLICT}
-        }
+    def _held_by_mass(self) -> set[str]:
+        return {name for mass in self._memory.masses for name in mass.names}
+
+    def _take_holds(self) -> None:
+        """See what people hold or let through; whom that concerns is looked at again."""
+        holds, before = self._parts.holds.read(), self._memory.holds
+        if holds == before:
+            return
+        self._memory.holds = holds
+        if holds.everything != before.everything:
+            self._memory.dirty |= {*self._fleet.specs, *self._fleet.gone}
+        names = {n for n in {*holds.names, *before.names} if holds.of(n) != before.of(n)}
+        self._memory.dirty |= names | self._held_by_mass()
+
+    def _take_news(self, now: datetime) -> None:
+        """See what others have deployed: a list of each organization, now and then."""
+        memory, fleet = self._memory, self._fleet
+        if memory.news_at is None:
+            memory.news_at = now + NEWS_EVERY  # each stack is looked at when it is first planned
+        if now < memory.news_at:
+            return
+        memory.news_at = now + NEWS_EVERY
+        for organization, stacks in fleet.stacks().items():
+            known = {
+                stack: fleet.statuses[name].last_version
+                for stack, name in stacks.items()
+                if name in fleet.statuses and fleet.statuses[name].attempt is not None
+            }
+            found = self._parts.observer.news(organization, known) if known else frozenset()
+            names = {stacks[stack] for stack in found}
+            memory.recheck |= names
+            memory.dirty |= names
 
     def _requests(self) -> Mapping[str, tuple[HandRequest, ...]]:
         found: dict[str, tuple[HandRequest, ...]] = {}
@@ -278,22 +248,15 @@ class Daemon:
             found[request.name] = (*found.get(request.name, ()), request)
         return found
 
-    def _plannable(self, name: str) -> bool:
-        standing = self._memory.standings.get(name)
-        aside = standing is not None and standing.plan.state in {State.INVALID, State.CONFLICT}
-        return name in self._memory.specs and (not aside or name in self._memory.dirty)
-
     def _due(self, now: datetime, requests: Iterable[str]) -> set[str]:
-        memory = self._memory
-        with self._marking:
-            memory.dirty |= self._marks
-            self._marks.clear()
-        due = {n for n, moment in memory.again_at.items() if moment <= now}
+        fleet, memory = self._fleet, self._memory
         # As many as may start now: to look at a stack costs calls.
-        free = max(self._parts.limits.max_concurrent - self._in_flight(), 0)
-        held = sorted(n for n, s in memory.standings.items() if s.held_by_limit)
-        due |= set(held[:free])
-        found = {n for n in memory.dirty | due | set(requests) if self._plannable(n)}
+        free = max(self._parts.limits.max_concurrent - len(fleet.in_flight), 0)
+        due = {*fleet.agenda.due(now), *sorted(fleet.held_by_limit)[:free], *requests}
+        with self._marking:
+            due |= self._marks
+            self._marks.clear()
+        found = {n for n in memory.dirty | due if fleet.plannable(n)}
         if self._only:
             found &= self._only
         memory.dirty.clear()
@@ -301,91 +264,120 @@ class Daemon:
 
     def _round(self, due: set[str], requests: Mapping[str, tuple[HandRequest, ...]]) -> set[str]:
         """Plan all that are due, admit, carry out; return those to be planned again at once."""
-        memory, parts = self._memory, self._parts
-        assert memory.order is not None  # noqa: S101 - there has been a scan
-        runs = {n: s.run for n, s in memory.statuses.items() if s.run is not None}
-        parts.observer.start_pass(
-            (memory.specs[n].stack, run.id) for n, run in runs.items() if n in memory.specs
-        )
-        wanted: dict[str, Desired] = {}
-        plans: list[Plan] = []
-        before = {n: s.plan.state for n, s in memory.standings.items()}
-        for name in (n for n in memory.order.names if n in due):
-            plan = self._plan(name, wanted, requests.get(name, ()))
-            plans.append(plan)
-            self._stand(name, plan, memory.specs[name].path, parts.clock.now(), write=False)
+        fleet, parts = self._fleet, self._parts
+        now = parts.clock.now()
+        before = {n: s.plan.state for n in due if (s := fleet.standings.get(n)) is not None}
+        planned = {p.plan.name: p for p in self._look(due, requests)}
+        facts = self._facts(now, planned)
+        self._tell_masses(admission.masses(facts, parts.limits))
+        plans = admission.admit([p.plan for p in planned.values()], facts, parts.limits)
+        done = parts.pool.map(lambda plan: self._carry_out(plan, planned[plan.name].job), plans)
         again: set[str] = set()
-        for plan in admission.admit(plans, self._in_flight(), parts.limits):
-            if self._carry_out(plan, wanted[plan.name]):
+        for plan, outcome in zip(plans, done, strict=True):
+            if self._settle(plan, outcome):
                 again.add(plan.name)
-        changed = {n for n, s in memory.standings.items() if before.get(n) is not s.plan.state}
-        return again | {
-            n
-            for n, spec in memory.specs.items()
-            if changed.intersection(spec.depends_on) and self._plannable(n)
-        }
+        moved = {n for n in due if not self._stands_as(n, before.get(n))}
+        dependents = {d for n in moved for d in fleet.dependents(n)}
+        return {n for n in again | dependents if fleet.plannable(n)}
 
-    def _plan(
-        self, name: str, wanted: dict[str, Desired], requests: tuple[HandRequest, ...]
-    ) -> Plan:
-        memory, parts = self._memory, self._parts
-        spec, now = memory.specs[name], parts.clock.now()
-        status = transitions.prepared(memory.statuses[name], spec, now)
-        memory.statuses[name] = status
-        wanted[name] = parts.resolver.desired(spec)
-        upstream = tuple(self._upstream(n) for n in spec.depends_on)
-        observed = parts.observer.look(spec, status, upstream, requests)
-        return planner.plan(wanted[name], observed, parts.clock.now())
+    def _stands_as(self, name: str, state: State | None) -> bool:
+        standing = self._fleet.standings.get(name)
+        return standing is not None and standing.plan.state is state
 
-    def _upstream(self, name: str) -> Upstream:
-        standing = self._memory.standings.get(name)
-        if standing is not None:
-            return Upstream(name, standing.plan.state)
-        if name in self._memory.specs:
-            return Upstream(name, self._memory.statuses[name].state)
-        return Upstream(name, State.UNKNOWN, missing=True)
+    def _look(
+        self, names: Iterable[str], requests: Mapping[str, tuple[HandRequest, ...]]
+    ) -> list[Planned]:
+        memory = self._memory
+        given = Given(
+            requests=requests,
+            holds=memory.holds,
+            recheck=frozenset(memory.recheck),
+            windows=self._parts.limits.windows,
+        )
+        planned = self._planner.plan(names, given, self._parts.clock)
+        memory.recheck -= {p.plan.name for p in planned}
+        return planned
 
-    def _carry_out(self, plan: Plan, desired: Desired) -> bool:
-        """Carry a plan out; True where the stack is to be planned again at once."""
-        memory, parts = self._memory, self._parts
-        name, path, now = plan.name, desired.spec.path, parts.clock.now()
+    def _facts(self, now: datetime, names: Iterable[str]) -> admission.Facts:
+        fleet = self._fleet
+        places = {n: _place(fleet, n) for n in {*fleet.in_flight, *names}}
+        return admission.Facts(
+            places=places,
+            in_flight=frozenset(fleet.in_flight),
+            total=len(fleet.specs),
+            changed=fleet.changed,
+            recent=fleet.changed_recently(now, admission.MASS_CHANGE_WITHIN),
+            missing=self._rolls.missing(now),
+            unusable=self._rolls.unusable,
+            approved=self._memory.holds.approved,
+        )
+
+    def _tell_masses(self, masses: tuple[admission.Mass, ...]) -> None:
+        if masses != self._memory.masses:
+            self._memory.masses = masses
+            self._parts.holds.tell(masses)
+
+    # ------------------------------------------------------------ carrying out
+
+    def _carry_out(self, plan: Plan, job: Job) -> Status | NotDurableError:
+        """Carry a plan out, and return what is remembered then. May run in any thread."""
+        parts = self._parts
+        status = transitions.verdict(job.observed.status, plan, parts.clock.now())
         try:
-            self._stand(name, plan, path, now)
+            if not plan.actions:
+                return parts.statuses.write(transitions.stamped(status, parts.clock.now()))
             for action in plan.actions:
                 if isinstance(action, Submit):
                     if self._stopping.is_set():
-                        return False
+                        return status
                     self.started += 1
-                memory.statuses[name] = parts.executor.carry_out(
-                    action, desired, memory.statuses[name]
-                )
+                status = parts.executor.carry_out(action, job, status)
         except NotDurableError as error:
+            return error
+        return status
+
+    def _settle(self, plan: Plan, outcome: Status | NotDurableError) -> bool:
+        """Take down what came of a plan; True where the stack is to be planned again at once."""
+        fleet, name = self._fleet, plan.name
+        path = self._path(name)
+        if isinstance(outcome, NotDurableError):
             # Nothing was started, or its intent is on disk: start from what is there.
-            memory.statuses[name] = parts.statuses.read(name)
-            reason = Reason(ReasonCode.NOT_DURABLE, str(error))
-            again_at = now + NOT_DURABLE_AGAIN
+            fleet.put(self._parts.statuses.read(name))
+            reason = Reason(ReasonCode.NOT_DURABLE, str(outcome))
+            again_at = self._parts.clock.now() + NOT_DURABLE_AGAIN
             held = Plan(name=name, state=State.UNKNOWN, verdict=reason, look_again_at=again_at)
-            self._stand(name, held, path, now, write=False)
-            self._tell(name, held)
+            fleet.stand(name, Standing(plan=held, path=path))
+            self._tell(held)
             return False
+        self._tell(plan)
+        if any(isinstance(a, Forget) for a in plan.actions):
+            self._rolls.forgotten(name)
+            self._memory.told.pop(name, None)
+            return False
+        fleet.put(outcome)
+        fleet.stand(name, Standing(plan=plan, path=path))
         return bool(plan.actions)
 
-    def _stand(
-        self, name: str, plan: Plan, path: Path, now: datetime, *, write: bool = True
-    ) -> None:
-        """Take down how it stands, tell of a change, and write the status file if it is new."""
-        memory = self._memory
-        memory.standings[name] = Standing(plan=plan, path=path)
-        if plan.look_again_at is None:
-            memory.again_at.pop(name, None)
-        else:
-            memory.again_at[name] = plan.look_again_at
-        if write:
-            status = transitions.verdict(memory.statuses[name], plan, now)
-            memory.statuses[name] = self._parts.statuses.write(status)
-            self._tell(name, plan)
+    def _stand(self, plan: Plan, path: Path, now: datetime) -> None:
+        """Take down how a name stands that is not planned, and write its status file."""
+        fleet, name = self._fleet, plan.name
+        fleet.stand(name, Standing(plan=plan, path=path))
+        status = transitions.verdict(fleet.statuses[name], plan, now)
+        fleet.put(self._parts.statuses.write(transitions.stamped(status, now)))
+        self._tell(plan)
 
-    def _tell(self, name: str, plan: Plan) -> None:
-        if self._memory.told.get(name) != (plan.state, plan.verdict):
-            self._memory.told[name] = (plan.state, plan.verdict)
-            self._parts.say(name, plan.state, plan.verdict)
+    def _path(self, name: str) -> Path:
+        spec = self._fleet.specs.get(name)
+        return spec.path if spec is not None else Path(f"{name}.yaml")
+
+    def _tell(self, plan: Plan) -> None:
+        if self._memory.told.get(plan.name) != (plan.state, plan.verdict):
+            self._memory.told[plan.name] = (plan.state, plan.verdict)
+            self._parts.say(plan.name, plan.state, plan.verdict)
+
+
+def _place(fleet: Fleet, name: str) -> admission.Place:
+    spec = fleet.specs.get(name)
+    if spec is not None:
+        return admission.Place(spec.stack.organization, spec.labels)
+    return admission.Place(fleet.statuses[name].stack.partition("/")[0])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.api.types import DeploymentRequest, Secret, map_secrets
+from reconciler.breaker import Breaker, NotKnownError
 from reconciler.clock import Clock
 from reconciler.errors import (
     EngineUnavailableError,
@@ -19,29 +20,29 @@ from reconciler.errors import (
 )
 from reconciler.masking import Redactor
 from reconciler.model import (
-    Abandon,
     Action,
-    Adopt,
     Cancel,
-    Conclude,
+    CancelDouble,
     Desired,
     DropRequest,
-    Follow,
-    SkipSlots,
+    Forget,
+    Grant,
+    Observed,
     Status,
     Submit,
+    TakeOver,
 )
 from reconciler.planning import transitions
-from reconciler.ports import ApiSource, Requests, Resolves, Statuses
+from reconciler.ports import Requests, Resolves, Statuses
 
-__all__ = ["Executor", "Tools"]
+__all__ = ["Executor", "Job", "Tools"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What carrying out needs: `new_run_id` makes an id of letters and digits, never the same."""
 
-    api: ApiSource
+    breaker: Breaker
     statuses: Statuses
     requests: Requests
     resolver: Resolves
@@ -50,44 +51,48 @@ class Tools:
     new_run_id: Callable[[], str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an action is carried out for: what was wanted and known when it was planned."""
+
+    desired: Desired
+    observed: Observed
+
+
 class Executor:
-    """Carries out actions, one stack at a time."""
+    """Carries out actions; of one stack one at a time, of several from several threads."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    def carry_out(self, action: Action, desired: Desired, status: Status) -> Status:
+    def carry_out(self, action: Action, job: Job, status: Status) -> Status:
         """Do it, and return the status that was written.
 
         Raises NotDurableError where the status could not be written: then the world was
         not touched, or (after a create) the intent on disk finds it again.
         """
-        now = self._tools.clock.now()
         match action:
             case Submit():
-                return self._submit(action, desired, status)
+                return self._submit(action, job, status)
             case Cancel():
-                return self._cancel(action, desired, status)
-            case Adopt(deployment=deployment):
-                return self._write(transitions.adopted(status, deployment, now))
-            case Follow(deployment=deployment):
-                return self._write(transitions.followed(status, deployment))
-            case Conclude():
-                retry = desired.spec.retry
-                return self._write(transitions.concluded(status, action, retry, now))
-            case Abandon(note=note):
-                return self._write(transitions.abandoned(status, note, now))
-            case SkipSlots():
-                return self._write(transitions.skipped(status, action, now))
-            case DropRequest(request_id=request_id, note=note):
-                status = self._write(transitions.handled(status, request_id, note, now))
-                self._tools.requests.remove(request_id)
-                return status
+                return self._cancel(action, job.desired, status)
+            case CancelDouble():
+                return self._cancel_double(action, job.desired, status)
+            case Forget():
+                self._tools.statuses.forget(status.name)
+                return Status(name=status.name)
+            case _:
+                now = self._tools.clock.now()
+                status = self._write(transitions.remembered(status, action, job.desired, now))
+        if isinstance(action, DropRequest | Grant | TakeOver) and action.request_id:
+            self._tools.requests.remove(action.request_id)
+        return status
 
-    def _submit(self, submit: Submit, desired: Desired, status: Status) -> Status:
-        tools = self._tools
+    def _submit(self, submit: Submit, job: Job, status: Status) -> Status:
+        tools, desired = self._tools, job.desired
         name = transitions.RunName(tools.owner, tools.new_run_id())
-        begun = transitions.begun(status, submit, desired, name, tools.clock.now())
+        wanted = transitions.Wanted(desired, job.observed.upstream)
+        begun = transitions.begun(status, submit, wanted, name, tools.clock.now())
         intent = begun.intent
         assert intent is not None  # noqa: S101 - it has just begun
         try:
@@ -97,8 +102,13 @@ class Executor:
         except SecretUnavailableError:
             return status  # the next look finds the same, and says so
         status = self._write(begun)
+        stack = desired.spec.stack
         try:
-            created = tools.api().create(desired.spec.stack, request)
+            created = tools.breaker.send(stack, lambda api: api.create(stack, request))
+        except NotKnownError:
+            # It was not sent, as the API is left alone; without the intent nothing is doubted.
+            note = "the create was not sent: the API is left alone for a while"
+            return self._write(transitions.abandoned(status, note, tools.clock.now()))
         except RefusedError as error:
             masked = RefusedError(error.status, _mask(request, error.message), error.retry_after_s)
             status = self._write(transitions.refused(status, masked, tools.clock.now()))
@@ -112,11 +122,11 @@ class Executor:
 
     def _cancel(self, cancel: Cancel, desired: Desired, status: Status) -> Status:
         """Cancel the run; whether it was in time, its end tells."""
-        tools = self._tools
+        tools, stack = self._tools, desired.spec.stack
         status = self._write(transitions.canceling(status, cancel, tools.clock.now()))
         try:
-            tools.api().cancel(desired.spec.stack, cancel.deployment_id)
-        except (LostError, RefusedError, EngineUnavailableError):
+            tools.breaker.send(stack, lambda api: api.cancel(stack, cancel.deployment_id))
+        except (NotKnownError, LostError, RefusedError, EngineUnavailableError):
             # Not known to have arrived: the record goes, so the next look cancels again.
             status = self._write(transitions.cancel_unanswered(status, cancel))
         else:
@@ -124,8 +134,17 @@ class Executor:
                 tools.requests.remove(cancel.request_id)
         return status
 
+    def _cancel_double(self, cancel: CancelDouble, desired: Desired, status: Status) -> Status:
+        """Cancel the second of two deployments of one request; another look sees it gone."""
+        tools, stack = self._tools, desired.spec.stack
+        try:
+            tools.breaker.send(stack, lambda api: api.cancel(stack, cancel.deployment_id))
+        except (NotKnownError, LostError, RefusedError, EngineUnavailableError):
+            return status
+        return self._write(transitions.double_canceled(status, cancel, tools.clock.now()))
+
     def _write(self, status: Status) -> Status:
-        return self._tools.statuses.write(status)
+        return self._tools.statuses.write(transitions.stamped(status, self._tools.clock.now()))
 
 
 def _mask(request: DeploymentRequest[Secret], text: str) -> str:

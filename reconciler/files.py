@@ -23,6 +23,7 @@ __all__ = [
     "read_below_real",
     "read_regular",
     "read_trusted",
+    "remove_durably",
     "write_durably",
     "write_new",
 ]
@@ -172,6 +173,18 @@ def write_durably(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise NotDurableError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file so that it stays away after a power cut; one that is gone is no error.
+
+    Raises NotDurableError with the path and the reason.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise NotDurableError(f"{path} cannot be removed: {error.strerror or error}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,24 +1,30 @@
 """Frozen values as JSON, and back: exactly, and nothing that is not one of them. Pure.
 
 A dataclass becomes an object with camelCase keys; what has its default is left out. A
-datetime is RFC 3339 in UTC, an enumeration its word.
+datetime is RFC 3339 in UTC, a duration its seconds (`90s`), an enumeration its word, a set a
+sorted list.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-__all__ = ["camel_case", "from_json", "time_text", "to_json"]
+__all__ = ["camel_case", "from_json", "from_text", "time_text", "to_json", "to_text"]
 
 T = TypeVar("T")
+
+_DURATION = re.compile(r"(-?[0-9]{1,12}(?:\.[0-9]{1,6})?)s\Z")
 
 
 def camel_case(name: str) -> str:
@@ -41,17 +47,33 @@ def to_json(value: object) -> object:
             return str(value)
         case datetime():
             return time_text(value)
+        case timedelta():
+            return f"{value.total_seconds():f}".rstrip("0").rstrip(".") + "s"
+        case PurePath():
+            return str(value)
         case tuple():
             return [to_json(item) for item in value]
+        case frozenset():
+            return [to_json(item) for item in sorted(value)]
         case Mapping():
             return {str(key): to_json(item) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return {
             camel_case(f.name): to_json(getattr(value, f.name))
             for f in fields(value)
-            if getattr(value, f.name) != _default(f)
+            if (f.repr or f.compare) and getattr(value, f.name) != _default(f)
         }
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def to_text(value: object) -> str:
+    """Write a value as one line of JSON."""
+    return json.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
+
+
+def from_text(kind: type[T], text: str) -> T:
+    """Read what `to_text` has written; ValueError where it is not that."""
+    return from_json(kind, json.loads(text))
 
 
 def from_json(kind: type[T], value: object) -> T:
@@ -67,43 +89,84 @@ def _default(field: Field[Any]) -> object:
 
 
 @cache
-def _shape(kind: type) -> Mapping[str, tuple[str, Any, bool]]:
+def _shape(kind: Any) -> Mapping[str, tuple[str, Any, bool]]:
     """JSON key → (field, its type, whether it must be there)."""
-    hints = typing.get_type_hints(kind)
+    plain = typing.get_origin(kind) or kind
+    hints = typing.get_type_hints(plain)
+    # What stands for the type variables of a generic dataclass, as in `Box[int]`.
+    variables = dict(zip(getattr(plain, "__parameters__", ()), typing.get_args(kind), strict=False))
     return {
-        camel_case(f.name): (f.name, hints[f.name], _default(f) is MISSING) for f in fields(kind)
+        camel_case(f.name): (
+            f.name,
+            _filled(hints[f.name], variables),
+            _default(f) is MISSING,
+        )
+        for f in fields(plain)
+        if f.repr or f.compare
     }
+
+
+def _filled(kind: Any, variables: Mapping[Any, Any]) -> Any:
+    """Put types where type variables stand."""
+    if kind in variables:
+        return variables[kind]
+    parameters = getattr(kind, "__parameters__", ())
+    if not parameters or not variables:
+        return kind
+    return kind[tuple(variables[p] for p in parameters)]
 
 
 def _read(kind: Any, value: object) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {types.UnionType, typing.Union}:
-        if value is None and types.NoneType in arguments:
-            return None
-        return _read(next(a for a in arguments if a is not types.NoneType), value)
+        return _read_union(arguments, value)
     if origin is tuple:
         return tuple(_read(arguments[0], item) for item in _expect(list, value))
+    if origin is frozenset:
+        return frozenset(_read(arguments[0], item) for item in _expect(list, value))
     if origin is Mapping:
         items = _expect(dict, value).items()
         return MappingProxyType({str(k): _read(arguments[1], v) for k, v in items})
-    if is_dataclass(kind):
-        return _read_dataclass(typing.cast("type", kind), _expect(dict, value))
+    if is_dataclass(origin or kind):
+        return _read_dataclass(kind, _expect(dict, value))
     if kind is datetime:
         return _read_time(_expect(str, value))
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
+    if kind is timedelta:
+        return _read_duration(_expect(str, value))
+    if isinstance(kind, type) and issubclass(kind, StrEnum | PurePath):
         return kind(_expect(str, value))
     return _expect(kind, value)
 
 
-def _read_dataclass(kind: type, value: Mapping[str, object]) -> object:
-    shape = _shape(kind)
+def _read_union(arguments: tuple[Any, ...], value: object) -> Any:
+    """Read the first of a union's types that the value can be; None where that is one."""
+    if value is None and types.NoneType in arguments:
+        return None
+    choices = [a for a in arguments if a is not types.NoneType]
+    for choice in choices[:-1]:
+        try:
+            return _read(choice, value)
+        except ValueError:
+            continue
+    return _read(choices[-1], value)
+
+
+def _read_dataclass(kind: Any, value: Mapping[str, object]) -> object:
+    shape, plain = _shape(kind), typing.get_origin(kind) or kind
     strange = value.keys() - shape.keys()
     if strange:
-        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(strange))}")
+        raise ValueError(f"{plain.__name__} has no {', '.join(sorted(strange))}")
     missing = [key for key, (_, _, needed) in shape.items() if needed and key not in value]
     if missing:
-        raise ValueError(f"{kind.__name__} needs {', '.join(missing)}")
-    return kind(**{shape[key][0]: _read(shape[key][1], item) for key, item in value.items()})
+        raise ValueError(f"{plain.__name__} needs {', '.join(missing)}")
+    return plain(**{shape[key][0]: _read(shape[key][1], item) for key, item in value.items()})
+
+
+def _read_duration(text: str) -> timedelta:
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError("a duration is no number of seconds")
+    return timedelta(seconds=float(match[1]))
 
 
 def _read_time(text: str) -> datetime:

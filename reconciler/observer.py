@@ -1,46 +1,37 @@
-"""What is known of a stack right now: its status, and what the API shows of it.
+"""Looks at what is: the run in flight, an unanswered create's marker, what others did.
 
-What cannot be looked up becomes `Unknown`, never "there is none". Today's dialect is asked
-once per organization and pass, however many stacks are in flight; the preview dialect has
-no such list and is asked for each stack's version.
+What could not be looked up is `Unknown`, never "there is none". For the runs in flight one
+list of an organization answers for all its stacks, so a thousand of them cost a request a page.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
+from reconciler import pulumi_output
 from reconciler.api.dialects import Dialect
-from reconciler.api.types import Deployment, JobStatus, StackRef, StepStatus
-from reconciler.clock import Clock
-from reconciler.errors import ApiError, EngineUnavailableError, LostError, RefusedError
-from reconciler.model import (
-    HandRequest,
-    Intent,
-    Observed,
-    Reason,
-    ReasonCode,
-    Run,
-    Spec,
-    Status,
-    Unknown,
-    Upstream,
+from reconciler.api.types import (
+    MARKER_PREFIX,
+    Deployment,
+    JobStatus,
+    Operation,
+    StackRef,
+    StepStatus,
 )
-from reconciler.planning.transitions import ACCESS_REFUSED, LONGEST_RETRY_AFTER, PROBE_AFTER
-from reconciler.ports import ApiSource
+from reconciler.breaker import Breaker, NotKnownError
+from reconciler.clock import Clock
+from reconciler.errors import RefusedError
+from reconciler.model import CauseKind, ForeignRun, History, Intent, Observed, Run, Spec, Status
 
 if TYPE_CHECKING:
-    from reconciler.api.client import ApiClient
+    from reconciler.api.client import ApiClient, Paused
 
 __all__ = ["Observer"]
-
-R = TypeVar("R")
-
-# While the API is down it is asked again after 1, 2, 4 … seconds.
-BACKOFF_SHORTEST = timedelta(seconds=1)
-BACKOFF_LONGEST = timedelta(seconds=30)
 
 # A page of an organization's list, and how many are read for the runs in flight. What is
 # not among the newest 2,000 deployments is asked for by its id.
@@ -49,6 +40,12 @@ MOST_PAGES = 20
 
 # Versions of other people between ours, walked one by one to find a marker.
 MOST_VERSIONS_WALKED = 1000
+
+# How many of a stack's newest deployments are looked at for whose they are.
+HISTORY_PAGE = 20
+
+# A run that is queued for longer may be so because somebody paused its stack.
+PAUSED_AFTER = timedelta(seconds=10)
 
 # What a status file shows of a failed step's log, and how much of it is read for that.
 TAIL_LINES = 20
@@ -59,115 +56,121 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"
 # What a terminal obeys, and halves of characters, which no file can hold.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_LOOKS: Final = frozenset({Operation.REFRESH, Operation.DETECT_DRIFT})
+_NO_CHANGE: Final = frozenset({Operation.PREVIEW, Operation.DETECT_DRIFT})
+
 
 class Observer:
-    """Looks at the API for the planner."""
+    """Looks at the API for the planner. `owner` is who we are in markers.
 
-    def __init__(self, api: ApiSource, clock: Clock, settle: timedelta) -> None:
-        self._api = api
+    `look` and `history` may be called by several threads at once between two `start_pass`.
+    """
+
+    def __init__(self, breaker: Breaker, clock: Clock, settle: timedelta, owner: str) -> None:
+        self._breaker = breaker
         self._clock = clock
         self._settle = settle
-        self._down: Unknown | None = None
-        self._backoff = BACKOFF_SHORTEST
-        self._listed: dict[str, dict[str, Deployment]] = {}
+        self._owner = owner
+        self._lists = Lock()
+        self._listed: dict[str, Mapping[str, Deployment]] = {}
+        self._paused: dict[str, Paused] = {}
         self._wanted: dict[str, set[str]] = {}
 
     def start_pass(self, in_flight: Iterable[tuple[StackRef, str]]) -> None:
         """Forget what was listed; `in_flight` are the runs (stack, id) that will be asked for."""
         self._listed = {}
+        self._paused = {}
         self._wanted = {}
         for stack, deployment_id in in_flight:
             self._wanted.setdefault(stack.organization, set()).add(deployment_id)
 
-    def look(
-        self,
-        spec: Spec,
-        status: Status,
-        upstream: tuple[Upstream, ...],
-        requests: tuple[HandRequest, ...],
-    ) -> Observed:
-        """Return what is known of the spec's stack."""
-        seen: Deployment | Unknown | None = None
-        walked_to = status.last_version
-        log: tuple[str, ...] = ()
+    def look(self, spec: Spec, known: Observed) -> Observed:
+        """Return what is known of the spec's stack, with how its run or its intent stands."""
+        status = known.status
         intent, run = status.intent, status.run
+        known = replace(known, settle=self._settle, walked_to=status.last_version)
         try:
             if intent is not None:
-                seen, walked_to = self._ask(lambda api: _walk(api, spec.stack, intent))
-            elif run is not None:
-                seen, log = self._ask(lambda api: self._follow(api, spec.stack, run))
-            elif status.attempt is None and not status.last_version:
-                walked_to = self._ask(lambda api: api.latest_version(spec.stack))
-        except _NotKnownError as error:
-            seen = error.unknown
-        return Observed(
-            status=status,
-            seen=seen,
-            walked_to=walked_to,
-            log=log,
-            upstream=upstream,
-            requests=requests,
-            settle=self._settle,
-        )
+                seen, walked_to = self._breaker.ask(
+                    spec.stack, lambda api: _walk(api, spec.stack, intent)
+                )
+                return replace(known, seen=seen, walked_to=walked_to)
+            if run is not None:
+                return self._breaker.ask(
+                    spec.stack, lambda api: self._follow(api, spec.stack, run, known)
+                )
+        except NotKnownError as error:
+            return replace(known, seen=error.unknown)
+        return known
 
-    def _ask(self, question: Callable[[ApiClient], R]) -> R:
-        """Ask the API; while it is down, it is left alone and nothing is known."""
-        now = self._clock.now()
-        if self._down is not None and now < self._down.again_at:
-            raise _NotKnownError(self._down)
+    def history(self, spec: Spec, known: Observed) -> Observed:
+        """Return what is known, with what the API tells of the stack beyond our own run."""
         try:
-            answer = question(self._api())
-        except (ApiError, EngineUnavailableError) as error:
-            self._down = self._unknown(error, self._clock.now())
-            raise _NotKnownError(self._down) from error
-        self._down = None
-        self._backoff = BACKOFF_SHORTEST
-        return answer
+            found = self._breaker.ask(
+                spec.stack, lambda api: _history(api, spec.stack, known.status, self._owner)
+            )
+        except NotKnownError as error:
+            return replace(known, history=error.unknown)
+        return replace(known, history=found)
 
-    def _unknown(self, error: Exception, now: datetime) -> Unknown:
-        if isinstance(error, RefusedError) and error.status in ACCESS_REFUSED:
-            reason = Reason(ReasonCode.ACCESS_DENIED, f"the API answered {error}")
-            return Unknown(reason, now + PROBE_AFTER)
-        wait = self._backoff
-        self._backoff = min(self._backoff * 2, BACKOFF_LONGEST)
-        if isinstance(error, LostError | RefusedError) and error.retry_after_s is not None:
-            wait = max(wait, min(timedelta(seconds=error.retry_after_s), LONGEST_RETRY_AFTER))
-        return Unknown(Reason(ReasonCode.API_UNAVAILABLE, str(error)), now + wait)
+    def news(self, organization: str, known: Mapping[str, int]) -> frozenset[str]:
+        """Return the stacks (as text) that have newer versions than those known of.
 
-    def _follow(
-        self, api: ApiClient, stack: StackRef, run: Run
-    ) -> tuple[Deployment | None, tuple[str, ...]]:
-        if api.dialect is Dialect.PREVIEW:
-            seen = api.by_version(stack, run.version) if run.version else api.get(stack, run.id)
-        else:
-            seen = self._list(api, stack.organization).get(run.id) or api.get(stack, run.id)
-        if seen is None or not seen.status.ended:
-            return seen, ()
+        In today's dialect alone: the other one has no list of an organization.
+        """
+        try:
+            found = self._breaker.ask(organization, lambda api: _newest(api, organization, known))
+        except NotKnownError:
+            return frozenset()
+        return frozenset(stack for stack, version in found.items() if version > known[stack])
+
+    def _follow(self, api: ApiClient, stack: StackRef, run: Run, known: Observed) -> Observed:
+        seen = self._run(api, stack, run)
+        if seen is None:
+            return replace(known, seen=None)
+        if not seen.status.ended:
+            return replace(known, seen=seen, paused=self._is_paused(api, stack, run, seen))
         # A list need not tell why it ended, nor the steps: this answer does.
         whole = api.get(stack, run.id) or seen
         try:
-            return whole, _failed_tail(api, stack, whole)
+            log = _tail(api, stack, whole, run)
         except RefusedError as error:
-            return whole, (f"(its log cannot be read: {error})",)
+            return replace(known, seen=whole, log=(f"(its log cannot be read: {error})",))
+        return replace(known, seen=whole, log=log, found=_found(run, log))
+
+    def _run(self, api: ApiClient, stack: StackRef, run: Run) -> Deployment | None:
+        if api.dialect is Dialect.PREVIEW:
+            return api.by_version(stack, run.version) if run.version else api.get(stack, run.id)
+        return self._list(api, stack.organization).get(run.id) or api.get(stack, run.id)
 
     def _list(self, api: ApiClient, organization: str) -> Mapping[str, Deployment]:
         """Return the organization's deployments by id, as far back as those in flight."""
-        if organization not in self._listed:
-            found: dict[str, Deployment] = {}
-            wanted = self._wanted.get(organization, set())
-            for page in range(1, MOST_PAGES + 1):
-                items = api.list_organization(organization, page, PAGE_SIZE)
-                found |= {d.id: d for d in items}
-                if len(items) < PAGE_SIZE or wanted <= found.keys():
-                    break
-            self._listed[organization] = found
-        return self._listed[organization]
+        with self._lists:
+            if organization not in self._listed:
+                found: dict[str, Deployment] = {}
+                wanted = self._wanted.get(organization, set())
+                for page in range(1, MOST_PAGES + 1):
+                    items = api.list_organization(organization, page, PAGE_SIZE)
+                    found |= {d.id: d for d in items}
+                    if len(items) < PAGE_SIZE or wanted <= found.keys():
+                        break
+                self._listed[organization] = found
+            return self._listed[organization]
 
-
-class _NotKnownError(Exception):
-    def __init__(self, unknown: Unknown) -> None:
-        super().__init__(unknown.reason.message)
-        self.unknown = unknown
+    def _is_paused(self, api: ApiClient, stack: StackRef, run: Run, seen: Deployment) -> bool:
+        """Whether a run that stays in the queue does so because somebody paused its stack."""
+        queued = seen.status in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}
+        if not queued or self._clock.now() < run.submitted + PAUSED_AFTER:
+            return False
+        if api.dialect is Dialect.PREVIEW:
+            return False
+        with self._lists:
+            if stack.organization not in self._paused:
+                try:
+                    self._paused[stack.organization] = api.paused(stack.organization)
+                except RefusedError:  # may be asked by its administrators alone
+                    return False
+            return self._paused[stack.organization].holds(stack)
 
 
 def _walk(api: ApiClient, stack: StackRef, intent: Intent) -> tuple[Deployment | None, int]:
@@ -186,23 +189,137 @@ def _walk(api: ApiClient, stack: StackRef, intent: Intent) -> tuple[Deployment |
     return None, version
 
 
-def _failed_tail(api: ApiClient, stack: StackRef, deployment: Deployment) -> tuple[str, ...]:
-    """Return the last lines of the failed step's log, without escapes; none is no failure."""
-    if deployment.status is JobStatus.SUCCEEDED:
-        return ()
+def _newest(api: ApiClient, organization: str, known: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the highest version that the organization's list shows of each known stack.
+
+    Newest first, so the first page on which nothing is new is the last that is read.
+    """
+    if api.dialect is Dialect.PREVIEW:
+        return {}
+    found: dict[str, int] = {}
+    for page in range(1, MOST_PAGES + 1):
+        items = api.list_organization(organization, page, PAGE_SIZE)
+        news = False
+        for item in items:
+            stack = str(item.stack)
+            if stack in known and item.version > max(known[stack], found.get(stack, 0)):
+                found[stack] = item.version
+                news = True
+        if len(items) < PAGE_SIZE or not news:
+            break
+    return found
+
+
+# ---------------------------------------------------------------- whose deployments they are
+
+
+def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> History:
+    newest = _newest_of(api, stack)
+    latest = max((d.version for d in newest), default=0)
+    since = status.last_version
+    if status.foreign is not None and not status.foreign.ended:
+        since = min(since, status.foreign.version - 1)
+    fresh = status.attempt is None and not status.last_version
+    found = History(latest=latest)
+    for listed in sorted(newest, key=lambda d: d.version):
+        if listed.version <= since and not fresh:
+            continue
+        found = _counted(api, stack, listed, found, _Whose(status, owner))
+    return found
+
+
+def _newest_of(api: ApiClient, stack: StackRef) -> tuple[Deployment, ...]:
+    if api.dialect is Dialect.TODAY:
+        return api.list_stack(stack, HISTORY_PAGE)
+    latest = api.latest_version(stack)
+    first = max(1, latest - HISTORY_PAGE + 1)
+    found = [api.by_version(stack, version) for version in range(first, latest + 1)]
+    return tuple(d for d in found if d is not None)
+
+
+class _Whose:
+    """Says whose a deployment is, by its marker."""
+
+    def __init__(self, status: Status, owner: str) -> None:
+        self._status = status
+        self._ours = f"{MARKER_PREFIX}{owner}_"
+
+    def owner(self, marker: str) -> str:
+        """Return the owner a marker names, empty where there is none."""
+        return marker.removeprefix(MARKER_PREFIX).partition("_")[0] if marker else ""
+
+    def is_ours(self, marker: str) -> bool:
+        """Whether this owner asked for it."""
+        return marker.startswith(self._ours)
+
+    def is_known(self, marker: str) -> bool:
+        """Whether it is a request that we know the run of."""
+        runs = (self._status.run, self._status.last, self._status.latest)
+        return any(run is not None and run.marker == marker for run in runs)
+
+
+def _counted(
+    api: ApiClient, stack: StackRef, listed: Deployment, found: History, whose: _Whose
+) -> History:
+    """Add one deployment to the history. A list tells no markers, so it is asked for alone."""
+    whole = listed if listed.environment else api.by_version(stack, listed.version) or listed
+    marker = whole.marker
+    if marker and whose.is_ours(marker):
+        if whose.is_known(marker):
+            queued = whole.status in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}
+            return replace(found, double=whole) if queued else found
+        return replace(found, ours=whole)
+    operation = whole.operation or listed.operation
+    foreign = ForeignRun(
+        version=whole.version,
+        by=whole.requested_by.name or whole.requested_by.github_login,
+        operation=operation,
+        owner=whose.owner(marker),
+        changes=operation not in _NO_CHANGE and whole.status is not JobStatus.SKIPPED,
+        ended=whole.status.ended,
+    )
+    # One that changes nothing does not hide one that did.
+    hides = found.foreign is None or foreign.changes or bool(foreign.owner) or not foreign.ended
+    found = replace(found, foreign=foreign if hides else found.foreign)
+    if not foreign.ended and found.running is None:
+        found = replace(found, running=foreign)
+    return found
+
+
+# ---------------------------------------------------------------- logs
+
+
+def _tail(api: ApiClient, stack: StackRef, deployment: Deployment, run: Run) -> tuple[str, ...]:
+    """Return the last lines of the step that tells how it ended, without escapes.
+
+    That is the failed one; of a success the last, where what it found is of interest.
+    """
     steps = deployment.steps
-    failed = next((i for i, s in enumerate(steps) if s.status is StepStatus.FAILED), None)
-    if failed is None:
+    telling = next((i for i, s in enumerate(steps) if s.status is StepStatus.FAILED), None)
+    if telling is None and deployment.status is JobStatus.SUCCEEDED and _interests(run):
+        telling = len(steps) - 1 if steps else None
+    if telling is None:
         return ()
     lines: list[str] = []
     offset: int | None = 0
     for _ in range(MOST_LOG_PAGES):
-        page = api.step_logs(stack, deployment.id, failed, offset or 0)
+        page = api.step_logs(stack, deployment.id, telling, offset or 0)
         lines = (lines + [_clean(line.line) for line in page.lines])[-TAIL_LINES:]
         offset = page.next_offset
         if offset is None or not page.lines:
             break
     return tuple(line for line in lines if line)
+
+
+def _interests(run: Run) -> bool:
+    return run.operation in _LOOKS or run.cause.kind is CauseKind.APPROVAL
+
+
+def _found(run: Run, log: tuple[str, ...]) -> str:
+    """Return what Pulumi's own summary says of a run that looks; empty where it found nothing."""
+    if not _interests(run):
+        return ""
+    return pulumi_output.told(pulumi_output.summary("\n".join(log)))
 
 
 def _clean(line: str) -> str:

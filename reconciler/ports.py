@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.api.types import DeploymentRequest, Operation, Secret
-from reconciler.model import Catalog, Desired, HandRequest, Spec, Status
+from reconciler.model import Attempt, Catalog, Desired, HandRequest, Holds, Spec, Status
+from reconciler.planning.admission import Mass
 
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient
 
-__all__ = ["ApiSource", "Requests", "Resolves", "Specs", "Statuses"]
+__all__ = ["ApiSource", "Directory", "HoldsBook", "Requests", "Resolves", "Specs", "Statuses"]
 
 # Gives the client to use now; EngineUnavailableError where there is none to be had.
 ApiSource = Callable[[], "ApiClient"]
@@ -25,8 +26,20 @@ class Specs(Protocol):
         ...
 
 
+class Directory(Specs, Protocol):
+    """Reads all spec files, and knows how they went where commits tell."""
+
+    def removed_by_commit(self, name: str) -> bool:
+        """Whether a commit after the last applied one removed the file, so no wait is needed."""
+        ...
+
+
 class Statuses(Protocol):
     """Keeps what is remembered of each name."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that anything is remembered of, also where the file is gone."""
+        ...
 
     def read(self, name: str) -> Status:
         """Return what is remembered; a new status where there is nothing."""
@@ -34,6 +47,10 @@ class Statuses(Protocol):
 
     def write(self, status: Status) -> Status:
         """Make it durable and return what was written; NotDurableError where it cannot be."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Take a status away, durably; NotDurableError where it cannot be."""
         ...
 
 
@@ -49,11 +66,27 @@ class Requests(Protocol):
         ...
 
 
+class HoldsBook(Protocol):
+    """Keeps what people hold by hand, and tells them which mass changes wait for them."""
+
+    def read(self) -> Holds:
+        """Return what is held and approved now."""
+        ...
+
+    def tell(self, masses: Sequence[Mass]) -> None:
+        """Let people see which mass changes and removals wait for their word."""
+        ...
+
+
 class Resolves(Protocol):
     """Looks up what a spec leaves open."""
 
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now."""
+        ...
+
+    def removed(self, spec: Spec, attempt: Attempt | None) -> Desired:
+        """Return what destroys the stack of a removed spec, from what was last asked for."""
         ...
 
     def request(

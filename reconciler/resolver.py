@@ -23,7 +23,15 @@ from reconciler.api.types import (
 )
 from reconciler.errors import SecretUnavailableError
 from reconciler.git.urls import OwnRepository
-from reconciler.model import ANY_PATH, Desired, Reason, ReasonCode, SecretReference, Spec
+from reconciler.model import (
+    ANY_PATH,
+    Attempt,
+    Desired,
+    Reason,
+    ReasonCode,
+    SecretReference,
+    Spec,
+)
 from reconciler.planning.digest import digest, fields
 
 __all__ = ["Resolver"]
@@ -78,6 +86,27 @@ class Resolver:
             )
         reason = Reason(ReasonCode.SOURCE_UNAVAILABLE, head.message)
         return replace(desired, blocked=reason, source_again_at=head.again_at)
+
+    def removed(self, spec: Spec, attempt: Attempt | None) -> Desired:
+        """Return what destroys a removed spec's stack: what was last asked for, but a destroy.
+
+        Its commit is the one that was deployed: nothing that moved since is run.
+        """
+        known = attempt or Attempt(digest="", commit="")
+        canonical = {**known.fields, "operation": str(Operation.DESTROY)}
+        desired = Desired(
+            spec=spec,
+            fields=canonical,
+            digest=digest(canonical),
+            commit=known.commit,
+            source=known.source,
+        )
+        try:
+            map_secrets(spec.request, self._secrets.read)
+        except SecretUnavailableError as error:
+            reason = Reason(ReasonCode.SECRET_UNAVAILABLE, str(error))
+            return replace(desired, blocked=reason, source_again_at=self._secrets.again_at())
+        return desired
 
     def request(
         self, spec: Spec, operation: Operation, commit: str, marker: str

@@ -3,10 +3,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.kubernetes_server import KubernetesServer, kubernetes_server
 from tests.moto_server import MotoServer, moto_server
 from tests.postgres_server import PostgresServer, postgres_server
+
+# A busy machine is no fault of the code; a test that runs away meets pytest's own limit.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from reconciler.model import (
     CauseKind,
     Desired,
     HandRequest,
+    History,
     Intent,
     Observed,
     RequestKind,
@@ -171,7 +172,10 @@ def deployment(
 
 
 def observed(of: Status | None = None, **changes: object) -> Observed:
-    return replace(Observed(status=of or status()), **changes)  # type: ignore[arg-type]
+    """What is known after a look at the history too, which has nothing but our own runs."""
+    known = of or status()
+    history = History(latest=known.last_version)
+    return replace(Observed(status=known, history=history), **changes)  # type: ignore[arg-type]
 
 
 def trigger(operation: Operation | None = None, request_id: str = "q1") -> HandRequest:

@@ -436,7 +436,7 @@ def test_the_readme_is_run(terminal: Terminal) -> None:
             terminal.definitions = terminal.script(block) + "\n"
         else:
             printed += terminal.run(block)
-    assert terminal.status("slow")["reason"]["code"] == "Canceled"
+    assert terminal.status("slow")["stalled"]["code"] == "Canceled"
     assert "us-west-2" in printed
     for shown in blocks(README, "text"):
         for line in shown.splitlines():

@@ -15,8 +15,9 @@ from typing import Final
 
 from reconciler.adapters.status_form import parse, render
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_regular, write_durably
+from reconciler.files import make_folder, read_regular, remove_durably, write_durably
 from reconciler.model import Status
+from reconciler.planning.transitions import same
 
 __all__ = ["ENDING", "StatusFiles"]
 
@@ -67,8 +68,7 @@ class StatusFiles:
         Raises NotDurableError: what depends on it must not happen then.
         """
         known = self._known.get(status.name) or self.read(status.name)
-        same = replace(status, generation=known.generation) == known
-        if same and known.generation and self._both_there(status.name):
+        if same(status, known) and known.generation and self._both_there(status.name):
             return known
         generation = max(status.generation, known.generation) + 1
         written = replace(status, generation=generation)
@@ -81,6 +81,18 @@ class StatusFiles:
             write_durably(path, content)
         self._known[status.name] = written
         return written
+
+    def forget(self, name: str) -> None:
+        """Take a status away: beside the spec first, so that no copy outlives its file.
+
+        Raises NotDurableError.
+        """
+        self._known.pop(name, None)
+        for folder in (self._beside, self._copies):
+            path = _path(folder, name)
+            if os.path.lexists(path):
+                _must_stay_below(path.parent, folder)
+                remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
         return all(os.path.lexists(_path(folder, name)) for folder in (self._copies, self._beside))

@@ -46,7 +46,7 @@ from reconciler.errors import LostError, RefusedError, UsageError
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
-__all__ = ["ApiClient", "LogPage", "StepLogPage", "check_url"]
+__all__ = ["ApiClient", "LogPage", "Paused", "StepLogPage", "check_url"]
 
 R = TypeVar("R")
 
@@ -79,6 +79,18 @@ class StepLogPage:
 
     lines: tuple[LogLine, ...]
     next_offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Whether all of an organization is paused, and which of its stacks (`project/stack`)."""
+
+    everything: bool
+    stacks: frozenset[str]
+
+    def holds(self, stack: StackRef) -> bool:
+        """Whether a stack's deployments do not start."""
+        return self.everything or f"{stack.project}/{stack.stack}" in self.stacks
 
 
 class _TokenAuth(AuthBase):
@@ -209,6 +221,25 @@ class ApiClient:
             params={"page": str(page), "pageSize": str(page_size)},
         )
         return _read(lambda body: list_from_json(body, organization), answer)
+
+    def list_stack(self, stack: StackRef, page_size: int) -> tuple[Deployment, ...]:
+        """Return the stack's newest deployments, newest first; none of an unknown stack.
+
+        Today's dialect; what a list leaves out of a deployment is at its default.
+        """
+        params = {"page": "1", "pageSize": str(page_size)}
+        try:
+            answer = self._send("GET", self.dialect.stack_path(stack), params=params)
+        except RefusedError as error:
+            if error.status == NOT_FOUND:
+                return ()
+            raise
+        return _read(lambda body: list_from_json(body, stack.organization), answer)
+
+    def paused(self, organization: str) -> Paused:
+        """Return what of an organization is paused. Today's dialect."""
+        answer = self._send("GET", f"/api/orgs/{organization}/deployments/metadata")
+        return _read(_paused_from_json, answer)
 
     def latest_version(self, stack: StackRef) -> int:
         """Return the stack's highest version, 0 where it has no deployments."""
@@ -350,6 +381,14 @@ def _content(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise requests.RequestException(f"the answer took longer than {CALL_TIMEOUT_S:.0f} s")
     return bytes(content)
+
+
+def _paused_from_json(body: Mapping[str, object]) -> Paused:
+    stacks = body.get("pausedStacks")
+    return Paused(
+        everything=body.get("paused") is True,
+        stacks=frozenset(str(s) for s in stacks) if isinstance(stacks, list) else frozenset(),
+    )
 
 
 def _error(response: requests.Response, content: bytes) -> RefusedError | LostError:

@@ -87,9 +87,17 @@ class EmbeddedEngine:
         self._user: int | None = None
         self._client: tuple[_Address, ApiClient] | None = None
         self._never = threading.Event()
+        self._starting = threading.Lock()
 
     def api(self) -> ApiClient:
-        """Return a client of the running engine; EngineUnavailableError where none starts."""
+        """Return a client of the running engine; EngineUnavailableError where none starts.
+
+        Several threads may ask at once; one of them starts it.
+        """
+        with self._starting:
+            return self._api()
+
+    def _api(self) -> ApiClient:
         address = self._running()
         if address is None or self._user is None:
             address = self._join()

@@ -7,19 +7,8 @@ import json
 
 from reconciler.cli import wiring
 from reconciler.jsonform import time_text
-from reconciler.model import (
-    Abandon,
-    Action,
-    Adopt,
-    Cancel,
-    Conclude,
-    DropRequest,
-    Follow,
-    Plan,
-    SkipSlots,
-    State,
-    Submit,
-)
+from reconciler.model import Plan, State
+from reconciler.planning.telling import does
 
 __all__ = ["run"]
 
@@ -46,29 +35,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _text(plan: Plan, path: str) -> str:
-    does = ", ".join(_does(a) for a in plan.actions) or f"nothing ({plan.state})"
-    lines = [f"{plan.name}: {does}", f"  because: {plan.verdict.message}"]
+    what = ", ".join(does(a) for a in plan.actions) or f"nothing ({plan.state})"
+    lines = [f"{plan.name}: {what}", f"  because: {plan.verdict.message}"]
     if plan.changes:
         lines = lines[:1] + [f"  {path}: {change}" for change in plan.changes]
     return "\n".join(lines)
-
-
-def _does(action: Action) -> str:
-    match action:
-        case Submit(operation=operation):
-            return f"start {operation}"
-        case Cancel():
-            return "cancel what runs"
-        case Adopt(deployment=deployment):
-            return f"take version {deployment.version} up again"
-        case Follow() | Conclude():
-            return "take down how the deployment stands"
-        case Abandon():
-            return "forget a create that did not come through"
-        case DropRequest():
-            return "take away a request by hand"
-        case SkipSlots(schedule=schedule):
-            return f"skip a slot of {schedule}"
 
 
 def _object(plan: Plan, path: str) -> dict[str, object]:
@@ -78,7 +49,7 @@ def _object(plan: Plan, path: str) -> dict[str, object]:
         "state": str(plan.state),
         "reason": str(plan.verdict.code),
         "message": plan.verdict.message,
-        "actions": [_does(a) for a in plan.actions],
+        "actions": [does(a) for a in plan.actions],
         "changes": list(plan.changes),
         "lookAgainAt": time_text(plan.look_again_at) if plan.look_again_at else None,
     }

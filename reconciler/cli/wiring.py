@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.adapters.checkout import Checkout
 from reconciler.adapters.credentials import SecretReader, SecretRules
+from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.host_config import HostConfig
 from reconciler.adapters.requests_by_hand import HandRequests
 from reconciler.adapters.specs import SpecReader, scan
@@ -22,6 +23,7 @@ from reconciler.adapters.state_directory import DirectoryState, StateDirectory, 
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
+from reconciler.breaker import Breaker
 from reconciler.cli import checkouts, git_options, host, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import SystemClock
@@ -32,6 +34,7 @@ from reconciler.files import make_folder
 from reconciler.model import Catalog, Reason, State, Status
 from reconciler.observer import Observer
 from reconciler.planning.admission import Limits
+from reconciler.pool import Pool
 from reconciler.ports import ApiSource, Specs, Statuses
 from reconciler.resolver import Resolver
 
@@ -44,6 +47,9 @@ __all__ = ["Place", "api_source", "build", "place", "say_nothing"]
 # this long is only a courtesy; elsewhere an answer may still be on its way for longer.
 SETTLE_EMBEDDED = timedelta(seconds=2)
 SETTLE_REMOTE = timedelta(seconds=30)
+
+# As many calls at once as a busy API answers without queueing them; each waits, none computes.
+API_THREADS = 16
 
 Say = Callable[[str, State, Reason], None]
 
@@ -65,6 +71,7 @@ class Place:
     rules: SecretRules
     statuses: StatusFiles
     requests: HandRequests
+    holds: HoldsFiles
     specs: SpecReader
     repositories: git_options.Repositories
 
@@ -88,12 +95,20 @@ class Foreseen:
         self._resolver.expect(catalog.specs)
         return catalog
 
+    def removed_by_commit(self, name: str) -> bool:
+        """Whether a commit removed the file; without `--repo` none can."""
+        return self._checkout is not None and self._checkout.removed_by_commit(name)
+
 
 class ReadOnly:
     """Status files that are read and never written: for looking only."""
 
     def __init__(self, statuses: StatusFiles) -> None:
         self._statuses = statuses
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that anything is remembered of."""
+        return self._statuses.names()
 
     def read(self, name: str) -> Status:
         """Return what is remembered."""
@@ -102,6 +117,9 @@ class ReadOnly:
     def write(self, status: Status) -> Status:
         """Write nothing."""
         return status
+
+    def forget(self, name: str) -> None:
+        """Forget nothing."""
 
 
 def say_nothing(name: str, state: State, reason: Reason) -> None:
@@ -141,6 +159,7 @@ def place(options: argparse.Namespace) -> Place:
         rules=rules,
         statuses=StatusFiles(directory, status_dir, state.statuses),
         requests=HandRequests(state.requests),
+        holds=HoldsFiles(state.folder),
         specs=SpecReader(directory, rules),
         repositories=repositories,
     )
@@ -212,6 +231,7 @@ def build(
     """Return the loop, put together; with `look_only` it can plan and writes nothing."""
     clock = SystemClock()
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
+    breaker = Breaker(api, clock)
     resolver = Resolver(
         where.repositories.refs,
         SecretReader(where.rules, os.environ, clock),
@@ -224,7 +244,7 @@ def build(
     if not (owner.isascii() and owner.isalnum()):
         raise UsageError(f"--owner {owner!r} holds more than letters and digits")
     tools = Tools(
-        api=api,
+        breaker=breaker,
         statuses=statuses,
         requests=where.requests,
         resolver=resolver,
@@ -237,11 +257,13 @@ def build(
             specs=Foreseen(where.specs, resolver, where.checkout),
             statuses=statuses,
             requests=where.requests,
+            holds=where.holds,
             resolver=resolver,
-            observer=Observer(api, clock, settle),
+            observer=Observer(breaker, clock, settle, owner),
             executor=Executor(tools),
             clock=clock,
             limits=_limits(options, where.config),
+            pool=Pool(API_THREADS),
             say=say,
         )
     )

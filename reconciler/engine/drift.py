@@ -7,10 +7,9 @@ Drift is what makes the state differ from what is there. `pulumi refresh --previ
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["TAIL_BYTES", "Tail", "found", "summary", "told"]
+__all__ = ["TAIL_BYTES", "Tail", "found"]
 
 # Pulumi's own exit code where changes came that were not expected; CLIs before 3.2xx only say so.
 _UNEXPECTED = 7
@@ -20,11 +19,6 @@ _SAYS_SO = "no changes were expected"
 TAIL_BYTES = 16 * 1024
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_RESOURCES = "Resources:"
-_COUNT = re.compile(
-    r"(\d{1,9}) (?:to )?(create|update|delete|replace|import|read|discard)(?:d|ed)?\b"
-)
-_SAME = re.compile(r"(\d{1,9}) unchanged")
 
 
 @dataclass(slots=True)
@@ -50,30 +44,3 @@ def found(code: int | None, tail: str) -> bool | None:
     if code == 0:
         return False
     return True if code == _UNEXPECTED or (code and _SAYS_SO in tail) else None
-
-
-def summary(tail: str) -> dict[str, int]:
-    """Return how many resources pulumi's summary says were, or would be, changed in which way.
-
-    `same` counts those that are as they were. Empty where there is no summary.
-    """
-    _, there, lines = tail.rpartition(_RESOURCES)
-    if not there:
-        return {}
-    counts: dict[str, int] = {}
-    for line in lines.splitlines()[1:]:
-        if not line.startswith("    "):
-            if line.strip():
-                break
-            continue
-        for number, name in _COUNT.findall(line):
-            counts[name] = counts.get(name, 0) + int(number)
-        for number in _SAME.findall(line):
-            counts["same"] = int(number)
-    return counts
-
-
-def told(changes: Mapping[str, int]) -> str:
-    """Write the changes for a log: "1 to delete, 2 to update"."""
-    parts = [f"{count} to {name}" for name, count in sorted(changes.items()) if name != "same"]
-    return ", ".join(parts) or "changes"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reconciler import pulumi_output
 from reconciler.api.types import Operation, Options
 from reconciler.engine import drift
 from reconciler.engine.model import Record
@@ -47,7 +48,7 @@ def operate(tools: Tools, record: Record, options: Options, hands: Hands) -> boo
 
 def _detect(tools: Tools, record: Record, options: Options, hands: Hands) -> bool:
     found = drift.found(hands.run(Operation.DETECT_DRIFT), hands.tail())
-    changes = drift.summary(hands.tail())
+    changes = pulumi_output.summary(hands.tail())
     phase = Phase(
         succeeded=found is not None,
         detected=bool(found),
@@ -57,13 +58,15 @@ def _detect(tools: Tools, record: Record, options: Options, hands: Hands) -> boo
     tools.store.drift.record(record.id, phase, remediates=False)
     if not found:
         return found is False
-    hands.note(f"Drift: {drift.told(changes)}")
+    hands.note(f"Drift: {pulumi_output.told(changes) or 'changes'}")
     return not options.remediate_drift or _remediate(tools, record, hands)
 
 
 def _remediate(tools: Tools, record: Record, hands: Hands) -> bool:
     succeeded = hands.run(Operation.REMEDIATE_DRIFT) == 0
-    phase = Phase(succeeded=succeeded, changes=drift.summary(hands.tail()), at=tools.clock.now())
+    phase = Phase(
+        succeeded=succeeded, changes=pulumi_output.summary(hands.tail()), at=tools.clock.now()
+    )
     tools.store.drift.record(record.id, phase, remediates=True)
     return succeeded
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from reconciler.api.types import Deployment, Operation
 from reconciler.model.reasons import Reason, State
@@ -12,9 +14,11 @@ from reconciler.model.spec import Window
 from reconciler.model.status import ForeignRun, Status
 
 __all__ = [
+    "Downstream",
     "HandRequest",
     "History",
     "Hold",
+    "Holds",
     "Observed",
     "RequestKind",
     "Unknown",
@@ -57,6 +61,22 @@ class Hold:
     everything: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holds:
+    """What people hold by hand: all specs, or some by name; and which mass changes may pass.
+
+    `approved` are names with the digests that were approved for them.
+    """
+
+    everything: Hold | None = None
+    names: Mapping[str, Hold] = field(default_factory=lambda: MappingProxyType({}))
+    approved: frozenset[tuple[str, str]] = frozenset()
+
+    def of(self, name: str) -> Hold | None:
+        """Return what holds a name."""
+        return self.everything or self.names.get(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """Something could not be looked up; never to be taken for "there is none"."""
@@ -72,8 +92,7 @@ class History:
     `latest` is its highest version, 0 where it has none. `foreign` is the newest deployment of
     somebody else's after the last version we know of, `running` the oldest of theirs that has
     not ended. `ours` is the newest that carries this owner's marker, `double` one more that
-    carries the marker of the run in flight and has not started. `paused` says that the API
-    starts nothing on this stack.
+    carries the marker of the run in flight and has not started.
     """
 
     latest: int = 0
@@ -81,7 +100,6 @@ class History:
     running: ForeignRun | None = None
     ours: Deployment | None = None
     double: Deployment | None = None
-    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +112,23 @@ class Upstream:
     applied: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Downstream:
+    """A spec that depends on this one; `gone` once its stack is destroyed."""
+
+    name: str
+    gone: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What we know of one stack.
 
     `seen` is the run in flight as the API shows it, or with an intent in hand the deployment
     that carries its marker; None where the API has none. `walked_to` is the highest version
-    that was looked at. `log` is the end of the failed step's log, `drift` what the run found
-    other than the state says. `history` is None where it was not asked for: a plan that would
+    that was looked at. `log` is the end of the last step's log, `found` what its own words say
+    the run has changed or would change. `paused` says that the API starts nothing on this stack.
+    `history` is None where it was not asked for: a plan that would
     start something is made again with it. `settle` is how long an unanswered create may still
     come through. `hold` is a person's suspension, `windows` those of the host for all specs.
     """
@@ -110,9 +137,11 @@ class Observed:
     seen: Deployment | Unknown | None = None
     walked_to: int = 0
     log: tuple[str, ...] = ()
-    drift: str = ""
+    found: str = ""
+    paused: bool = False
     history: History | Unknown | None = None
     upstream: tuple[Upstream, ...] = ()
+    downstream: tuple[Downstream, ...] = ()
     requests: tuple[HandRequest, ...] = ()
     hold: Hold | None = None
     windows: tuple[Window, ...] = ()

@@ -13,6 +13,7 @@ __all__ = [
     "Abandon",
     "Action",
     "Adopt",
+    "Ask",
     "Cancel",
     "CancelDouble",
     "Conclude",
@@ -67,7 +68,7 @@ class Conclude:
 
     deployment: Deployment | None
     log: tuple[str, ...] = ()
-    drift: str = ""
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,13 @@ class TakeOver:
     by: str
     deployment: Deployment | None = None
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A person is asked to approve an operation that no preview can show."""
+
+    operation: Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +185,7 @@ Action = (
     | CancelDouble
     | Notice
     | TakeOver
+    | Ask
     | Grant
     | DropRequest
     | TakeUpSlot
@@ -193,7 +202,8 @@ class Plan:
 
     `state` and `verdict` say how it stands, also when nothing is done. `changes` are the
     fields that differ, as sentences. `look_again_at` is when time alone may change the plan;
-    None: only an event can.
+    None: only an event can. `needs_history`: what the API tells of the stack may change it, so
+    it is to be made again with that.
     """
 
     name: str
@@ -202,6 +212,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     changes: tuple[str, ...] = ()
     look_again_at: datetime | None = None
+    needs_history: bool = False
 
     @property
     def starts(self) -> Submit | None:

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from reconciler.api.types import StackRef
-from reconciler.planning.planner import POLL_SHORTEST
+from reconciler.planning.underway import POLL_SHORTEST
 from tests.bench.engines import (
     Served,
     make_repository,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import cast
@@ -19,20 +19,26 @@ from reconciler.api.types import (
     Operation,
     Secret,
 )
+from reconciler.breaker import Breaker
 from reconciler.daemon import Daemon, Parts
 from reconciler.errors import NotDurableError
 from reconciler.executor import Executor, Tools
 from reconciler.model import (
+    Attempt,
     Catalog,
     Desired,
     HandRequest,
+    Holds,
     Reason,
     Spec,
     State,
     Status,
 )
 from reconciler.observer import Observer
-from reconciler.planning.admission import Limits
+from reconciler.planning.admission import Limits, Mass
+from reconciler.planning.digest import digest
+from reconciler.planning.transitions import same
+from reconciler.pool import Pool
 from tests.factories import NOW
 from tests.fakes.deployments_api import TOKEN, FakeApi
 
@@ -72,6 +78,11 @@ class World:
     said: list[tuple[str, State, Reason]] = field(default_factory=list)
     crash_at: Callable[[str], bool] = field(default=lambda _: False)
     disk_fails: Callable[[], bool] = field(default=lambda: False)
+    limits: Limits = field(default_factory=lambda: Limits(max_concurrent=20))
+    holds: Holds = field(default_factory=Holds)
+    masses: tuple[Mass, ...] = ()
+    removed: set[str] = field(default_factory=set)
+    catalog: Catalog | None = None
     writes: int = 0
     run_ids: int = 0
 
@@ -85,12 +96,13 @@ class World:
 
     def daemon(self) -> Daemon:
         """Start a process: it knows only what is on the disk."""
+        breaker = Breaker(self.source, self.clock)
         executor = Executor(
             Tools(
-                api=self.source,
+                breaker=breaker,
                 statuses=self,
                 requests=RequestFiles(self),
-                resolver=self,
+                resolver=Lookups(self),
                 clock=self.clock,
                 owner="owner",
                 new_run_id=self.new_run_id,
@@ -101,11 +113,13 @@ class World:
                 specs=self,
                 statuses=self,
                 requests=RequestFiles(self),
-                resolver=self,
-                observer=Observer(self.source, self.clock, self.settle),
+                holds=HoldsInMemory(self),
+                resolver=Lookups(self),
+                observer=Observer(breaker, self.clock, self.settle, "owner"),
                 executor=executor,
                 clock=self.clock,
-                limits=Limits(max_concurrent=20),
+                limits=self.limits,
+                pool=Pool(1),
                 say=lambda name, state, reason: self.said.append((name, state, reason)),
             )
         )
@@ -119,14 +133,28 @@ class World:
         return f"r{self.run_ids}"
 
     def scan(self) -> Catalog:
+        if self.catalog is not None:
+            return self.catalog
         return Catalog(specs=tuple(self.specs[n] for n in sorted(self.specs)))
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self.disk))
+
+    def removed_by_commit(self, name: str) -> bool:
+        return name in self.removed
+
+    def forget(self, name: str) -> None:
+        self.maybe_crash("before a status is forgotten")
+        if self.disk_fails():
+            raise NotDurableError("no space left")
+        self.disk.pop(name, None)
 
     def read(self, name: str) -> Status:
         return self.disk.get(name, Status(name=name))
 
     def write(self, status: Status) -> Status:
         old = self.read(status.name)
-        if replace(status, generation=old.generation) == old:
+        if same(status, old):
             return old
         self.maybe_crash("before a write")
         if self.disk_fails():
@@ -136,25 +164,6 @@ class World:
         self.disk[status.name] = written
         self.maybe_crash("after a write")
         return written
-
-    def desired(self, spec: Spec) -> Desired:
-        digest = self.digests.get(spec.name, "d" * 64)
-        return Desired(
-            spec=spec,
-            fields={"digest": digest},
-            digest=digest,
-            commit=self.heads.get(spec.name, "a" * 40),
-            source_again_at=self.clock.now() + timedelta(seconds=60),
-        )
-
-    def request(
-        self, spec: Spec, operation: Operation, commit: str, marker: str
-    ) -> DeploymentRequest[Secret]:
-        return DeploymentRequest(
-            operation=operation,
-            source=GitSource(repo_url=spec.request.source.repo_url, commit=commit),
-            environment=(EnvironmentVariable(name=marker, value="1"),),
-        )
 
     # ------------------------------------------------------------ what happens to it
 
@@ -176,6 +185,19 @@ class World:
 
 
 @dataclass
+class HoldsInMemory:
+    """What people hold by hand."""
+
+    world: World
+
+    def read(self) -> Holds:
+        return self.world.holds
+
+    def tell(self, masses: Sequence[Mass]) -> None:
+        self.world.masses = tuple(masses)
+
+
+@dataclass
 class RequestFiles:
     """The requests by hand, which are files of their own."""
 
@@ -187,3 +209,40 @@ class RequestFiles:
     def remove(self, request_id: str) -> None:
         self.world.maybe_crash("before a request is removed")
         self.world.requests.pop(request_id, None)
+
+
+@dataclass
+class Lookups:
+    """What a spec leaves open."""
+
+    world: World
+
+    def desired(self, spec: Spec) -> Desired:
+        wanted = self.world.digests.get(spec.name, "d" * 64)
+        return Desired(
+            spec=spec,
+            fields={"digest": wanted},
+            digest=wanted,
+            commit=self.world.heads.get(spec.name, "a" * 40),
+            source_again_at=self.world.clock.now() + timedelta(seconds=60),
+        )
+
+    def removed(self, spec: Spec, attempt: Attempt | None) -> Desired:
+        known = attempt or Attempt(digest="", commit="")
+        fields = {**known.fields, "operation": "destroy"}
+        return Desired(
+            spec=spec,
+            fields=fields,
+            digest=digest(fields),
+            commit=known.commit,
+            source=known.source,
+        )
+
+    def request(
+        self, spec: Spec, operation: Operation, commit: str, marker: str
+    ) -> DeploymentRequest[Secret]:
+        return DeploymentRequest(
+            operation=operation,
+            source=GitSource(repo_url=spec.request.source.repo_url, commit=commit),
+            environment=(EnvironmentVariable(name=marker, value="1"),),
+        )

@@ -19,7 +19,7 @@ from reconciler import cron
 from reconciler.api.types import Operation
 from reconciler.daemon import Daemon
 from reconciler.model import HandRequest, RequestKind, Schedule, Spec, State
-from reconciler.planning.planner import slot_key
+from reconciler.planning.slots import slot_key
 from tests.factories import NOW, spec
 from tests.fakes.deployments_api import Fault, Outcome, Record
 from tests.fakes.world import Crash, World

@@ -19,13 +19,14 @@ from reconciler.api.types import (
     Secret,
     StackRef,
 )
+from reconciler.breaker import Breaker
 from reconciler.errors import (
     EngineUnavailableError,
     LostError,
     ReconcilerError,
     RefusedError,
 )
-from reconciler.model import Observed, ReasonCode, Status, Unknown
+from reconciler.model import History, Observed, ReasonCode, Status, Unknown
 from reconciler.observer import Observer
 from tests.factories import NOW, deployment, intent, run, settled, spec, status
 from tests.fakes.deployments_api import TOKEN, Fault, Outcome
@@ -53,7 +54,8 @@ class Seat:
         self.observer = self.of(lambda: self.client)
 
     def of(self, source: Callable[[], ApiClient]) -> Observer:
-        return Observer(source, self.world.clock, timedelta(seconds=30))
+        breaker = Breaker(source, self.world.clock)
+        return Observer(breaker, self.world.clock, timedelta(seconds=30), "me")
 
     def _count(self, method: str, path: str) -> Fault:
         kind = "list" if path.endswith("/deployments") and method == "GET" else method
@@ -76,7 +78,7 @@ class Seat:
         self.world.clock.time += timedelta(**by)
 
     def look(self, of: Status) -> Observed:
-        return self.observer.look(WEB, of, (), ())
+        return self.observer.look(WEB, Observed(status=of))
 
 
 def unknown(observed: Observed) -> Unknown:
@@ -123,7 +125,9 @@ def test_one_list_however_many_stacks(stacks: int) -> None:
         seat.calls.clear()
         seat.observer.start_pass((s.stack, m.id) for s, m in zip(specs, made, strict=True))
         for one, created in zip(specs, made, strict=True):
-            found = seat.observer.look(one, status(run=run(id=created.id, version=1)), (), ())
+            found = seat.observer.look(
+                one, Observed(status=status(run=run(id=created.id, version=1)))
+            )
             assert not isinstance(found.seen, Unknown)
             assert found.seen is not None
             assert found.seen.id == created.id
@@ -137,7 +141,7 @@ def test_each_organization_has_its_own_list() -> None:
     made = [seat.create("", s.stack) for s in specs]
     seat.observer.start_pass((s.stack, m.id) for s, m in zip(specs, made, strict=True))
     for one, created in zip(specs, made, strict=True):
-        assert seat.observer.look(one, status(run=run(id=created.id)), (), ()).seen
+        assert seat.observer.look(one, Observed(status=status(run=run(id=created.id)))).seen
     assert seat.calls == {"list": 2}
 
 
@@ -202,14 +206,63 @@ def test_what_is_at_rest_asks_nothing() -> None:
     assert seat.calls == {}
 
 
+def past(seat: Seat, of: Status) -> History:
+    found = seat.observer.history(WEB, Observed(status=of)).history
+    assert isinstance(found, History)
+    return found
+
+
 @pytest.mark.parametrize("dialect", Dialect)
-def test_a_new_spec_asks_whether_the_stack_has_a_past(dialect: Dialect) -> None:
-    """Where nothing is remembered, the stack's latest version is looked up."""
+def test_the_history_tells_whose_deployments_there_are(dialect: Dialect) -> None:
+    """By their markers: our own of a lost status, another owner's, and those that have none."""
     seat = Seat(dialect)
-    assert seat.look(status()).walked_to == 0
-    for _ in range(3):
-        seat.create()
-    assert seat.look(status()).walked_to == 3
+    assert past(seat, status()) == History()
+    seat.create("mine")
+    assert past(seat, status()).latest == 1
+    ours = past(seat, status()).ours
+    assert ours is not None
+    assert ours.marker == MARKER.format("mine")
+    assert past(seat, status()).foreign is None
+    seat.create()
+    foreign = past(seat, settled()).foreign
+    assert foreign is not None
+    assert (foreign.version, foreign.by, foreign.owner) == (2, "me", "")
+    other: EnvironmentVariable[Secret] = EnvironmentVariable(
+        name="RECONCILER_RUN_them_r9_dddddddd", value="1"
+    )
+    source: GitSource[Secret] = GitSource(repo_url="https://example.com/r.git", branch="main")
+    seat.client.create(WEB.stack, DeploymentRequest(source=source, environment=(other,)))
+    foreign = past(seat, settled()).foreign
+    assert foreign is not None
+    assert (foreign.version, foreign.owner, foreign.ended) == (3, "them", False)
+    running = past(seat, settled()).running
+    assert running is not None
+    assert running.version == 2
+    assert past(seat, settled(last_version=3)) == History(latest=3)
+
+
+def test_a_request_that_arrived_twice_is_no_one_elses() -> None:
+    """A second deployment with the marker of the run in flight is told apart while it waits."""
+    seat = Seat()
+    seat.api.knows_markers = False
+    seat.create("mine")
+    seat.create("mine")
+    of = status(run=run(marker=MARKER.format("mine")), last_version=1)
+    found = past(seat, of)
+    assert (found.foreign, found.ours) == (None, None)
+    assert found.double is not None
+    assert found.double.version == 2
+
+
+def test_news_are_of_stacks_that_have_newer_versions() -> None:
+    """One list tells of all stacks of an organization; unknown stacks are nobody's business."""
+    seat = Seat()
+    one, two, alien = spec("one"), spec("two"), spec("alien")
+    for of in (one, two, two, alien):
+        seat.create("", of.stack)
+    known = {str(one.stack): 1, str(two.stack): 1}
+    assert seat.observer.news("acme", known) == {str(two.stack)}
+    assert seat.calls == {"list": 1}
 
 
 # ---------------------------------------------------------------- an API that does not answer
@@ -273,7 +326,8 @@ def test_each_failure_has_its_reason_and_pause(
     """What the API asks to wait is waited, within an hour; a refused token waits for a person."""
     seat = Seat()
     seat.observer = seat.of(failing(error))
-    found = unknown(seat.look(status()))
+    found = seat.observer.history(WEB, Observed(status=status())).history
+    assert isinstance(found, Unknown)
     assert found.reason.code is code
     assert (found.again_at - NOW).total_seconds() == pause_s
 

@@ -1,0 +1,179 @@
+"""Plans the names of one pass: what is wanted and known of each is put together here.
+
+Calls are made for many names at once; the plans are made one after the other, dependencies
+first, so that each sees how those it depends on stand now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.clock import Clock
+from reconciler.executor import Job
+from reconciler.fleet import Fleet, Standing
+from reconciler.model import (
+    Desired,
+    Downstream,
+    HandRequest,
+    Holds,
+    Observed,
+    OnDelete,
+    Plan,
+    Reason,
+    ReasonCode,
+    Spec,
+    State,
+    Upstream,
+    Window,
+)
+from reconciler.observer import Observer
+from reconciler.planning import planner, remembered, removal, transitions
+from reconciler.planning.situation import spec_changed
+from reconciler.pool import Pool
+from reconciler.ports import Resolves
+
+__all__ = ["Given", "Planned", "Planner"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what it was made of."""
+
+    plan: Plan
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What people and the host say in this pass, and which histories are to be looked at."""
+
+    requests: Mapping[str, tuple[HandRequest, ...]]
+    holds: Holds
+    recheck: frozenset[str]
+    windows: tuple[Window, ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One name on its way to a plan."""
+
+    spec: Spec
+    desired: Desired
+    observed: Observed
+    gone: bool
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.desired.name
+
+
+class Planner:
+    """Plans names of a fleet."""
+
+    def __init__(self, fleet: Fleet, resolver: Resolves, observer: Observer, pool: Pool) -> None:
+        self._fleet = fleet
+        self._resolver = resolver
+        self._observer = observer
+        self._pool = pool
+
+    def plan(self, names: Iterable[str], given: Given, clock: Clock) -> list[Planned]:
+        """Plan names, in the order of their dependencies."""
+        drafts = [self._draft(name, given, clock) for name in self._fleet.in_order(names)]
+        in_flight = [d for d in drafts if d.observed.status.run or d.observed.status.intent]
+        self._observer.start_pass(
+            (d.spec.stack, run.id) for d in in_flight if (run := d.observed.status.run) is not None
+        )
+        self._pool.map(self._ask_run, in_flight)
+        for draft in drafts:
+            self._decide(draft, clock)
+        asking = [d for d in drafts if d.plan.needs_history or d.name in given.recheck]
+        self._pool.map(self._ask_history, asking)
+        for draft in asking:
+            self._decide(draft, clock)
+        return [
+            Planned(plan=d.plan, job=Job(desired=d.desired, observed=d.observed)) for d in drafts
+        ]
+
+    def _draft(self, name: str, given: Given, clock: Clock) -> _Draft:
+        """Put together what needs no call to the API."""
+        fleet, status = self._fleet, self._fleet.statuses[name]
+        gone = name in fleet.gone
+        if gone:
+            spec = remembered.spec_of(status)
+            desired = self._resolver.removed(spec, status.attempt)
+        else:
+            spec = fleet.specs[name]
+            status = transitions.prepared(status, spec, clock.now())
+            fleet.put(status)
+            desired = self._resolver.desired(spec)
+        if not gone and spec_changed(desired, status):
+            fleet.changed[name] = desired.digest
+        else:
+            fleet.changed.pop(name, None)
+        observed = Observed(
+            status=status,
+            requests=given.requests.get(name, ()),
+            hold=given.holds.of(name),
+            windows=given.windows,
+        )
+        blank = Plan(name=name, state=State.UNKNOWN, verdict=_UNPLANNED)
+        return _Draft(spec=spec, desired=desired, observed=observed, gone=gone, plan=blank)
+
+    def _ask_run(self, draft: _Draft) -> None:
+        draft.observed = self._observer.look(draft.spec, draft.observed)
+
+    def _ask_history(self, draft: _Draft) -> None:
+        draft.observed = self._observer.history(draft.spec, draft.observed)
+
+    def _decide(self, draft: _Draft, clock: Clock) -> None:
+        """Make the plan, with how the specs before and after it stand at this moment."""
+        fleet, spec = self._fleet, draft.spec
+        depends_on = () if draft.gone else spec.depends_on
+        draft.observed = replace(
+            draft.observed,
+            upstream=tuple(self._upstream(name) for name in depends_on),
+            downstream=tuple(self._downstream(name) for name in self._depending(draft)),
+        )
+        now = clock.now()
+        if draft.gone:
+            claimant = fleet.claimant(str(spec.stack), draft.name)
+            draft.plan = removal.plan_removal(draft.desired, draft.observed, now, claimant)
+        else:
+            draft.plan = planner.plan(draft.desired, draft.observed, now)
+        fleet.stand(draft.name, Standing(plan=draft.plan, path=spec.path))
+
+    def _upstream(self, name: str) -> Upstream:
+        fleet = self._fleet
+        status, standing = fleet.statuses.get(name), fleet.standings.get(name)
+        applied = status.applied if status is not None else 0
+        if name in fleet.specs or name in fleet.aside:
+            state = standing.plan.state if standing is not None else State.UNKNOWN
+            if standing is None and status is not None:
+                state = status.state
+            return Upstream(name, state, applied=applied)
+        return Upstream(name, State.UNKNOWN, missing=True)
+
+    def _depending(self, draft: _Draft) -> Iterable[str]:
+        """Yield the names that a destroy of this stack has to wait for."""
+        if not draft.gone and not draft.spec.wants_destroyed and draft.spec.destroy_after is None:
+            return ()
+        fleet = self._fleet
+        lost = (n for n in fleet.gone if draft.name in remembered.dependencies(fleet.statuses[n]))
+        return (*fleet.dependents(draft.name), *sorted(lost))
+
+    def _downstream(self, name: str) -> Downstream:
+        fleet = self._fleet
+        status = fleet.statuses.get(name)
+        if status is None or not status.applied:
+            return Downstream(name, gone=True)  # nothing of it was ever made
+        spec = fleet.specs.get(name)
+        if spec is None and name in fleet.gone:
+            kept = remembered.spec_of(status).on_delete is OnDelete.KEEP
+            return Downstream(name, gone=kept or status.destroyed)
+        return Downstream(name, gone=status.destroyed)
+
+
+_UNPLANNED = Reason(ReasonCode.NEW, "it was not planned yet")

@@ -1,0 +1,247 @@
+"""Rules for what holds a stack back: people, other owners, and what is not known. Pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from reconciler.api.types import MARKER_PREFIX, Deployment, JobStatus
+from reconciler.model import (
+    Cause,
+    CauseKind,
+    DropRequest,
+    ForeignRun,
+    Grant,
+    HandRequest,
+    Notice,
+    Plan,
+    Reason,
+    ReasonCode,
+    RequestKind,
+    Response,
+    State,
+    Submit,
+    TakeOver,
+    Unknown,
+)
+from reconciler.planning.gates import approval_key, start
+from reconciler.planning.situation import Situation
+
+__all__ = [
+    "adopt_by_hand",
+    "answer_requests",
+    "find_own_history",
+    "hold_back",
+    "hold_blocked",
+    "hold_conflict",
+    "hold_foreign",
+    "hold_lost_history",
+    "hold_suspended",
+    "notice_others",
+    "wait_for_others",
+]
+
+# How often others' deployments, and a history that has lost something, are looked at again.
+LOOK_AGAIN = timedelta(seconds=10)
+PROBE_EVERY = timedelta(minutes=1)
+
+
+def answer_requests(at: Situation) -> Plan | None:
+    """A request by hand that has been dealt with, or can have no effect, is taken away."""
+    for request in at.observed.requests:
+        if request.kind is RequestKind.APPROVE and request.id not in at.status.handled:
+            return _answer_approval(at, request)
+        note = _pointless(at, request)
+        if note is not None:
+            reason = Reason(ReasonCode.TRIGGERED, note or "a request has been dealt with")
+            drop = DropRequest(request_id=request.id, note=note)
+            return at.plan(State.PROGRESSING, reason, drop)
+    return None
+
+
+def _pointless(at: Situation, request: HandRequest) -> str | None:
+    """Return why a request has no effect, empty where it has had its own; None: it has one."""
+    if request.id in at.status.handled:
+        return ""
+    if request.kind is RequestKind.CANCEL:
+        return f"{request.by} asked to cancel, and nothing was running"
+    if request.kind is RequestKind.TRIGGER and (at.spec.suspended or at.observed.hold):
+        return f"{request.by} asked for a run, and the spec is suspended"
+    return None
+
+
+def _answer_approval(at: Situation, request: HandRequest) -> Plan:
+    approval = at.status.approval
+    if approval is None or approval_key(approval) != request.binds:
+        note = f"{request.by} approved what is no longer wanted; look at what is wanted now"
+        reason = Reason(ReasonCode.APPROVAL, note)
+        return at.plan(State.WAITING, reason, DropRequest(request_id=request.id, note=note))
+    reason = Reason(ReasonCode.APPROVAL, f"{request.by} approved {approval.operation}")
+    return at.plan(State.PROGRESSING, reason, Grant(by=request.by, request_id=request.id))
+
+
+def hold_suspended(at: Situation) -> Plan | None:
+    """A suspended spec starts nothing."""
+    hold = at.observed.hold
+    if hold is not None:
+        what = "all specs" if hold.everything else "it"
+        go_on = (
+            "reconciler resume --all" if hold.everything else f"reconciler resume {at.spec.name}"
+        )
+        message = f"{hold.by} suspended {what} on {hold.at:%Y-%m-%d %H:%M} UTC; `{go_on}` goes on"
+        return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, message))
+    if at.spec.suspended:
+        message = "reconcile.suspend is true; set it to false to go on"
+        return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, message))
+    return None
+
+
+def hold_blocked(at: Situation) -> Plan | None:
+    """Nothing starts while what the spec wants cannot be known."""
+    blocked = at.desired.blocked
+    if blocked is None:
+        return None
+    state = State.UNKNOWN if blocked.code is ReasonCode.SOURCE_UNAVAILABLE else State.WAITING
+    return at.wait(state, blocked)
+
+
+def hold_back(at: Situation) -> Plan | None:
+    """After the API refused us, it is left alone for a while."""
+    status = at.status
+    if status.hold is None or status.next_attempt is None or at.now >= status.next_attempt:
+        return None
+    return at.plan(State.UNKNOWN, status.hold, again_at=status.next_attempt)
+
+
+# ---------------------------------------------------------------- what others did
+
+
+def adopt_by_hand(at: Situation) -> Plan | None:
+    """A person says that the stack is ours, as it is."""
+    request = next(iter(at.requests(RequestKind.ADOPT)), None)
+    if request is None:
+        return None
+    reason = Reason(ReasonCode.ADOPTED, f"{request.by} takes the stack over as it is")
+    plan = at.plan(State.PROGRESSING, reason)
+    if isinstance(at.observed.history, Unknown):
+        return at.unknown(at.observed.history)
+    if at.history is None:
+        return at.need_history(plan)
+    over = TakeOver(latest=at.history.latest, by=request.by, request_id=request.id)
+    return at.plan(State.PROGRESSING, reason, over)
+
+
+def find_own_history(at: Situation) -> Plan | None:
+    """Without a status, the history is read: our own marker is believed, nothing else is."""
+    status = at.status
+    if status.attempt is not None or status.last_version or at.triggers():
+        return None
+    if isinstance(at.observed.history, Unknown):
+        return at.unknown(at.observed.history)
+    history = at.history
+    if history is None:
+        reason = Reason(ReasonCode.NEW, "nothing is known of the stack yet")
+        return at.need_history(at.plan(State.UNKNOWN, reason))
+    if not history.latest:
+        return None
+    ours = history.ours
+    if ours is not None and _brought_what_is_wanted(ours, at.desired.digest):
+        reason = Reason(
+            ReasonCode.ADOPTED, f"version {ours.version} carries our marker, and is what is wanted"
+        )
+        over = TakeOver(latest=history.latest, by="its marker", deployment=ours)
+        return at.plan(State.PROGRESSING, reason, over)
+    name = at.spec.name
+    reason = Reason(
+        ReasonCode.HISTORY_UNKNOWN,
+        f"the stack has {history.latest} deployments and no status file tells of them; "
+        f"`reconciler adopt {name}` takes it as it is, `reconciler trigger {name}` runs it",
+    )
+    return at.wait(State.STALLED, reason, at.now + PROBE_EVERY)
+
+
+def _brought_what_is_wanted(ours: Deployment, digest: str) -> bool:
+    of_digest = ours.marker.removeprefix(MARKER_PREFIX).rpartition("_")[2] == digest[:8]
+    return of_digest and (not ours.status.ended or ours.status is JobStatus.SUCCEEDED)
+
+
+def notice_others(at: Situation) -> Plan | None:
+    """What others deployed since is remembered, before anything else is decided."""
+    history = at.history
+    if history is None or history.foreign is None:
+        return None
+    known = at.status.foreign
+    if known == history.foreign or (
+        known is None and history.foreign.version <= at.status.last_version
+    ):
+        return None
+    reason = Reason(ReasonCode.FOREIGN_CHANGE, _told(history.foreign))
+    notice = Notice(foreign=history.foreign, latest=history.latest)
+    return at.plan(State.PROGRESSING, reason, notice)
+
+
+def hold_conflict(at: Situation) -> Plan | None:
+    """A stack that another owner reconciles is left to them, until a person says otherwise."""
+    foreign = at.status.foreign
+    if foreign is None or not foreign.owner or foreign.version <= at.status.adopted_version:
+        return None
+    reason = Reason(
+        ReasonCode.CONFLICT,
+        f"the stack is reconciled by another owner, {foreign.owner} (version {foreign.version}); "
+        f"end that one, then `reconciler adopt {at.spec.name}`",
+    )
+    return at.wait(State.CONFLICT, reason)
+
+
+def wait_for_others(at: Situation) -> Plan | None:
+    """What somebody else has queued or runs is waited for, and never cancelled."""
+    if isinstance(at.observed.history, Unknown):
+        return at.unknown(at.observed.history)
+    foreign, history = at.status.foreign, at.history
+    running = history.running if history is not None else None
+    if history is None and foreign is not None and not foreign.ended:
+        # What was known to run is asked for again, to see its end.
+        return at.need_history(at.plan(State.WAITING, _running(foreign)))
+    if running is None:
+        return None
+    return at.plan(State.WAITING, _running(running), again_at=at.now + LOOK_AGAIN)
+
+
+def hold_foreign(at: Situation) -> Plan | None:
+    """After somebody else changed the stack, a person decides; or the spec has said so."""
+    foreign = at.status.foreign
+    if foreign is None or not foreign.changes or at.triggers() or not at.attempted:
+        return None
+    if foreign.version <= at.status.adopted_version:
+        return None
+    reason = Reason(ReasonCode.FOREIGN_CHANGE, _told(foreign))
+    if at.spec.on_foreign is Response.UPDATE:
+        cause = Cause(kind=CauseKind.FOREIGN, desired=True)
+        return start(at, Submit(cause=cause, operation=at.operation), reason)
+    name = at.spec.name
+    go_on = f"`reconciler trigger {name}` brings it back, `reconciler adopt {name}` keeps it"
+    return at.wait(State.STALLED, Reason(reason.code, f"{reason.message}; {go_on}"))
+
+
+def _told(foreign: ForeignRun) -> str:
+    what = foreign.operation or "a deployment"
+    return f"changed by {foreign.by or 'somebody else'}: {what} (version {foreign.version})"
+
+
+def _running(foreign: ForeignRun) -> Reason:
+    who, what = foreign.by or "somebody else", foreign.operation or "a deployment"
+    message = f"waits for version {foreign.version}, {what} of {who}"
+    return Reason(ReasonCode.FOREIGN_RUNNING, message)
+
+
+def hold_lost_history(at: Situation) -> Plan | None:
+    """Where the API knows less of the stack than we do, data was lost there: a person looks."""
+    history, status = at.history, at.status
+    if history is None or history.latest >= status.last_version:
+        return None
+    has = f"its latest version is {history.latest}" if history.latest else "it has no deployments"
+    reason = Reason(
+        ReasonCode.HISTORY_LOST,
+        f"version {status.last_version} was there, and now {has}: data was lost on that side; "
+        f"look there first, then `reconciler adopt {at.spec.name}` goes on",
+    )
+    return at.wait(State.STALLED, reason, at.now + PROBE_EVERY)

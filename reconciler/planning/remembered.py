@@ -1,0 +1,40 @@
+"""The spec of a name whose file is gone, out of what its status remembers. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.api.types import DeploymentRequest, GitSource, Operation, StackRef
+from reconciler.jsonform import from_text, to_text
+from reconciler.model import OnDelete, SecretReference, Spec, Status
+
+__all__ = ["dependencies", "spec_of", "text_of"]
+
+
+def text_of(spec: Spec) -> str:
+    """Write what a removed spec is destroyed by; empty where its stack would be kept."""
+    return to_text(spec) if spec.on_delete is OnDelete.DESTROY else ""
+
+
+def spec_of(status: Status) -> Spec:
+    """Return the spec of a name whose file is gone: what its stack was last made of.
+
+    Where the stack is to be kept, only its name is known, and nothing can be run from it.
+    """
+    if status.last_good_spec:
+        spec = from_text(Spec, status.last_good_spec)
+        destroys = replace(spec.request, operation=Operation.DESTROY)
+        return replace(spec, request=destroys, schedules=())
+    request: DeploymentRequest[SecretReference] = DeploymentRequest(
+        operation=Operation.DESTROY, source=GitSource(repo_url="")
+    )
+    stack = StackRef.parse(status.stack)
+    return Spec(name=status.name, path=Path(f"{status.name}.yaml"), stack=stack, request=request)
+
+
+def dependencies(status: Status) -> tuple[str, ...]:
+    """Return the names that a removed spec depended on, as far as that matters for a destroy."""
+    if not status.last_good_spec:
+        return ()
+    return from_text(Spec, status.last_good_spec).depends_on

@@ -1,0 +1,172 @@
+"""What to do about a stack whose spec's file is gone. Pure.
+
+A missing file may be a checkout under way, an unmounted disk or a slip: it counts as removed
+after ten minutes of looking, or where a commit says so. Then its stack is kept as it is, or
+with `onDelete: destroy` destroyed, from the last good spec; then it is forgotten. A stack that
+another spec claims is never touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from reconciler.api.types import JobStatus, Operation
+from reconciler.model import (
+    Cancel,
+    Cause,
+    CauseKind,
+    Desired,
+    Forget,
+    MarkRemoved,
+    Observed,
+    OnDelete,
+    Plan,
+    Reason,
+    ReasonCode,
+    RequestKind,
+    Run,
+    State,
+    Submit,
+    Unknown,
+)
+from reconciler.planning import holds, starts, underway
+from reconciler.planning.gates import start
+from reconciler.planning.situation import Rule, Situation
+
+__all__ = ["GONE_AFTER", "plan_removal"]
+
+# Longer than any checkout or rollout of files takes, and short enough to wait for.
+GONE_AFTER: Final = timedelta(minutes=10)
+
+
+def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by: str) -> Plan:
+    """Say what to do about one removed spec, and why.
+
+    `desired` is made of `remembered.spec_of`; `claimed_by` is the spec that claims its stack now.
+    """
+    at = Situation(desired, observed, now)
+    if claimed_by:
+        note = f"the file is gone, and its stack is {claimed_by}'s"
+        return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
+    for rule in RULES:
+        answer = rule(at)
+        if answer is not None:
+            known = observed.history is not None and answer.needs_history
+            return replace(answer, needs_history=False) if known else answer
+    raise AssertionError("the last rule always answers")
+
+
+def _destroys(at: Situation) -> bool:
+    return at.spec.on_delete is OnDelete.DESTROY
+
+
+def cancel_queued(at: Situation) -> Plan | None:
+    """What is queued for a stack that is kept has lost its reason."""
+    run, removal, seen = at.status.run, at.status.removal, at.observed.seen
+    if run is None or removal is None or removal.begun is None or at.status.canceling is not None:
+        return None
+    if _destroys(at) or seen is None or isinstance(seen, Unknown):
+        return None
+    if seen.status not in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
+        return None
+    return _cancel(at, run)
+
+
+def _cancel(at: Situation, run: Run) -> Plan:
+    cancel = Cancel(deployment_id=run.id, by="the removal of its spec", superseded=True)
+    reason = Reason(ReasonCode.REMOVED, f"the file is gone: version {run.version} is cancelled")
+    return at.plan(State.PROGRESSING, reason, cancel)
+
+
+def wait_for_files(at: Situation) -> Plan | None:
+    """A file that is missing is not removed yet: it may come back."""
+    removal = at.status.removal
+    if removal is None:
+        reason = Reason(ReasonCode.REMOVED, "the file is gone")
+        return at.plan(State.WAITING, reason, MarkRemoved())
+    if removal.begun is not None:
+        return None
+    counts_from = removal.since + GONE_AFTER
+    if at.now < counts_from and not removal.confirmed:
+        what = "destroyed (onDelete: destroy)" if _destroys(at) else "kept as it is and forgotten"
+        reason = Reason(
+            ReasonCode.REMOVED,
+            f"the file is gone since {removal.since:%H:%M} UTC; from {counts_from:%H:%M} UTC on "
+            f"its stack is {what}",
+        )
+        return at.plan(State.WAITING, reason, again_at=counts_from)
+    what = "is destroyed" if _destroys(at) else "is kept as it is"
+    reason = Reason(ReasonCode.REMOVED, f"the file is gone: its stack {what}")
+    return at.plan(State.PROGRESSING, reason, MarkRemoved(begun=True))
+
+
+def keep(at: Situation) -> Plan | None:
+    """A stack that is kept is left as it is."""
+    if _destroys(at) and at.status.applied:
+        return None
+    note = "the file is gone; its stack is kept as it is"
+    if _destroys(at):
+        note = "the file is gone, and its stack was never deployed"
+    return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
+
+
+def forget_destroyed(at: Situation) -> Plan | None:
+    """Once destroyed, nothing is left to remember."""
+    if not at.status.destroyed:
+        return None
+    note = "the file is gone, and its stack is destroyed"
+    return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
+
+
+def destroy_triggered(at: Situation) -> Plan | None:
+    """A person says that the destroy shall go on."""
+    request = next(iter(at.requests(RequestKind.TRIGGER)), None)
+    if request is None:
+        return None
+    cause = Cause(kind=CauseKind.TRIGGER, desired=True, request_id=request.id, by=request.by)
+    reason = Reason(ReasonCode.TRIGGERED, f"{request.by} asked for the destroy to go on")
+    return start(at, Submit(cause=cause, operation=Operation.DESTROY), reason)
+
+
+def destroy(at: Situation) -> Plan:
+    """The stack is destroyed, from what it was last made of."""
+    reason = Reason(ReasonCode.REMOVED, "the file is gone: destroys its stack (onDelete: destroy)")
+    cause = Cause(kind=CauseKind.REMOVAL, desired=True)
+    return start(at, Submit(cause=cause, operation=Operation.DESTROY), reason)
+
+
+def retry(at: Situation) -> Plan | None:
+    """A destroy that failed is tried again as any run is; one of before does not count."""
+    last = at.status.last
+    ours = last is not None and last.operation is Operation.DESTROY and at.attempted
+    return starts.retry_failed(at) if ours else None
+
+
+def rest_stalled(at: Situation) -> Plan | None:
+    """A destroy that stalled waits for a person; what stalled before it does not count."""
+    last = at.status.last
+    if last is None or last.operation is not Operation.DESTROY or not at.attempted:
+        return None
+    return starts.rest_stalled(at)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    underway.settle_intent,
+    cancel_queued,
+    underway.follow_run,
+    wait_for_files,
+    holds.answer_requests,
+    keep,
+    forget_destroyed,
+    holds.hold_suspended,
+    holds.hold_blocked,
+    holds.hold_back,
+    holds.hold_conflict,
+    holds.wait_for_others,
+    destroy_triggered,
+    rest_stalled,
+    retry,
+    destroy,
+)

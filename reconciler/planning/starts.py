@@ -1,0 +1,151 @@
+"""Rules for what starts a run: a person, a change, a failure, a dependency, drift. Pure."""
+
+from __future__ import annotations
+
+from reconciler.api.types import Operation
+from reconciler.model import (
+    Cause,
+    CauseKind,
+    OnDependency,
+    Plan,
+    Reason,
+    ReasonCode,
+    Response,
+    RunEnd,
+    State,
+    Submit,
+)
+from reconciler.planning.digest import changes
+from reconciler.planning.gates import start
+from reconciler.planning.situation import Situation, expiry, source_of
+
+__all__ = [
+    "rest_stalled",
+    "retry_failed",
+    "submit_approved",
+    "submit_changed",
+    "submit_drifted",
+    "submit_for_dependency",
+    "submit_triggered",
+]
+
+
+def submit_triggered(at: Situation) -> Plan | None:
+    """A person asked for a run."""
+    request = next(iter(at.triggers()), None)
+    if request is None:
+        return None
+    operation = request.operation or at.operation
+    cause = Cause(
+        kind=CauseKind.TRIGGER,
+        desired=operation is at.operation,
+        request_id=request.id,
+        by=request.by,
+    )
+    reason = Reason(ReasonCode.TRIGGERED, f"{request.by} asked for {operation}")
+    return start(at, Submit(cause=cause, operation=operation), reason)
+
+
+def submit_changed(at: Situation) -> Plan | None:
+    """What the spec wants is not what was last asked for."""
+    attempt, desired = at.status.attempt, at.desired
+    if attempt is None:
+        reason = Reason(ReasonCode.NEW, f"never deployed; the source is at {desired.commit[:12]}")
+        return start(at, _submit(at, CauseKind.NEW), reason)
+    moved = source_of(attempt) != source_of(desired)
+    if attempt.digest != desired.digest and (at.spec.on_spec_change or at.expired):
+        differing = changes(attempt.fields, desired.fields)
+        if moved and not at.expired:
+            differing += (_source_change(attempt.commit, desired.commit),)
+        if at.expired:
+            moment = expiry(at.spec, at.status)
+            told = f"reconcile.destroyAfter has come: {moment:%Y-%m-%d %H:%M} UTC"
+            reason = Reason(ReasonCode.EXPIRED, told)
+            return start(at, _submit(at, CauseKind.EXPIRY), reason, differing)
+        reason = Reason(ReasonCode.SPEC_CHANGED, "; ".join(differing) or "the spec has changed")
+        return start(at, _submit(at, CauseKind.CHANGE), reason, differing)
+    if moved and at.spec.on_source_change and not at.status.destroyed:
+        differing = (_source_change(attempt.commit, desired.commit),)
+        reason = Reason(ReasonCode.SOURCE_CHANGED, differing[0])
+        return start(at, _submit(at, CauseKind.SOURCE), reason, differing)
+    return None
+
+
+def _submit(at: Situation, kind: CauseKind) -> Submit:
+    return Submit(cause=Cause(kind=kind, desired=True), operation=at.operation)
+
+
+def _source_change(old: str, new: str) -> str:
+    return f"source commit: {old[:12]} → {new[:12]}"
+
+
+def rest_stalled(at: Situation) -> Plan | None:
+    """What stalled goes on when it is changed, or when a person says so."""
+    stalled = at.status.stalled
+    if stalled is None:
+        return None
+    state = State.FAILED if stalled.code is ReasonCode.REFUSED else State.STALLED
+    return at.wait(state, stalled)
+
+
+def retry_failed(at: Situation) -> Plan | None:
+    """A failed run is tried again after its backoff."""
+    status = at.status
+    last = status.last
+    if last is None or last.end in {None, RunEnd.SUCCEEDED}:
+        return None
+    next_attempt = status.next_attempt or at.now
+    if at.now < next_attempt:
+        code = ReasonCode.LOCKED if last.end is RunEnd.LOCKED else ReasonCode.FAILED
+        state = State.WAITING if last.end is RunEnd.LOCKED else State.FAILED
+        reason = Reason(code, f"{last.message}; tried again at {next_attempt:%H:%M:%S} UTC")
+        return at.wait(state, reason, next_attempt)
+    limit = at.spec.retry.limit
+    if last.end is RunEnd.LOCKED:
+        reason = Reason(ReasonCode.RETRYING, f"looks whether the lock is gone; {last.message}")
+    else:
+        tries = f"try {status.failures + 1} of {limit + 1}"
+        reason = Reason(ReasonCode.RETRYING, f"{tries}; {last.message}")
+    return start(at, _submit(at, CauseKind.RETRY), reason)
+
+
+def submit_approved(at: Situation) -> Plan | None:
+    """After its preview, a person's approval starts the run itself."""
+    last = at.status.last
+    if last is None or last.cause.kind is not CauseKind.APPROVAL:
+        return None
+    if last.end is not RunEnd.SUCCEEDED or not at.attempted:
+        return None
+    kind = CauseKind.CHANGE if at.status.applied else CauseKind.NEW
+    code = ReasonCode.SPEC_CHANGED if at.status.applied else ReasonCode.NEW
+    reason = Reason(code, f"{at.operation} at {at.desired.commit[:12]}")
+    return start(at, _submit(at, kind), reason)
+
+
+def submit_for_dependency(at: Situation) -> Plan | None:
+    """With `onDependency: run`, what a dependency has newly deployed starts a run."""
+    if at.spec.on_dependency is not OnDependency.RUN or at.status.destroyed:
+        return None
+    newer = [
+        u
+        for u in at.observed.upstream
+        if u.applied > at.status.upstream.get(u.name, u.applied if u.missing else 0)
+    ]
+    if not newer:
+        return None
+    names = ", ".join(f"{u.name} (version {u.applied})" for u in newer)
+    reason = Reason(ReasonCode.DEPENDENCY_CHANGED, f"deployed something new: {names}")
+    return start(at, _submit(at, CauseKind.DEPENDENCY), reason)
+
+
+def submit_drifted(at: Situation) -> Plan | None:
+    """With `onDrift: update`, drift that was found starts one update."""
+    drift = at.status.drift
+    if drift is None or at.spec.on_drift is not Response.UPDATE or at.status.destroyed:
+        return None
+    if at.operation is not Operation.UPDATE:
+        return None
+    reason = Reason(
+        ReasonCode.DRIFTED, f"version {drift.version} found drift ({drift.summary or 'changes'})"
+    )
+    return start(at, _submit(at, CauseKind.DRIFT), reason)

@@ -1,0 +1,54 @@
+"""What a plan's actions are, in words for a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from reconciler.model import (
+    Abandon,
+    Action,
+    Adopt,
+    Ask,
+    Cancel,
+    CancelDouble,
+    Conclude,
+    DropRequest,
+    Follow,
+    Forget,
+    Grant,
+    MarkClock,
+    MarkRemoved,
+    Notice,
+    SkipSlots,
+    Submit,
+    TakeOver,
+    TakeUpSlot,
+)
+
+__all__ = ["does"]
+
+_WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
+    Submit: lambda a: f"start {a.operation}",
+    Cancel: lambda _: "cancel what runs",
+    CancelDouble: lambda a: f"cancel version {a.version}, a request that arrived twice",
+    Adopt: lambda a: f"take version {a.deployment.version} up again",
+    Follow: lambda _: "take down how the deployment stands",
+    Conclude: lambda _: "take down how the deployment ended",
+    Abandon: lambda _: "forget a create that did not come through",
+    DropRequest: lambda _: "take away a request by hand",
+    TakeUpSlot: lambda a: f"take up a slot of {a.schedule}",
+    SkipSlots: lambda a: f"skip a slot of {a.schedule}",
+    MarkClock: lambda a: "believe the clock" if a.rebase else "take down that the clock is behind",
+    MarkRemoved: lambda a: "act on the removal" if a.begun else "take down that the file is gone",
+    Forget: lambda _: "forget the spec",
+    Notice: lambda a: f"take down what somebody else deployed as version {a.foreign.version}",
+    TakeOver: lambda a: f"take the stack over at version {a.latest}",
+    Ask: lambda a: f"ask for approval to {a.operation}",
+    Grant: lambda a: f"take down that {a.by} approved",
+}
+
+
+def does(action: Action) -> str:
+    """Say what an action does, in a few words."""
+    return _WORDS[type(action)](action)

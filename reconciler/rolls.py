@@ -1,0 +1,139 @@
+"""Who is there: files that are new, changed, renamed or gone, held against what is remembered.
+
+A renamed file takes its status along. A missing one is kept in view until it is known to be
+removed, and what may be done then is the planner's to say.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.clock import Clock
+from reconciler.errors import NotDurableError
+from reconciler.fleet import Fleet
+from reconciler.model import Catalog, MarkRemoved
+from reconciler.planning import transitions
+from reconciler.planning.admission import MASS_REMOVAL_WITHIN
+from reconciler.ports import Directory, Statuses
+
+__all__ = ["Rolls"]
+
+
+class Rolls:
+    """Keeps a fleet in step with its directory. `unusable` says why files may seem to be gone."""
+
+    def __init__(self, fleet: Fleet, specs: Directory, statuses: Statuses, clock: Clock) -> None:
+        self._fleet = fleet
+        self._specs = specs
+        self._statuses = statuses
+        self._clock = clock
+        self._removed: dict[str, datetime] = {}
+        self._started = False
+        self.unusable = ""
+
+    def scan(self) -> set[str]:
+        """Look at the directory; return the names that are to be planned again."""
+        fleet = self._fleet
+        catalog = self._specs.scan()
+        if catalog is fleet.catalog or catalog == fleet.catalog:
+            return set()
+        aside_before = set(fleet.aside)
+        known_before = fleet.specs.keys() | fleet.gone.keys()
+        there = {spec.name for spec in catalog.specs} | catalog.broken.keys()
+        for name in there:
+            if name not in fleet.statuses:
+                fleet.put(self._statuses.read(name))
+        dirty = fleet.take(catalog)
+        self.unusable = _unusable(catalog)
+        missing = (known_before if self._started else self._remembered()) - there
+        self._started = True
+        for name in there & fleet.gone.keys():
+            fleet.gone.pop(name)
+            dirty.add(name)
+        for name in missing:
+            dirty |= self._lose(name)
+        dirty |= self._rename(catalog)
+        # What was set aside before and is not now has to be looked at.
+        return dirty | (aside_before - fleet.aside.keys()) | fleet.aside.keys()
+
+    def missing(self, now: datetime) -> dict[str, str]:
+        """Return the names that are gone and not acted on, or went just now, and at what."""
+        fleet = self._fleet
+        for name in [n for n, at in self._removed.items() if not now - at < MASS_REMOVAL_WITHIN]:
+            del self._removed[name]
+        found = dict.fromkeys(self._removed, "")
+        for name in fleet.gone:
+            status = fleet.statuses[name]
+            if status.removal is None or status.removal.begun is None:
+                found[name] = status.attempt.digest if status.attempt is not None else ""
+        return found
+
+    def forgotten(self, name: str) -> None:
+        """Nothing more is known of a removed name."""
+        self._fleet.drop(name)
+        self._removed[name] = self._clock.now()
+
+    def _remembered(self) -> set[str]:
+        """Return the names that something is remembered of; read once, at the start."""
+        return set(self._statuses.names())
+
+    def _lose(self, name: str) -> set[str]:
+        """Keep a missing name in view, where there is anything to remember of it."""
+        fleet = self._fleet
+        if name not in fleet.statuses:
+            fleet.put(self._statuses.read(name))
+        status = fleet.statuses[name]
+        if not status.stack:
+            fleet.drop(name)
+            return set()
+        if self._specs.removed_by_commit(name):
+            marked = transitions.removal_marked(
+                status, MarkRemoved(confirmed=True), self._clock.now()
+            )
+            with suppress(NotDurableError):  # then it waits as any missing file does
+                fleet.put(self._statuses.write(marked))
+        fleet.gone[name] = status.stack
+        fleet.changed.pop(name, None)
+        return {name}
+
+    def _rename(self, catalog: Catalog) -> set[str]:
+        """Move the status of a file that is gone to a new one of the same stack."""
+        fleet = self._fleet
+        if not fleet.gone:
+            return set()
+        by_stack = {stack: name for name, stack in fleet.gone.items()}
+        moved: set[str] = set()
+        for spec in catalog.specs:
+            old = by_stack.get(str(spec.stack))
+            if old is None or fleet.statuses[spec.name].stack:
+                continue
+            if self._move(old, spec.name):
+                del by_stack[str(spec.stack)]
+                moved.add(spec.name)
+        return moved
+
+    def _move(self, old: str, new: str) -> bool:
+        fleet = self._fleet
+        status = replace(fleet.statuses[old], name=new, generation=0, removal=None)
+        note = f"renamed from {old}"
+        status = transitions.handled(status, "", note, self._clock.now())
+        try:
+            written = self._statuses.write(status)
+            self._statuses.forget(old)
+        except NotDurableError:
+            return False  # a name without a status of a stack that is known: next scan
+        fleet.drop(old)
+        fleet.put(written)
+        return True
+
+
+def _unusable(catalog: Catalog) -> str:
+    """Return why nothing that is missing may be taken for removed."""
+    if not catalog.complete:
+        told = f": {catalog.problems[0]}" if catalog.problems else ""
+        return f"the directory cannot be read whole, so nothing counts as removed{told}"
+    if not catalog.specs and not catalog.broken:
+        return "the directory holds no spec at all, so nothing counts as removed; bring them back"
+    return ""
