@@ -109,11 +109,6 @@ class Git:
         self._lock = threading.Lock()
         self._closed = False
 
-    def refusal(self, repository: Repository) -> str:
-        """Return why a repository is not asked at all, or an empty text."""
-        contact = _contact(repository)
-        return contact if isinstance(contact, str) else ""
-
     def list_refs(self, repository: Repository, names: Iterable[str]) -> Mapping[str, str]:
         """Return ref → commit for those of `names` that a repository has; GitFailedError."""
         wanted = set(names)

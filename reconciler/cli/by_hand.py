@@ -12,6 +12,7 @@ import getpass
 import os
 import secrets
 import signal
+from contextlib import closing
 
 from reconciler.api.types import Operation
 from reconciler.cli import table, wiring
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         where.requests.put(request)
         print(f"asked for; {error}, which takes it up")
         return 0
-    with lock, wiring.api_source(options, where.root) as api:
+    with lock, closing(where.repositories), wiring.api_source(options, where.root) as api:
         where.requests.put(request)
         daemon = wiring.build(options, where, api, say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):

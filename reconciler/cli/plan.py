@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 
 from reconciler.cli import wiring
 from reconciler.jsonform import time_text
@@ -18,7 +19,10 @@ EXIT_WOULD_ACT = 2
 def run(options: argparse.Namespace) -> int:
     """Print a plan for each spec; with --detailed-exitcode 2 where something would be done."""
     where = wiring.place(options)
-    with wiring.api_source(options, where.root, look_only=True) as api:
+    with (
+        closing(where.repositories),
+        wiring.api_source(options, where.root, look_only=True) as api,
+    ):
         daemon = wiring.build(options, where, api, wiring.say_nothing, look_only=True)
         plans = daemon.survey()
     files = {s.name: s.path for s in where.specs.scan().specs}

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from reconciler.adapters.checkout import status_line
 from reconciler.adapters.spec_together import check_together
@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     where = wiring.place(options)
     with (
         where.root.lock(where.home, SystemClock()),
+        closing(where.repositories),
         wiring.api_source(options, where.root) as api,
     ):
         _fetch(where)
