@@ -58,10 +58,11 @@ class Resolver:
         fresh = {spec.name: spec for spec in specs}
         wanted: dict[str, Wanted] = {}
         for name, spec in fresh.items():
-            if self._expected.get(name) is spec:
+            if self._expected.get(name) is spec or spec.request.source.commit:
                 continue
-            try:
-                request = map_secrets(spec.request, self._secrets.read)
+            try:  # what lets us in is enough here
+                access = replace(spec.request, environment=(), image_credentials=None)
+                request = map_secrets(access, self._secrets.read)
             except SecretUnavailableError:
                 continue  # `desired` says so
             wanted[name] = self._wanted(spec, request)
