@@ -13,6 +13,7 @@ from reconciler.cli import schedule_ics, schedule_table, wiring
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
 from reconciler.jsonform import time_text
+from reconciler.model import Spec, Status
 from reconciler.planning.agenda import Agenda, Entry, Subject, agenda
 
 __all__ = ["as_json", "run"]
@@ -31,18 +32,9 @@ def run(options: argparse.Namespace) -> int:
     if begin.year not in YEARS:
         raise UsageError(f"--from is of the years {YEARS.start} to {YEARS.stop - 1}")
     catalog = where.specs.scan()
-    subjects = []
-    for spec in catalog.specs:
-        status = where.statuses.read(spec.name)
-        mine = status.stack in {"", str(spec.stack)}
-        subjects.append(
-            Subject(
-                spec=spec,
-                first_applied=status.first_applied if mine else None,
-                destroyed=status.destroyed and mine,
-            )
-        )
-    found = agenda(subjects, (), (begin, begin + options.span), options.limit)
+    subjects = [_subject(where, spec) for spec in catalog.specs]
+    host = where.config.limits.windows
+    found = agenda(subjects, host, (begin, begin + options.span), options.limit)
     match options.output:
         case "json":
             print(as_json(found))
@@ -55,6 +47,13 @@ def run(options: argparse.Namespace) -> int:
         files = f"{count} files are no valid specs" if count > 1 else "1 file is no valid spec"
         print(f"{files}, so nothing of it is here; `reconciler validate`", file=sys.stderr)
     return 0
+
+
+def _subject(where: wiring.Place, spec: Spec) -> Subject:
+    status = where.statuses.read(spec.name)
+    if status.stack != str(spec.stack):  # what is remembered is of the stack before
+        status = Status(name=spec.name)
+    return Subject(spec=spec, status=status, held=where.holds.read().of(spec.name) is not None)
 
 
 def as_json(found: Agenda) -> str:

@@ -119,6 +119,8 @@ def _note(entry: Entry) -> str:
             return "does not run: suspended"
         case Fate.NEVER:
             return "does not run: its windows never open"
+        case Fate.DESTROYED:
+            return "does not run: the stack is destroyed by then"
         case Fate.PASSED_OVER if entry.starts is not None:
             return f"passed over: a newer one is due before {_start(entry, entry.starts)}"
         case Fate.WAITS if entry.starts is not None:

@@ -18,8 +18,9 @@ from zoneinfo import ZoneInfo
 from reconciler import zones
 from reconciler.api.types import Operation
 from reconciler.cron_expression import parse
-from reconciler.model import Schedule, Spec, Window
+from reconciler.model import Schedule, Spec, Status, Window
 from reconciler.planning import slots, windows
+from reconciler.planning.situation import expiry
 
 __all__ = ["Agenda", "Entry", "Fate", "Subject", "agenda"]
 
@@ -38,15 +39,16 @@ class Fate(StrEnum):
     PASSED_OVER = "passedOver"
     NEVER = "never"
     SUSPENDED = "suspended"
+    DESTROYED = "destroyed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A spec, and what of its status counts: when it was first deployed, whether it is gone."""
+    """A spec, what is remembered of it, and whether a person has suspended it (`held`)."""
 
     spec: Spec
-    first_applied: datetime | None = None
-    destroyed: bool = False
+    status: Status
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +118,9 @@ def _streams(
     for subject in subjects:
         for schedule in subject.spec.schedules:
             yield _scheduled(subject, schedule, begin, end)
-        expiry = _expiry(subject)
-        if expiry is not None and begin <= expiry < end:
-            yield iter([((expiry, subject.spec.name, ""), subject, None)])
+        ends = expiry(subject.spec, subject.status)
+        if ends is not None and begin <= ends < end and not subject.status.destroyed:
+            yield iter([((ends.astimezone(UTC), subject.spec.name, ""), subject, None)])
 
 
 def _scheduled(
@@ -131,16 +133,6 @@ def _scheduled(
         yield (slot, subject.spec.name, schedule.name), subject, schedule
 
 
-def _expiry(subject: Subject) -> datetime | None:
-    """Return when the stack is to be destroyed, as far as that is known."""
-    after = subject.spec.destroy_after
-    if after is None or subject.destroyed:
-        return None
-    if isinstance(after, datetime):
-        return after.astimezone(UTC)
-    return subject.first_applied + after if subject.first_applied is not None else None
-
-
 def _entry(found: _Due, host: Sequence[Window]) -> Entry:
     (due, name, _), subject, schedule = found
     spec = subject.spec
@@ -148,6 +140,7 @@ def _entry(found: _Due, host: Sequence[Window]) -> Entry:
     if spec.dry_run and operation not in _CHANGES_NOTHING:
         operation = Operation.PREVIEW
     starts = windows.next_opening_of_all((spec.windows, host), due)
+    fate = _fate(subject, schedule, due, starts)
     return Entry(
         name=name,
         stack=str(spec.stack),
@@ -155,24 +148,33 @@ def _entry(found: _Due, host: Sequence[Window]) -> Entry:
         operation=operation,
         due=due,
         time_zone="UTC" if schedule is None else schedule.time_zone,
-        fate=_fate(spec, schedule, due, starts),
-        starts=None if spec.suspended else starts,
+        fate=fate,
+        starts=starts if fate in {Fate.RUNS, Fate.WAITS, Fate.PASSED_OVER} else None,
         skipped_time=schedule is not None and _skipped_time(spec, schedule, due),
     )
 
 
-def _fate(spec: Spec, schedule: Schedule | None, due: datetime, starts: datetime | None) -> Fate:
-    if spec.suspended:
+def _fate(
+    subject: Subject, schedule: Schedule | None, due: datetime, starts: datetime | None
+) -> Fate:
+    spec = subject.spec
+    if spec.suspended or subject.held:
         return Fate.SUSPENDED
     if starts is None:
         return Fate.NEVER
-    if starts == due:
-        return Fate.RUNS
     if schedule is not None:
+        if _is_gone(subject, due) and schedule.operation is not Operation.UPDATE:
+            return Fate.DESTROYED
         newer = slots.following(schedule, due, slots.slot_key(spec, schedule))
         if newer is not None and newer <= starts:
             return Fate.PASSED_OVER
-    return Fate.WAITS
+    return Fate.RUNS if starts == due else Fate.WAITS
+
+
+def _is_gone(subject: Subject, moment: datetime) -> bool:
+    """Whether the stack is destroyed, or to be destroyed before that moment."""
+    ends = expiry(subject.spec, subject.status)
+    return subject.status.destroyed or (ends is not None and ends < moment)
 
 
 def _skipped_time(spec: Spec, schedule: Schedule, due: datetime) -> bool:

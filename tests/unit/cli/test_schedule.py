@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.cli import options, parser, schedule
 from reconciler.cli.schedule_ics import as_ics
 from reconciler.cli.schedule_table import Look, as_text, look
-from reconciler.model import Schedule, Status, Window
+from reconciler.model import Hold, Schedule, Status, Window
 from reconciler.planning.agenda import Agenda, Subject, agenda
 from tests.factories import NIGHTLY, NOW, spec
 
@@ -118,6 +119,24 @@ def test_the_status_tells_when_a_stack_ends(
     )
 
 
+def test_the_host_counts_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The host's windows hold what the spec's own would let start; a hold by hand stops all."""
+    config = folder / "config.yaml"
+    config.write_text("limits: {windows: [{days: wed, timeZone: Europe/Berlin}]}\n")
+    assert run(folder, "--for", "1d", "--config", str(config), "-o", "json") == 0
+    (only,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (only["fate"], only["due"], only["starts"]) == (
+        "passedOver",
+        "2026-03-28T01:30:00Z",
+        "2026-04-01T00:00:00Z",
+    )
+    state = StateDirectory(folder / "state").of_directory(folder / "specs")
+    HoldsFiles(state.folder).suspend("web", Hold(by="ada", at=NOW))
+    assert run(folder, "--for", "1d", "-o", "json") == 0
+    (only,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (only["fate"], only["starts"]) == ("suspended", None)
+
+
 def test_broken_files_are_told_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is no spec has no schedule; that is said beside the table, not in it."""
     (folder / "specs/bad.yaml").write_text("stack: x\n")
@@ -181,7 +200,8 @@ def test_a_duration_has_an_end(text: str) -> None:
 
 
 def week(*schedules: Schedule, name: str = "web", limit: int = 500, **changes: object) -> Agenda:
-    one = Subject(spec=replace(spec(name, schedules=schedules), **changes))  # type: ignore[arg-type]
+    of = replace(spec(name, schedules=schedules), **changes)  # type: ignore[arg-type]
+    one = Subject(spec=of, status=Status(name=name))
     return agenda((one,), (), (NOW, NOW + timedelta(days=7)), limit)
 
 
@@ -290,7 +310,10 @@ def test_a_calendar() -> None:
     uids = {line for line in lines if line.startswith("UID:")}
     assert len(uids) == 7
     again = agenda(
-        (Subject(spec=spec("web", schedules=(NIGHTLY,))),), (), (NOW, NOW + timedelta(days=2)), 9
+        (Subject(spec=spec("web", schedules=(NIGHTLY,)), status=Status(name="web")),),
+        (),
+        (NOW, NOW + timedelta(days=2)),
+        9,
     )
     assert {line for line in unfolded(as_ics(again)) if line.startswith("UID:")} < uids
 
