@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from reconciler.engine.runners.base import Process
 
@@ -41,6 +42,7 @@ class CommandRun:
         self._asked: StopKind | None = None
         self._process: Process | None = None
         self._gentle = False
+        self._late: Callable[[Process], None] | None = None
         self._ended = threading.Event()
         self._cut_off = False
 
@@ -63,11 +65,17 @@ class CommandRun:
             if self._asked is not None:
                 return None
             self._ended.clear()
-            self._process = start()
             self._gentle = gentle
+        # That may take a minute in a pod, and whoever asks to stop meanwhile must not wait: it
+        # may be the thread that proves this worker to be alive.
+        process = start()
+        with self._lock:
+            self._process, late = process, self._late
+        if late is not None:
+            late(process)
         code = None
         while code is None:
-            code = self._process.wait()
+            code = process.wait()
         with self._lock:
             self._process = None
             self._ended.set()
@@ -78,10 +86,23 @@ class CommandRun:
         with self._lock:
             first, again = self._asked is None, self._asked is kind
             self._asked = self._asked or kind
-            process, gentle = self._process, self._gentle
-        if process is None or again:
-            return
-        if not gentle:
+            process = self._process
+            if process is None and not again:
+                self._late = partial(self._end, kind, patience, first)
+        if process is not None and not again:
+            self._end(kind, patience, first, process)
+
+    def abandon(self) -> None:
+        """Kill what runs at once, gentle or not, and start nothing more."""
+        with self._lock:
+            self._asked = StopKind.LOST
+            self._late = _kill
+            process = self._process
+        if process is not None:
+            process.kill()
+
+    def _end(self, kind: StopKind, patience: Patience, first: bool, process: Process) -> None:  # noqa: FBT001
+        if not self._gentle:
             process.kill()
             return
         threading.Thread(
@@ -90,14 +111,6 @@ class CommandRun:
             name=f"stop-{kind}",
             daemon=True,
         ).start()
-
-    def abandon(self) -> None:
-        """Kill what runs at once, gentle or not, and start nothing more."""
-        with self._lock:
-            self._asked = StopKind.LOST
-            process = self._process
-        if process is not None:
-            process.kill()
 
     def _press(self, process: Process, patience: Patience, first: bool) -> None:  # noqa: FBT001
         # Pulumi takes a second interrupt as "at once", so whoever asks next does not repeat it.
@@ -110,3 +123,7 @@ class CommandRun:
         if self._ended.wait(patience.second_s):
             return
         process.kill()
+
+
+def _kill(process: Process) -> None:
+    process.kill()

@@ -144,3 +144,44 @@ def test_nothing_starts_after_a_stop() -> None:
     commands.stop(StopKind.SHUTDOWN, LONG)
     assert commands.run(one.start) is None
     assert not one.started.is_set()
+
+
+@pytest.mark.parametrize("gentle", [False, True])
+def test_who_stops_does_not_wait_for_a_start(*, gentle: bool) -> None:
+    """A stop while a command is being started returns at once, and holds once it has begun."""
+    process, go_on = Obstinate(ends_after=1), threading.Event()
+    starting = threading.Event()
+
+    def start() -> Process:
+        starting.set()
+        assert go_on.wait(LIMIT_S)
+        return process
+
+    commands = CommandRun()
+    codes: list[int | None] = []
+    thread = threading.Thread(target=lambda: codes.append(commands.run(start, gentle=gentle)))
+    thread.start()
+    assert starting.wait(LIMIT_S)
+    asking = threading.Thread(target=lambda: commands.stop(StopKind.CANCEL, LONG))
+    asking.start()
+    asking.join(LIMIT_S / 2)
+    waited = asking.is_alive()
+    go_on.set()
+    thread.join(LIMIT_S)
+    asking.join(LIMIT_S)
+    assert not waited
+    assert process.done == (["interrupt"] if gentle else ["kill"])
+    assert codes == [1 if gentle else 137]
+
+
+def test_what_is_being_started_is_abandoned() -> None:
+    """A command that begins only after its deployment was abandoned is killed, gentle or not."""
+    process = Obstinate(ends_after=9)
+    commands = CommandRun()
+
+    def start() -> Process:
+        commands.abandon()
+        return process
+
+    assert commands.run(start, gentle=True) == 137
+    assert process.done == ["kill"]
