@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-import shutil
-import stat
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Operation, Secret
 from reconciler.engine import project, steps
@@ -56,11 +54,12 @@ from reconciler.engine.validation import (
     proxy_secrets,
     secret_values,
 )
+from reconciler.engine.workspace import Workspace, remove_workspace, workspace_of
 from reconciler.errors import NotDurableError
 from reconciler.masking import Redactor
 from reconciler.pulumi_cli import PulumiCli
 
-__all__ = ["Execution", "remove_workspace", "workspace_of"]
+__all__ = ["Execution"]
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +71,8 @@ SHUTDOWN = Patience(first_s=45.0, second_s=15.0)
 
 # How often to try again to write down a state that the disk did not take.
 RECORD_AGAIN = timedelta(seconds=1)
+
+T = TypeVar("T")
 
 # What pulumi itself never ends with: 128 + N is signal N.
 _SIGNALED = range(129, 128 + 65)
@@ -90,45 +91,6 @@ _REASONS = (
     SourceError,
     project.ProjectError,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """The directories of one deployment."""
-
-    root: Path
-
-    @property
-    def source(self) -> Path:
-        """The clone."""
-        return self.root / "source"
-
-    @property
-    def home(self) -> Path:
-        """HOME, for all steps."""
-        return self.root / "home"
-
-    @property
-    def temporary(self) -> Path:
-        """TMPDIR."""
-        return self.root / "tmp"
-
-    @property
-    def identity(self) -> Path:
-        """The deployment's identity token, and what goes with it."""
-        return self.root / "oidc"
-
-    @property
-    def pulumi_home(self) -> Path:
-        """PULUMI_HOME; the plugins in it are the organization's."""
-        return self.root / "pulumi"
-
-    def make(self, plugins: Path) -> None:
-        """Make the directories, anew if need be."""
-        remove_workspace(self.root)
-        for directory in (self.home, self.temporary, self.identity, self.pulumi_home, plugins):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.pulumi_home / "plugins").symlink_to(plugins)
 
 
 class Execution:
@@ -191,6 +153,8 @@ class Execution:
         """Walk through the steps, and record the end of the deployment."""
         try:
             self._walk_all()
+        except (NotDurableError, DatabaseLostError) as error:
+            _log.error("deployment %s is left to be settled: %s", self.record.id, error)
         except Exception:  # noqa: BLE001 - whatever it was, the deployment must end
             _log.exception("deployment %s broke off", self.record.id)
             self._record(StepFailed(self._tools.clock.now()))
@@ -202,14 +166,14 @@ class Execution:
 
     def _walk_all(self) -> None:
         try:
-            self._request = self._tools.request(self.record.id)
+            self._request = self._patiently(partial(self._tools.request, self.record.id))
         except KeyFileError as error:
             self._fail_before(str(error))
             return
         plan = steps.build(self._request)
         for position, step in enumerate(plan):
             last = position + 1 == len(plan)
-            log = self._tools.logs.open(self.claim, position)
+            log = self._patiently(partial(self._tools.logs.open, self.claim, position))
             try:
                 event = self._walk(step, log, last=last)
             finally:
@@ -266,7 +230,7 @@ class Execution:
         """Make the workspace and everything the other steps need."""
         tools, record = self._tools, self.record
         token = secrets.token_urlsafe(32)
-        self._passphrase = tools.passphrase(record.stack)
+        self._passphrase = self._patiently(partial(tools.passphrase, record.stack))
         self._redactor = Redactor(
             (*secret_values(self._request), token, self._passphrase, *self._state.secrets)
         )
@@ -382,13 +346,13 @@ class Execution:
         """Run the Pulumi operation, on a stack that is made first where it is new."""
         stack, directory, environment = self.record.stack, self._directory(), self._see_state()
         stacks = self._tools.store.stacks
-        known = stacks.get(stack)
+        known = self._patiently(partial(stacks.get, stack))
         initialized = known is not None and known.initialized
         init = steps.stack_init_command(self._programs, stack, directory, environment)
         if self._state.is_new(initialized=initialized) and not self._make_stack(init, log):
             return False
         if not initialized:
-            stacks.mark_initialized(stack)
+            self._patiently(partial(stacks.mark_initialized, stack))
         rm = steps.stack_rm_command(self._programs, stack, directory, environment)
         hands = Hands(
             run=partial(self._pulumi, log, init),
@@ -407,12 +371,18 @@ class Execution:
         code = self._run(command, log, self._place, gentle=True)
         self._killed_by_signal = code in _SIGNALED
         cut_off = self._killed_by_signal or self._commands.cut_off or self._state.looked_at
-        if code and cut_off and not locked_before:
+        if code and cut_off and not locked_before and self._is_ours():
             # Whoever held it is gone with the process tree, and this stack runs once at a time.
             free = steps.cancel_command(self._programs, stack, directory, environment)
-            if self._state.was_left_locked(self._place, init, begun):
+            # To look may take a minute: by then the lock may be of the stack's next deployment.
+            if self._state.was_left_locked(self._place, init, begun) and self._is_ours():
                 self._free(free, log)
         return code
+
+    def _is_ours(self) -> bool:
+        """Whether nobody has taken the deployment over: its stack is theirs to settle."""
+        holds = self._tools.store.deployments.holds
+        return not self._abandoned and self._patiently(partial(holds, self.claim))
 
     def _make_stack(self, init: Command, log: StepLog) -> bool:
         if self._state.looked_at:
@@ -522,20 +492,24 @@ class Execution:
 
         When the engine stops meanwhile, its next start settles the deployment.
         """
-        while not self._abandoned:
+        try:
+            if not self._abandoned:
+                self._patiently(partial(self._keep, event))
+        except FencedError as error:
+            _log.error("deployment %s: %s", self.record.id, error)
+            self.abandon()
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Return what the database answers, asked again while it cannot and this is to go on."""
+        while True:
             try:
-                self._keep(event)
-            except FencedError as error:
-                _log.error("deployment %s: %s", self.record.id, error)
-                self.abandon()
+                return ask()
             except (NotDurableError, DatabaseLostError) as error:
                 _log.error("deployment %s: %s; trying again", self.record.id, error)
-                if self._stopping.is_set():
-                    return
-                moment = self._tools.clock.now() + RECORD_AGAIN
-                self._tools.clock.wait_until(moment, self._stopping)
-            else:
-                return
+                if self._stopping.is_set() or self._abandoned:
+                    raise
+                clock = self._tools.clock
+                clock.wait_until(clock.now() + RECORD_AGAIN, self._stopping)
 
     def _keep(self, event: Event) -> None:
         """Record an event once: also where it was recorded and the answer was lost."""
@@ -556,29 +530,6 @@ def _canceled(more: str = "") -> Ending:
     return Ending(kind=EndingKind.CANCELED, message=f"the deployment was canceled{more}")
 
 
-def workspace_of(tools: Tools, claim: Claim) -> Path:
-    """Return where a deployment's workspace is: workers that share a directory have one each."""
-    root = tools.layout.work / f"worker-{claim.worker}" if claim.worker else tools.layout.work
-    return root / claim.deployment_id
-
-
-def remove_workspace(root: Path) -> None:
-    """Delete a workspace, read-only directories in it too; links are not followed."""
-
-    def make_writable(function: Callable[..., Any], path: str, _: object) -> None:
-        try:
-            parent = Path(path).parent
-            for target in (parent, Path(path)):
-                if stat.S_ISDIR(target.lstat().st_mode):
-                    target.chmod(0o700)
-            function(path)
-        except OSError:
-            _log.warning("%s could not be deleted", path)
-
-    if root.exists():
-        shutil.rmtree(root, onerror=make_writable)
-
-
 def _image(request: DeploymentRequest[Secret]) -> Image:
     """Return the image the request asks for. A line end behind a value came with its file."""
     auth = request.image_credentials
@@ -592,6 +543,7 @@ def _image(request: DeploymentRequest[Secret]) -> Image:
 
 
 def _exit_text(program: str, code: int) -> str:
-    if code in _SIGNALED:
-        return f"[{program} was ended by signal {code - 128}]"
-    return f"[{program} ended with exit code {code}]"
+    how = (
+        f"was ended by signal {code - 128}" if code in _SIGNALED else f"ended with exit code {code}"
+    )
+    return f"[{program} {how}]"

@@ -15,13 +15,13 @@ from datetime import datetime
 
 from reconciler.api.types import Ending, EndingKind
 from reconciler.engine import steps
-from reconciler.engine.execution import remove_workspace, workspace_of
 from reconciler.engine.model import Event, Record, Requeued, StepFailed, running_step
 from reconciler.engine.runners.base import Needs, Surroundings
 from reconciler.engine.state import StackState, free_lock
 from reconciler.engine.steps import Programs
 from reconciler.engine.store import Claim
 from reconciler.engine.tools import Tools
+from reconciler.engine.workspace import remove_workspace, workspace_of
 from reconciler.pulumi_cli import PulumiCli
 
 __all__ = [

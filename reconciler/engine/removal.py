@@ -8,11 +8,11 @@ from enum import StrEnum
 
 from reconciler.api.types import StackRef
 from reconciler.engine import steps
-from reconciler.engine.execution import remove_workspace
 from reconciler.engine.runners.base import Needs, Surroundings
 from reconciler.engine.state import StackState
 from reconciler.engine.steps import Programs
 from reconciler.engine.tools import Tools
+from reconciler.engine.workspace import remove_workspace
 from reconciler.errors import ReconcilerError
 from reconciler.pulumi_cli import PulumiCli
 

@@ -12,7 +12,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.engine.harness import NO_INSTALL, Api, Gate, eventually, make_slow_repository
+from tests.engine.harness import (
+    NO_INSTALL,
+    Api,
+    Gate,
+    eventually,
+    make_repository,
+    make_slow_repository,
+)
 from tests.postgres.cluster import Cluster
 from tests.postgres_server import PostgresServer, postgres_server
 
@@ -186,3 +193,21 @@ def test_a_cancel_reaches_the_worker(cluster: Cluster, gate: Gate, tmp_path: Pat
     assert api.cancel(STACK, made) == 200
     assert api.ended(STACK, made)["ending"]["kind"] == "canceled"
     assert api.log(STACK, made)[-1] == "the deployment was canceled\n"
+
+
+def test_a_database_that_answers_late_fails_nothing(
+    cluster: Cluster, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """A deployment that has begun waits for a database that answers nothing for a moment."""
+    api = cluster.api()
+    cluster.worker()
+    with psycopg.connect(postgres.url(cluster.database.database)) as blocking:
+        blocking.execute("LOCK TABLE log_parts IN ACCESS EXCLUSIVE MODE")
+        made = api.create(STACK, make_repository(tmp_path / "r"), options=NO_INSTALL)["id"]
+
+        def has_waited() -> bool:
+            ended = api.deployment(STACK, made)["status"] not in {"not-started", "running"}
+            return ended or "trying again" in cluster.log.read_text()
+
+        eventually(has_waited, "it asks again")
+    assert api.ended(STACK, made)["status"] == "succeeded"

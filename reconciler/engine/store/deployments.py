@@ -196,6 +196,11 @@ class Deployments:
                 return None
             return record, take_claim(connection, claim.deployment_id, worker)
 
+    def holds(self, claim: Claim) -> bool:
+        """Whether a claim is the newest: nobody has taken its deployment over."""
+        with self._database.read() as connection:
+            return claim_of(connection, claim.deployment_id) == claim
+
     def claims(self) -> tuple[Claim, ...]:
         """Return the claims of all running deployments."""
         with self._database.read() as connection:
