@@ -20,7 +20,8 @@ import subprocess  # noqa: TID251 - it is a program of our own
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["KILL_AFTER_S", "Guard", "watch"]
@@ -45,11 +46,25 @@ class Guard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watched: set[str] = set()
-        self._process: subprocess.Popen[bytes] | None = None  # started when first told anything
+        self._proven_s = 0.0
+        self._process: subprocess.Popen[bytes] | None = None  # started for the first deployment
 
     def proof(self, at_s: float) -> None:
         """Tell that the session was alive at that `uptime_s`."""
+        with self._lock:
+            self._proven_s = at_s
+            if self._process is None:
+                return
         self._tell(f"proof {at_s:.3f}")
+
+    @contextmanager
+    def over(self, deployment_id: str) -> Iterator[None]:
+        """Watch over a deployment that is settled within: that touches its stack as well."""
+        self.begins(deployment_id)
+        try:
+            yield
+        finally:
+            self.ended(deployment_id)
 
     def begins(self, deployment_id: str) -> None:
         """Watch over a deployment, before anything of it is started."""
@@ -79,6 +94,7 @@ class Guard:
                 # Somebody has killed it: nothing may run without one.
                 _log.warning("the guard was gone; starting another")
             self._process = _start()
+            _write(self._process, f"proof {self._proven_s:.3f}")
             _write(self._process, line)
             for deployment_id in self._watched:
                 _write(self._process, f"begins {deployment_id}")

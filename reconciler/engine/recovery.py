@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime
 
 from reconciler.api.types import Ending, EndingKind
@@ -19,21 +19,27 @@ from reconciler.engine.model import Event, Record, Requeued, StepFailed, running
 from reconciler.engine.runners.base import Needs, Surroundings
 from reconciler.engine.state import StackState, free_lock
 from reconciler.engine.steps import Programs
-from reconciler.engine.store import Claim
+from reconciler.engine.store import Claim, FencedError
 from reconciler.engine.tools import Tools
 from reconciler.engine.workspace import remove_workspace, workspace_of
 from reconciler.pulumi_cli import PulumiCli
 
 __all__ = [
     "LAST_FENCE",
+    "Watched",
     "remove_workspace_of",
     "remove_workspaces",
     "settle",
     "settle_one",
     "settlement",
+    "try_to_settle",
 ]
 
 _log = logging.getLogger(__name__)
+
+# Is given a deployment, and has this process ended within when it hangs for too long: others
+# would settle the same one by then, and its stack would run its next deployment.
+Watched = Callable[[str], AbstractContextManager[None]]
 
 # A run that is lost counts two: its begin, and its settling. After ten of them a deployment is
 # what ends its workers, and not the other way round.
@@ -48,14 +54,27 @@ _PENDING = (
 def settle(tools: Tools) -> None:
     """Settle every deployment that was running, and delete all workspaces.
 
-    For an engine that is alone with its database: whatever ran them is gone.
+    For an engine that is alone with its database: whatever ran them is gone. One that cannot be
+    settled now keeps no other one waiting; it is tried again (`settling`).
     """
     for claim in tools.store.deployments.claims():
-        settle_one(tools, claim, worker=0)
+        try_to_settle(tools, claim, 0, lambda _: nullcontext())
     remove_workspaces(tools, frozenset)
 
 
-def settle_one(tools: Tools, claim: Claim, worker: int) -> None:
+def try_to_settle(tools: Tools, claim: Claim, worker: int, watched: Watched) -> bool:
+    """Do as `settle_one`, and return whether it could be done; the log says why not."""
+    try:
+        settle_one(tools, claim, worker, watched)
+    except FencedError as error:
+        _log.warning("deployment %s is settled elsewhere: %s", claim.deployment_id, error)
+    except Exception:  # noqa: BLE001 - the others are to be settled all the same
+        _log.exception("deployment %s could not be settled", claim.deployment_id)
+        return False
+    return True
+
+
+def settle_one(tools: Tools, claim: Claim, worker: int, watched: Watched) -> None:
     """Settle what a worker that is gone was running, as this worker; nothing where others do.
 
     The caller knows that nothing of it runs on another host any more.
@@ -64,8 +83,9 @@ def settle_one(tools: Tools, claim: Claim, worker: int) -> None:
     if taken is None:
         return
     record, ours = taken
-    ended = tools.runners.end_strays(record.id)
-    freed = record.in_operation and _free_own_lock(tools, record, ours)
+    with watched(record.id):
+        ended = tools.runners.end_strays(record.id)
+        freed = record.in_operation and _free_own_lock(tools, record, ours)
     event, message = settlement(record, ours.fence, tools.clock.now())
     log = tools.logs.open(ours, running_step(record))
     if freed:
@@ -130,6 +150,8 @@ def _free_own_lock(tools: Tools, record: Record, claim: Claim) -> bool:
         _log.error("a lock of %s stays, if there is one: %s", record.stack, cli)
         return False
     root = workspace_of(tools, claim)
+    # A program may have left links in it, which are not ours to write to.
+    remove_workspace(root)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     backend = tools.backend(record.stack)
     state = StackState(backend, record.stack, root)
@@ -160,6 +182,9 @@ def _free_own_lock(tools: Tools, record: Record, claim: Claim) -> bool:
         with closing(tools.runners.host.open(needs)) as place:
             if not state.was_left_locked(place, init, begun):
                 return False
+            # To look may have taken a minute, and the next one's lock would look like ours.
+            if not tools.store.deployments.holds(claim):
+                raise FencedError("its stack's lock is not ours to free any more")
             cancel = steps.cancel_command(programs, record.stack, root, environment)
             return free_lock(place, cancel)
     finally:

@@ -11,45 +11,34 @@ process is gone, else after a time in which it must have ended everything:
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from reconciler.engine import recovery
 from reconciler.engine.guard import Guard
 from reconciler.engine.queue import Queue
-from reconciler.engine.runners.supervisor import look
-from reconciler.engine.store import (
-    Claim,
-    Identity,
-    LostWorker,
-    SessionLostError,
-    Signal,
-    StoreError,
-    Topic,
-)
+from reconciler.engine.settling import Settler, own_identity
+from reconciler.engine.store import SessionLostError, Signal, StoreError, Topic
 from reconciler.engine.tools import Tools
 from reconciler.errors import NotDurableError
 
 if TYPE_CHECKING:
     from reconciler.engine.store.session import Session
 
-__all__ = ["HAND_OVER", "LOST_AFTER_S", "Part"]
+__all__ = ["LOST_AFTER_S", "Part"]
 
 _log = logging.getLogger(__name__)
 
 # Without a proof for so long a worker takes its session for lost: three round trips were missed.
 LOST_AFTER_S = 7.0
 
-# Counted from when its lock was first seen free, which is never before its last proof.
-HAND_OVER = timedelta(seconds=12)
-
 # How often to look for workers whose lock is free: nobody tells of that. One short query.
 LOOK_FOR_LOST_S = 3.0
+
+# The same for an engine alone, which can only have lost something itself.
+LOOK_ALONE_S = 10.0
 
 # Between tries to reach a database that is gone.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
@@ -60,26 +49,26 @@ class Part:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        watched = tools.store.shared and tools.config.workers > 0
-        self._guard = Guard() if watched else None
+        self._guard = Guard() if tools.store.shared else None
         self.queue = Queue(tools, self._guard)
+        watched = _nobody if self._guard is None else self._guard.over
+        self._settler = Settler(tools, self.queue.running, watched)
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Take part within; at its end what runs is ended in order."""
         session = self._tools.store.session()
-        if session is None:
+        if session is None or self._guard is None:
             self.queue.join(0)
-            with self._dispatching():
+            with self._settling(), self._dispatching():
                 yield
             return
         try:
-            membership = _Membership(self._tools, self.queue, session, self._guard)
-            with membership.held(), self._dispatching():
+            member = _Membership(self._tools, self.queue, session, self._guard, self._settler)
+            with member.held(), self._dispatching():
                 yield
         finally:
-            if self._guard is not None:
-                self._guard.close()
+            self._guard.close()
 
     @contextmanager
     def _dispatching(self) -> Iterator[None]:
@@ -89,31 +78,63 @@ class Part:
         finally:
             self.queue.stop()
 
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """Settle what an engine alone has taken and does not run."""
+        ending = threading.Event()
+
+        def run() -> None:
+            while not ending.wait(LOOK_ALONE_S):
+                _look(self._settler, 0)
+
+        thread = threading.Thread(target=run, name="settling")
+        thread.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            thread.join()
+
+
+def _nobody(_: str) -> AbstractContextManager[None]:
+    """Watch over nothing: who is alone has nobody beside it that would take over."""
+    return nullcontext()
+
+
+def _look(settler: Settler, number: int) -> None:
+    try:
+        settler.look(number)
+    except (StoreError, NotDurableError) as error:
+        _log.warning("lost deployments are looked for again: %s", error)
+    except Exception:  # noqa: BLE001 - the next look may do better
+        _log.exception("lost deployments could not be looked for; trying again")
+
 
 class _Membership:
-    """Keeps a process a worker, or only a listener where it has no place for deployments."""
+    """Keeps a process a worker, also where it has no place for deployments."""
 
-    def __init__(self, tools: Tools, queue: Queue, session: Session, guard: Guard | None) -> None:
+    def __init__(
+        self, tools: Tools, queue: Queue, session: Session, guard: Guard, settler: Settler
+    ) -> None:
         self._tools = tools
         self._queue = queue
         self._session = session
         self._guard = guard
+        self._settler = settler
+        self._identity = own_identity()
         self._ending = threading.Event()
         self._number = 0  # this worker's; 0 while it is none
-        self._gone: set[int] = set()  # who we were: nothing of that is left
-        self._orphans: frozenset[Claim] = frozenset()
         self._proven_s = 0.0
         self._proof = threading.Condition()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Be a member within."""
-        threads = [threading.Thread(target=self._belong, name="session")]
-        if self._guard is not None:
-            threads += [
-                threading.Thread(target=self._watch, name="session-watch"),
-                threading.Thread(target=self._settle_all, name="settling"),
-            ]
+        threads = [
+            threading.Thread(target=self._belong, name="session"),
+            threading.Thread(target=self._watch, name="session-watch"),
+            threading.Thread(target=self._settle_all, name="settling"),
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -123,21 +144,26 @@ class _Membership:
             with self._proof:
                 self._proof.notify_all()
             number = self._number
-            self._session.cut()
+            self._session.end()
             for thread in threads:
                 thread.join()
             self._session.close()
             if number and not self._queue.running():
-                self._tools.store.workers.forget(number)
+                self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        try:
+            self._tools.store.workers.forget(number)
+        except NotDurableError as error:
+            _log.warning("others will find that worker %d is gone: %s", number, error)
 
     # ------------------------------------------------------------ the session's thread
 
     def _belong(self) -> None:
         pause_s = FIRST_PAUSE_S
-        identity = None if self._guard is None else own_identity()
         while not self._ending.is_set():
             try:
-                number = self._session.open(identity)
+                number = self._session.open(self._identity)
             except SessionLostError as error:
                 _log.error("the database cannot be reached: %s; trying again", error)
                 self._ending.wait(pause_s)
@@ -151,18 +177,18 @@ class _Membership:
                 if self._ending.is_set():
                     return
                 _log.error("the session to the database was lost: %s", error)
+            except Exception:  # noqa: BLE001 - a worker without this thread would never work again
+                _log.exception("the session to the database is given up")
             with self._proof:
                 self._number = 0
             # First of all: from now on others may take what it runs.
             self._queue.abandon()
             self._session.close()
-            self._gone.add(number)
+            self._settler.was(number)
+            self._ending.wait(FIRST_PAUSE_S)
 
     def _begin(self, number: int) -> None:
         """Become the worker of this number."""
-        if self._guard is None:
-            self._tools.store.signals.emit(Signal(Topic.LOOK))
-            return
         from reconciler.engine.store.session import uptime_s  # noqa: PLC0415 - loaded by now
 
         self._prove(uptime_s())
@@ -175,8 +201,7 @@ class _Membership:
     def _prove(self, at_s: float) -> None:
         with self._proof:
             self._proven_s = at_s
-        if self._guard is not None:
-            self._guard.proof(at_s)
+        self._guard.proof(at_s)
 
     # ------------------------------------------------------------ the watching thread
 
@@ -201,67 +226,19 @@ class _Membership:
     def _settle_all(self) -> None:
         swept = False
         while not self._ending.wait(LOOK_FOR_LOST_S if swept else 0):
-            if not self._number:
+            # One and the same throughout: it may be lost at any moment, and 0 is nobody here.
+            number = self._number
+            if not number:
                 self._ending.wait(FIRST_PAUSE_S)
                 continue
-            try:
-                if not swept:
-                    recovery.remove_workspaces(self._tools, self._tools.store.workers.numbers)
-                    swept = True
-                self._settle_lost(self._number)
-                self._settle_orphans(self._number)
-            except (StoreError, NotDurableError) as error:
-                _log.warning("lost workers are looked for again: %s", error)
-            except Exception:  # noqa: BLE001 - the next look may do better
-                _log.exception("a lost worker could not be settled; trying again")
+            if not swept:
+                swept = self._sweep()
+            _look(self._settler, number)
 
-    def _settle_lost(self, number: int) -> None:
-        lost = [
-            worker.number
-            for worker in self._tools.store.workers.lost()
-            if worker.lost_for >= HAND_OVER or worker.number in self._gone or is_gone(worker)
-        ]
-        if not lost:
-            return
-        for claim in self._tools.store.deployments.claims():
-            if claim.worker in lost:
-                recovery.settle_one(self._tools, claim, number)
-        for gone in lost:
-            if self._tools.store.workers.forget(gone):
-                _log.warning("worker %d was lost; what it had is settled", gone)
-                recovery.remove_workspace_of(self._tools, gone)
-
-    def _settle_orphans(self, number: int) -> None:
-        """Settle what is this worker's and not run by it, twice in a row.
-
-        It was claimed, and then the answer was lost, or settling it broke off.
-        """
-        running = self._queue.running()
-        claims = self._tools.store.deployments.claims()
-        orphans = frozenset(
-            c for c in claims if c.worker == number and c.deployment_id not in running
-        )
-        for claim in orphans & self._orphans:
-            recovery.settle_one(self._tools, claim, number)
-        self._orphans = orphans
-
-
-def own_identity() -> Identity:
-    """Return who this process is, to others of its host."""
-    own = look(os.getpid())
-    return Identity(host=_host(), process="" if own is None else f"{own.pid}:{own.started}")
-
-
-def is_gone(lost: LostWorker) -> bool:
-    """Whether the process of a lost worker is seen to be gone; False for one of another host."""
-    if lost.host != _host() or ":" not in lost.process:
-        return False
-    pid, started = map(int, lost.process.split(":"))
-    now = look(pid)
-    return now is None or now.started != started or not now.alive
-
-
-def _host() -> str:
-    """Return what names this start of this machine, and its process numbers."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    def _sweep(self) -> bool:
+        try:
+            recovery.remove_workspaces(self._tools, self._tools.store.workers.numbers)
+        except (StoreError, OSError) as error:
+            _log.warning("old workspaces are looked for again: %s", error)
+            return False
+        return True

@@ -140,6 +140,7 @@ class Cluster:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         self.write = root
+        self.options: tuple[str, ...] = ()  # of all processes
         self.processes: list[Process] = []
 
     def api(self) -> Api:
@@ -151,12 +152,22 @@ class Cluster:
         """Start a worker."""
         return self.start("worker", workers=places)
 
+    def elsewhere(self, name: str, port: int = 0) -> Process:
+        """Start a worker with a folder of its own, which reaches the database at this port."""
+        data = self.write / name
+        data.mkdir()
+        (data / "engine.key").write_bytes((self.data / "engine.key").read_bytes())
+        (data / "engine.key").chmod(0o600)
+        url = f"postgresql://{self.database.user}@{self.database.host}"
+        url += f":{port or self.database.port}/{self.database.database}"
+        return self.start("worker", "--data", str(data), "--database", url, workers=2)
+
     def start(self, verb: str, *more: str, workers: int) -> Process:
         """Start a process of the cluster."""
         process = Process(
             *(verb, "--database", str(self.database), "--data", str(self.data)),
             *("--workers", str(workers), "--runner", "process", "--local-repositories"),
-            *("--allow-write", str(self.write), *more),
+            *("--allow-write", str(self.write), *self.options, *more),
             environment=self.environment,
             log=self.log,
         )

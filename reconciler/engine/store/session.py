@@ -32,12 +32,13 @@ def uptime_s() -> float:
 
 
 class Session:
-    """One session. `open`, then `listen`; `cut` may be any thread's."""
+    """One session. `open`, then `listen`; `cut` and `end` may be any thread's."""
 
     def __init__(self, url: DatabaseUrl, signals: Signals) -> None:
         self._url = url
         self._signals = signals
         self._connection: psycopg.Connection[tuple[int, ...]] | None = None
+        self._ended = False
 
     def open(self, identity: Identity | None) -> int:
         """Connect and listen; with an identity as a worker, whose new number is returned, else 0.
@@ -48,6 +49,8 @@ class Session:
             self._connection = psycopg.connect(
                 **postgres.connect_options(), **postgres.address(self._url), autocommit=True
             )
+            if self._ended:
+                raise psycopg.OperationalError("the session is to end")
             self._connection.execute(f"LISTEN {postgres.CHANNEL}")
             return 0 if identity is None else self._register(self._connection, identity)
         except psycopg.Error as error:
@@ -81,6 +84,12 @@ class Session:
             number = os.dup(connection.fileno())
             with socket.socket(fileno=number) as shared:
                 shared.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Cut the session, for good: one that is being opened just now as well."""
+        # In this order: whoever opens it looks after there is something to cut.
+        self._ended = True
+        self.cut()
 
     def close(self) -> None:
         """Let go of the connection; a worker's lock is free then."""

@@ -2,13 +2,12 @@
 
 A worker holds a lock as long as its session lasts (`session.py`). One whose lock is free has
 lost its session, and ends what it runs; how long that may take, `HAND_OVER` says: only then
-may others take over what it had.
+may others take over what it had. They time it themselves, since clocks of databases jump too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import sqlalchemy as sa
 
@@ -30,7 +29,7 @@ _workers = sa.Table(
     ),
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("process", sa.Text, nullable=False),
-    # By the database's clock, in microseconds since 1970: when its lock was first seen free.
+    # Of a form before, when it was the database that told for how long: written no more.
     sa.Column("lost", sa.BigInteger),
     sqlite_autoincrement=True,
 )
@@ -44,8 +43,6 @@ _FREE = sa.text("""
           AND classid = :locks AND objid = workers.number
     )
 """).bindparams(locks=WORKER_LOCKS)
-
-_NOW = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
 class SessionLostError(Exception):
@@ -62,12 +59,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostWorker:
-    """A worker without its lock: on which host, as which process, and for how long at least."""
+    """A worker without its lock: on which host, and as which process."""
 
     number: int
     host: str
     process: str
-    lost_for: timedelta
 
 
 class Workers:
@@ -77,30 +73,18 @@ class Workers:
         self._database = database
 
     def lost(self) -> tuple[LostWorker, ...]:
-        """Return the workers that have lost their session, and remember since when."""
+        """Return the workers that have lost their session."""
         if not self._database.shared:
             return ()
         with self._database.read() as connection:
-            if not connection.execute(_FREE).first():
-                return ()
-        c = _workers.c
-        with self._database.write() as connection:
             free = connection.execute(_FREE).scalars().all()
-            now = connection.execute(_NOW).scalar_one()
-            connection.execute(
-                sa.update(_workers).where(c.number.in_(free), c.lost.is_(None)).values(lost=now)
-            )
+            if not free:
+                return ()
             rows = connection.execute(
-                sa.select(_workers).where(c.number.in_(free)).order_by(c.number)
+                sa.select(_workers).where(_workers.c.number.in_(free)).order_by(_workers.c.number)
             ).all()
         return tuple(
-            LostWorker(
-                number=row.number,
-                host=row.host,
-                process=row.process,
-                lost_for=timedelta(microseconds=now - row.lost),
-            )
-            for row in rows
+            LostWorker(number=row.number, host=row.host, process=row.process) for row in rows
         )
 
     def forget(self, number: int) -> bool:
