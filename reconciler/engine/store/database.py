@@ -91,10 +91,15 @@ class Database:
         sqlite.copy(self._reader, path)
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees one state of the database; DatabaseLostError."""
+    def read(self, *, long: bool = False) -> Iterator[sa.Connection]:
+        """Give a connection that sees one state of the database; DatabaseLostError.
+
+        `long`: its statements may take as long as they take, which nobody waits for.
+        """
         try:
             with self._reader.connect() as connection:
+                if long and self.shared:
+                    postgres.allow_long(connection)
                 yield connection
         except _LOST as error:
             raise DatabaseLostError(
@@ -121,12 +126,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def write_rows(self) -> Iterator[sa.Connection]:
-        """Do as `write`, but on PostgreSQL beside others.
+    def write_rows(self, *, long: bool = False) -> Iterator[sa.Connection]:
+        """Do as `write`, but on PostgreSQL beside others, there for as long as it takes if `long`.
 
         The caller selects the rows that it will change `with_for_update`.
         """
-        with self._writing(alone=False) as connection:
+        with self._writing(alone=False, long=long) as connection:
             yield connection
 
     def send(self, connection: sa.Connection, signal: Signal) -> None:

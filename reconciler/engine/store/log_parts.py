@@ -51,7 +51,8 @@ class LogParts:
     def append(self, claim: Claim, step: int, part: LogPart) -> None:
         """Append a part, and tell those who follow; FencedError for a claim that is not the newest.
 
-        A log is for people: it may lose its last part with the database's machine.
+        A part that is there is as good as appended: the answer was lost when it was given the
+        first time. A log is for people: it may lose its last part with the database's machine.
         """
         literals = (claim.deployment_id, step, part.first_line, part.lines, part.entries)
         values = sa.select(*map(sa.literal, literals)).where(is_newest(claim))
@@ -63,7 +64,6 @@ class LogParts:
                     raise FencedError(f"deployment {claim.deployment_id} was taken over")
                 self._database.send(connection, Signal(Topic.LOG, claim.deployment_id))
         except sa.exc.IntegrityError:
-            # It is there: the answer to the write of it was lost.
             _log.info("a part of the log of %s was written before", claim.deployment_id)
 
     def lines(self, deployment_id: str, step: int) -> int:
@@ -102,7 +102,8 @@ class LogParts:
         """Return, for each deployment that has a log, its id, its last change, and the bytes."""
         deployments = sa.table("deployments", sa.column("id"), sa.column("modified"))
         size = sa.func.sum(sa.func.octet_length(_parts.c.entries))
-        with self._database.read() as connection:
+        # Of as many as are kept at most: that takes longer than a caller would be let wait.
+        with self._database.read(long=True) as connection:
             rows = connection.execute(
                 sa.select(deployments.c.id, deployments.c.modified, size)
                 .join(_parts, _parts.c.deployment == deployments.c.id)
@@ -112,5 +113,5 @@ class LogParts:
 
     def forget(self, deployment_ids: Collection[str]) -> None:
         """Delete the logs of these deployments."""
-        with self._database.write_rows() as connection:
+        with self._database.write_rows(long=True) as connection:
             connection.execute(sa.delete(_parts).where(_parts.c.deployment.in_(deployment_ids)))

@@ -101,7 +101,7 @@ def take_turn(connection: sa.Connection) -> None:
 
 
 def allow_long(connection: sa.Connection) -> None:
-    """Let this transaction take as long as it takes: it changes the form of large tables."""
+    """Let this transaction take as long as it takes: it reads or changes the whole of tables."""
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {name} = 0")
 
