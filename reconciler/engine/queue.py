@@ -114,7 +114,11 @@ class Queue:
         with self._changed:
             if self._running:
                 return True
-        return bool(self._tools.store.deployments.queued())
+        try:
+            return self._tools.store.deployments.waiting() is not None
+        except DatabaseLostError as error:
+            _log.warning("whether anything waits cannot be told: %s", error)
+            return True
 
     def stop(self) -> None:
         """Start nothing more, end what runs, and return when it has ended, within a bound.
@@ -169,9 +173,14 @@ class Queue:
             for deployment_id in self._tools.store.deployments.canceled(running):
                 self.cancel(deployment_id)
         # A look at the queue alone is cheaper than a turn at it.
-        if not self._tools.store.deployments.queued():
+        oldest = self._tools.store.deployments.waiting()
+        if oldest is None:
             return far
         free = self._tools.config.workers - len(running)
+        expires = oldest + dispatch.LONGEST_WAIT
+        if free <= 0 and expires > now:
+            # Nothing can start here, and a long queue is not worth reading for that.
+            return min(expires, far)
         return min(self._dispatch(worker, free, now) or far, far)
 
     def _dispatch(self, worker: int, free: int, now: datetime) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -147,9 +148,11 @@ class Deployments:
         """Let `decide` look at a deployment and say what happens to it; LookupError if unknown.
 
         Nobody else changes it in between. Returns the record afterwards, and the event. Whoever
-        runs it gives its claim: FencedError where that is not the newest.
+        runs it gives its claim: FencedError where that is not the newest. All others take turns
+        with `dispatch`: what is cancelled there must not stand for those that are skipped.
         """
-        with self._database.write_rows() as connection:
+        database = self._database
+        with database.write() if claim is None else database.write_rows() as connection:
             record = _one(connection, DEPLOYMENTS.c.id == deployment_id, lock=True)
             if record is None:
                 raise LookupError(deployment_id)
@@ -172,10 +175,11 @@ class Deployments:
         """
         begun: list[tuple[Record, Claim]] = []
         with self._database.write() as connection:
-            queued, running = _queued(connection), _running_stacks(connection)
+            # In this order: what goes back to the queue in between is in both, and its stack waits.
+            running = _running_stacks(connection)
+            queued = _queued(connection)
             for deployment_id, event in choose(queued, running):
                 record = _one(connection, DEPLOYMENTS.c.id == deployment_id, lock=True)
-                # A cancel may have come in between.
                 if record is None or record.status is not JobStatus.NOT_STARTED:
                     continue
                 record = self._keep(connection, record, event)
@@ -235,6 +239,18 @@ class Deployments:
         """Return all queued deployments, in the order of their creates."""
         with self._database.read() as connection:
             return _queued(connection)
+
+    def waiting(self) -> datetime | None:
+        """Return when the longest waiting of all queued deployments was made; None for none."""
+        c = DEPLOYMENTS.c
+        with self._database.read() as connection:
+            found = connection.execute(
+                sa.select(c.created)
+                .where(c.status == str(JobStatus.NOT_STARTED))
+                .order_by(c.sequence)
+                .limit(1)
+            ).scalar_one_or_none()
+        return None if found is None else moment(int(found))
 
     def unended(self, stack: StackRef) -> bool:
         """Whether a deployment of a stack waits or runs."""

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
-from reconciler.api.types import GitSource, Operation, StackRef, Step
+from reconciler.api.types import (
+    Ending,
+    EndingKind,
+    GitSource,
+    JobStatus,
+    Operation,
+    StackRef,
+    Step,
+)
 from reconciler.engine.database_url import DatabaseUrl
-from reconciler.engine.model import Record
+from reconciler.engine.dispatch import Places, Queued, decide
+from reconciler.engine.model import (
+    Begun,
+    CancelAsked,
+    Event,
+    Record,
+    Requeued,
+    Superseded,
+    Withdrawn,
+)
 from reconciler.engine.store import DatabaseLostError, Store, StoreError
 from reconciler.errors import NotDurableError
 from tests.engine.harness import eventually
@@ -160,3 +178,103 @@ def test_creates_beside_one_another_keep_order(url: str) -> None:
         assert [r.sequence for r in found] == sorted(r.sequence for r in found)
     for store in stores:
         store.close()
+
+
+STACK = StackRef("acme", "web", "prod")
+
+
+def add(store: Store, number: int) -> str:
+    """Queue a deployment of one stack, and return its id."""
+    return store.deployments.create(STACK, "", partial(make, number, STACK))[0].id
+
+
+def test_what_goes_back_to_the_queue_meanwhile_keeps_its_place(url: str) -> None:
+    """While somebody looks at the queue, a newer one never passes one that returns to it."""
+    store, other = open_store(url), open_store(url)
+    first = add(store, 1)
+    (_, claim), *_ = store.deployments.dispatch(1, lambda *_: [(first, Begun(NOW))])
+    add(store, 2)
+    looks: list[str] = []
+
+    def go_back(*executed: object) -> None:
+        looks.append(str(executed[2]))
+        if "deployments" in looks[-1] and sum("deployments" in look for look in looks) == 1:
+            other.deployments.apply(first, Requeued(NOW), claim)
+
+    def choose(queued: Sequence[Queued], running: Sequence[StackRef]) -> list[tuple[str, Event]]:
+        decision = decide(queued, running, Places(total=9), NOW)
+        return [(found, Begun(NOW)) for found in decision.start]
+
+    engine = store._database._writer
+    sa.event.listen(engine, "after_cursor_execute", go_back)
+    begun = store.deployments.dispatch(1, choose)
+    sa.event.remove(engine, "after_cursor_execute", go_back)
+    assert "d2" not in {record.id for record, _ in begun}
+    (again, _), *_ = store.deployments.dispatch(1, choose)
+    assert again.id == first
+    for opened in (store, other):
+        opened.close()
+
+
+def test_a_cancel_waits_until_somebody_has_looked(url: str) -> None:
+    """One that stands for others is not cancelled after they were skipped, and before it runs."""
+    store, other = open_store(url), open_store(url)
+    older, newer = add(store, 1), add(store, 2)
+    ending = Ending(kind=EndingKind.CANCELED, message="m")
+    thread = threading.Thread(
+        target=other.deployments.change, args=(newer, lambda record: withdrawn(record, ending))
+    )
+
+    def choose(*_: object) -> list[tuple[str, Event]]:
+        thread.start()
+        eventually(lambda: not thread.is_alive() or waits(url), "the cancel has come, or waits")
+        return [(older, Superseded(NOW, ending)), (newer, Begun(NOW))]
+
+    begun = store.deployments.dispatch(1, choose)
+    thread.join()
+    assert [record.id for record, _ in begun] == [newer]
+    found = store.deployments.get(newer)
+    assert found is not None
+    assert found.cancel_asked
+    for opened in (store, other):
+        opened.close()
+
+
+def withdrawn(record: Record, ending: Ending) -> Event:
+    """Say how a cancel is recorded."""
+    waiting = record.status is JobStatus.NOT_STARTED
+    return Withdrawn(NOW, ending) if waiting else CancelAsked(NOW)
+
+
+def waits(url: str) -> bool:
+    """Whether somebody waits for a lock."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+        return bool(found and found[0])
+
+
+def test_what_nobody_waits_for_may_take_long(url: str) -> None:
+    """To measure and delete logs is not cut short as a caller's question is; all else is."""
+    store = open_store(url)
+
+    def limits(connection: sa.Connection) -> set[str]:
+        names = ("statement_timeout", "idle_in_transaction_session_timeout")
+        return {str(connection.exec_driver_sql(f"SHOW {n}").scalar_one()) for n in names}
+
+    database = store._database
+    with database.read(long=True) as reading, database.write_rows(long=True) as writing:
+        assert limits(reading) == limits(writing) == {"0"}
+    with database.read() as reading, database.write_rows() as writing:
+        assert limits(reading) == limits(writing) == {"10s", "5s"}
+    store.close()
+
+
+def test_a_claim_holds_until_it_is_taken_over(url: str) -> None:
+    """Whoever has a claim can ask whether it is still the newest."""
+    store = open_store(url)
+    first = add(store, 1)
+    (_, claim), *_ = store.deployments.dispatch(1, lambda *_: [(first, Begun(NOW))])
+    assert store.deployments.holds(claim)
+    assert store.deployments.take_over(claim, 2) is not None
+    assert not store.deployments.holds(claim)
+    store.close()
