@@ -14,6 +14,8 @@ import shutil
 import struct
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from io import FileIO
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,25 +38,32 @@ class _StepFile(StepLog):
         self._lines = _take_up(path) if path.exists() else 0
         self._file = _append_to(path)
         self._index = _append_to(path.with_suffix(".index"))
+        self._taken: list[str] = []
+        self._end = self._file.seek(0, os.SEEK_END)  # of the last whole line
         self._tell = tell
-        super().__init__(now_ns, self._file.seek(0, os.SEEK_END))
+        super().__init__(now_ns, self._end)
 
     def _append(self, entries: Sequence[str]) -> None:
-        begin, size = 0, self._size
-        for first in range(-self._lines % _INDEX_EVERY, len(entries), _INDEX_EVERY):
-            size += sum(map(len, entries[begin:first]))
-            begin = first
-            self._index.write(_INDEX_ENTRY.pack(size))
-        self._file.write("".join(entries).encode())
-        self._lines += len(entries)
+        self._taken += entries
 
     def _flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.flush()
-            self._index.flush()
+        taken, self._taken = self._taken, []
+        sizes = [0, *accumulate(map(len, taken))]
+        if not _is_written(self._file, "".join(taken).encode(), self._end):
+            return
+        marks = range(-self._lines % _INDEX_EVERY, len(taken), _INDEX_EVERY)
+        index = b"".join(_INDEX_ENTRY.pack(self._end + sizes[line]) for line in marks)
+        if index and not self._index.closed:
+            entries = -(-self._lines // _INDEX_EVERY)
+            # A log without its index is read all the same, and one with a wrong one is not.
+            if not _is_written(self._index, index, entries * _INDEX_ENTRY.size):
+                self._index.close()
+        self._lines += len(taken)
+        self._end += sizes[-1]
         self._tell()
 
     def _close(self) -> None:
+        self._flush()
         for file in (self._file, self._index):
             with contextlib.suppress(OSError):
                 file.close()
@@ -130,9 +139,22 @@ class FileLogs(LogStore):
         return self._directory / deployment_id / f"{step}.log"
 
 
-def _append_to(path: Path) -> BinaryIO:
+def _append_to(path: Path) -> FileIO:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-    return os.fdopen(os.open(path, flags, 0o600), "ab")
+    return FileIO(os.open(path, flags, 0o600), "ab")
+
+
+def _is_written(file: FileIO, content: bytes, end: int) -> bool:
+    """Append all of it at `end`, or nothing; return whether it is there. A disk may be full."""
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        return False
+    return True
 
 
 def _take_up(path: Path) -> int:

@@ -49,6 +49,7 @@ class _Step(StepLog):
         self._taken_bytes = 0
         self._next_line = parts.lines(self._claim.deployment_id, self._step)
         self._writing = threading.Lock()
+        self._unsure: LogPart | None = None  # guarded by _writing
         self._fenced = False
         super().__init__(now_ns, 0)
 
@@ -80,30 +81,44 @@ class _Step(StepLog):
     def write_part(self) -> None:
         """Write what was taken, as a part."""
         with self._writing:
+            # One that was not answered may be there: it is given again as it was, and alone.
+            if self._unsure is not None and not self._write(self._unsure):
+                return
             with self._lock:
                 taken, self._taken, self._taken_bytes = self._taken, [], 0
-            if not taken or self._fenced:
-                return
-            part = LogPart(
-                first_line=self._next_line, lines=len(taken), entries="".join(taken).encode()
-            )
-            try:
-                self._parts.append(self._claim, self._step, part)
-            except FencedError as error:
-                _log.warning("its log goes on elsewhere: %s", error)
-                self._fenced = True
-            except (NotDurableError, DatabaseLostError) as error:
-                self._hold(taken, len(part.entries), error)
-            else:
-                self._next_line += len(taken)
+            if taken:
+                self._write(
+                    LogPart(
+                        first_line=self._next_line,
+                        lines=len(taken),
+                        entries="".join(taken).encode(),
+                    )
+                )
 
-    def _hold(self, taken: list[str], size: int, error: Exception) -> None:
+    def _write(self, part: LogPart) -> bool:
+        """Write a part, or keep it to be written again; return whether others may follow it."""
+        self._unsure = None
+        if self._fenced:
+            return False
+        try:
+            self._parts.append(self._claim, self._step, part)
+        except FencedError as error:
+            _log.warning("its log goes on elsewhere: %s", error)
+            self._fenced = True
+            return False
+        except (NotDurableError, DatabaseLostError) as error:
+            self._unsure = part
+            self._bound(error)
+            return False
+        self._next_line += part.lines
+        return True
+
+    def _bound(self, error: Exception) -> None:
+        """Let go of what was taken since, where that is too much to hold."""
         with self._lock:
-            if size + self._taken_bytes > MOST_HELD_BYTES:
-                _log.error("%d lines of a log are lost: %s", len(taken), error)
-                return
-            self._taken = taken + self._taken
-            self._taken_bytes += size
+            if self._taken_bytes > MOST_HELD_BYTES:
+                _log.error("%d lines of a log are lost: %s", len(self._taken), error)
+                self._taken, self._taken_bytes = [], 0
 
 
 class SharedLogs(LogStore):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from reconciler.engine.logs import pages as log_pages
 from reconciler.engine.store import Claim
 from reconciler.engine.store.claims import take_claim
 from reconciler.engine.store.database import Database
-from reconciler.engine.store.log_parts import LogParts
+from reconciler.engine.store.log_parts import LogPart, LogParts
+from reconciler.errors import NotDurableError
 from tests.engine.harness import eventually
 from tests.postgres_server import PostgresServer
 
@@ -338,3 +341,64 @@ def test_who_was_taken_over_writes_nothing_more(database: Database) -> None:
     other.note("from the other")
     other.close()
     assert texts(store.page("d1", 0, 0, 10)[0]) == ["before\n", "from the other\n"]
+
+
+@contextmanager
+def full_disk(limit_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size: writes fail as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limit", [10_000, 9_999, 1])
+def test_a_full_disk_costs_a_log_its_lines_and_nothing_else(tmp_path: Path, limit: int) -> None:
+    """Who writes to a log that cannot be kept does not fail, and what comes later is whole."""
+    store = files(tmp_path)
+    log = store.open(CLAIM, 0)
+    with full_disk(limit):
+        for number in range(1000):
+            log.write(b"%d of a line\n" % number)
+        log.write(b"".join(b"%d of many\n" % number for number in range(5000)))
+        log.note("a note")
+        log.end_line()
+    for number in range(300):
+        log.write(b"%d after it\n" % number)
+    log.close()
+    shown = texts(store.page("d1", 0, 0, 10_000)[0])
+    assert shown[-300:] == [f"{number} after it\n" for number in range(300)]
+    assert shown[: len(shown) - 300] == [f"{n} of a line\n" for n in range(len(shown) - 300)]
+    for offset in (0, len(shown) - 150, len(shown) - 1):
+        assert texts(store.page("d1", 0, offset, 10_000)[0]) == shown[offset:]
+
+
+class Unanswered(LogParts):
+    """Keeps parts; the answers to some are lost, as with a connection that is cut."""
+
+    lost = 0
+
+    def append(self, claim: Claim, step: int, part: LogPart) -> None:
+        super().append(claim, step, part)
+        if self.lost:
+            self.lost -= 1
+            raise NotDurableError("the answer was lost")
+
+
+def test_a_part_whose_answer_was_lost_is_no_gap(database: Database) -> None:
+    """What comes after a part that may be there is a part of its own, and every line is told."""
+    parts = Unanswered(database)
+    store = SharedLogs(parts, lambda: 1)
+    log = store.open(CLAIM, 0)
+    parts.lost = 2
+    for number in range(6):
+        log.write(b"%d\n" % number)
+        eventually(lambda: store.page("d1", 0, 0, 1)[0], "a part is there")
+    log.close()
+    log = store.open(CLAIM, 0)
+    log.note("again")
+    log.close()
+    shown = texts(store.page("d1", 0, 0, 100)[0])
+    assert shown == [*(f"{number}\n" for number in range(6)), "again\n"]
