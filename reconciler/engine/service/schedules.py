@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -124,34 +124,42 @@ class Schedules:
         if not wanted.body:
             wanted = replace(wanted, body=self._open(old))
         body, operation = self._checked(stack, wanted)
-        now = self._tools.clock.now()
-        new = replace(
-            old,
-            operation=operation,
-            timing=wanted.timing,
-            version=old.version + 1,
-            modified=now,
-            counted_from=now,
-            next=timing.first(wanted.timing, old.id, now),
-            request=self._seal(old.id, body),
-        )
-        return self._shown(self._replaced(new))
+        now, sealed = self._tools.clock.now(), self._seal(old.id, body)
+
+        def edited(found: StoredSchedule) -> StoredSchedule:
+            return replace(
+                found,
+                operation=operation,
+                timing=wanted.timing,
+                version=found.version + 1,
+                modified=now,
+                counted_from=now,
+                next=timing.first(wanted.timing, found.id, now),
+                request=sealed,
+            )
+
+        return self._shown(self._changed(old, edited))
 
     def pause(self, caller: Caller, stack: StackRef, schedule_id: str) -> None:
         """Let a schedule take no slot."""
         may_deploy(caller, stack.organization)
+        now = self._tools.clock.now()
         old = self._find(stack, schedule_id)
-        self._replaced(replace(old, paused=True, modified=self._tools.clock.now()))
+        self._changed(old, lambda found: replace(found, paused=True, modified=now))
 
     def resume(self, caller: Caller, stack: StackRef, schedule_id: str) -> None:
         """Let a schedule go on; what was due in between is not made up for."""
         may_deploy(caller, stack.organization)
         old = self._find(stack, schedule_id)
-        if not old.paused:
-            return
         now = self._tools.clock.now()
-        upcoming = None if old.next is None else timing.first(old.timing, old.id, now)
-        self._replaced(replace(old, paused=False, modified=now, counted_from=now, next=upcoming))
+
+        def resumed(found: StoredSchedule) -> StoredSchedule:
+            if not found.paused:
+                return found
+            upcoming = None if found.next is None else timing.first(found.timing, found.id, now)
+            return replace(found, paused=False, modified=now, counted_from=now, next=upcoming)
+
+        self._changed(old, resumed)
 
     def delete(self, caller: Caller, stack: StackRef, schedule_id: str) -> None:
         """Forget a schedule; one that is gone is no fault."""
@@ -253,11 +261,14 @@ class Schedules:
         if self._tools.store.stacks.get(stack) is None:
             raise AnswerError(404, f"stack {stack} not found")
 
-    def _replaced(self, schedule: StoredSchedule) -> StoredSchedule:
-        if not self._tools.store.schedules.replace(schedule):
-            raise AnswerError(404, f"schedule {schedule.id} of {schedule.stack} not found")
+    def _changed(
+        self, old: StoredSchedule, decide: Callable[[StoredSchedule], StoredSchedule]
+    ) -> StoredSchedule:
+        new = self._tools.store.schedules.change(old.id, decide)
+        if new is None:
+            raise AnswerError(404, f"schedule {old.id} of {old.stack} not found")
         self.changed.set()
-        return schedule
+        return new
 
     def _shown(self, schedule: StoredSchedule) -> ShownSchedule:
         body = self._settings.hidden(schedule.stack, self._open(schedule))

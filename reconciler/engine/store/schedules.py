@@ -173,15 +173,24 @@ class Schedules:
             ).all()
         return tuple(map(_schedule, rows))
 
-    def replace(self, schedule: StoredSchedule) -> bool:
-        """Replace an edited schedule; False where it is gone."""
+    def change(
+        self, schedule_id: str, decide: Callable[[StoredSchedule], StoredSchedule]
+    ) -> StoredSchedule | None:
+        """Let `decide` look at a schedule and say what it is from now on; None where it is gone.
+
+        Nobody edits it, and no slot of it is taken, in between.
+        """
         with self._database.write() as connection:
-            changed = connection.execute(
-                sa.update(_schedules)
-                .where(_schedules.c.id == schedule.id)
-                .values(_values(schedule))
+            row = connection.execute(
+                sa.select(_schedules).where(_schedules.c.id == schedule_id)
+            ).one_or_none()
+            if row is None:
+                return None
+            new = decide(_schedule(row))
+            connection.execute(
+                sa.update(_schedules).where(_schedules.c.id == schedule_id).values(_values(new))
             )
-            return changed.rowcount > 0
+            return new
 
     def delete(self, stack: StackRef, schedule_id: str) -> None:
         """Forget a stack's schedule and its history; nothing changes where it is gone."""

@@ -19,7 +19,7 @@ from reconciler.engine.queue import Queue
 from reconciler.engine.secrets_box import open_box
 from reconciler.engine.service import AnswerError, Service, Wanted
 from reconciler.engine.service.schedules import LOOK_AGAIN, LOOK_EVERY, MOST_SCHEDULES
-from reconciler.engine.store import PageQuery, ScheduleKind, Store
+from reconciler.engine.store import PageQuery, ScheduleKind, Store, StoredSchedule
 from reconciler.engine.timing import Timing
 from reconciler.engine.tokens import Caller, Role, Tokens
 from reconciler.engine.tools import Tools
@@ -297,3 +297,21 @@ def test_history_is_kept_within_bounds(engine: Engine) -> None:
     for hour in range(1, 105):
         engine.fire(NOW + timedelta(hours=hour))
     assert len(engine.history(made.id)) == 100
+
+
+def test_a_pause_undoes_no_edit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit that comes in the middle of somebody's pause is kept, and so is the pause."""
+    schedules = engine.service.schedules
+    made = schedules.create(ANN, WEB, HOURLY).stored
+    find = schedules._find
+
+    def found_and_edited(stack: StackRef, schedule_id: str) -> StoredSchedule:
+        found = find(stack, schedule_id)
+        monkeypatch.setattr(schedules, "_find", find)
+        schedules.update(ANN, WEB, made.id, replace(HOURLY, timing=Timing(cron="7 * * * *")))
+        return found
+
+    monkeypatch.setattr(schedules, "_find", found_and_edited)
+    schedules.pause(ANN, WEB, made.id)
+    kept = schedules.get(ANN, WEB, made.id).stored
+    assert (kept.timing.cron, kept.paused, kept.version) == ("7 * * * *", True, 2)
