@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, closing, nullcontext
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from reconciler.api.types import Ending, EndingKind
 from reconciler.engine import steps
@@ -44,6 +45,9 @@ Watched = Callable[[str], AbstractContextManager[None]]
 # A run that is lost counts two: its begin, and its settling. After ten of them a deployment is
 # what ends its workers, and not the other way round.
 LAST_FENCE = 20
+
+# Longer than the commands of one `engine stack import` may take together.
+LONGEST_COMMAND = timedelta(hours=1)
 
 _PENDING = (
     "pending operations may exist: look at what it was changing, then refresh the stack, "
@@ -128,14 +132,28 @@ def remove_workspace_of(tools: Tools, worker: int) -> None:
 
 
 def remove_workspaces(tools: Tools, workers: Callable[[], Collection[int]]) -> None:
-    """Delete all workspaces but those of `workers`, who are asked for after we have looked."""
+    """Delete all workspaces but those of `workers`, who are asked for after we have looked.
+
+    Commands beside an engine have theirs in the same place: those stay for as long as one takes.
+    """
     if not tools.layout.work.exists():
         return
     found = tuple(tools.layout.work.iterdir())
     kept = {f"worker-{number}" for number in workers()}
     for workspace in found:
-        if workspace.name not in kept:
+        if workspace.name not in kept and not _in_use(workspace, tools.clock.now()):
             remove_workspace(workspace)
+
+
+def _in_use(workspace: Path, now: datetime) -> bool:
+    """Whether a stack may be deleted, taken over or handed out there just now."""
+    if not workspace.name.startswith(("adoption-", "removal-")):
+        return False
+    try:
+        changed = datetime.fromtimestamp(workspace.stat().st_mtime, UTC)
+    except OSError:
+        return False
+    return abs(now - changed) < LONGEST_COMMAND
 
 
 def _free_own_lock(tools: Tools, record: Record, claim: Claim) -> bool:

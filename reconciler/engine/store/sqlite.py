@@ -26,6 +26,8 @@ def make_engines(path: Path) -> tuple[sa.Engine, sa.Engine]:
     reader = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         pool_size=CONNECTIONS,
+        # A caller's values stay out of errors, which end up in logs.
+        hide_parameters=True,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
     )
     sa.event.listen(reader, "connect", _prepare_connection)

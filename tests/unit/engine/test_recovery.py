@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -14,6 +18,8 @@ from reconciler.api.types import (
     Step,
     StepStatus,
 )
+from reconciler.clock import SystemClock
+from reconciler.engine.config import Layout
 from reconciler.engine.model import (
     Begun,
     CancelAsked,
@@ -24,7 +30,8 @@ from reconciler.engine.model import (
     StepSucceeded,
     advance,
 )
-from reconciler.engine.recovery import LAST_FENCE, settlement
+from reconciler.engine.recovery import LAST_FENCE, remove_workspaces, settlement
+from reconciler.engine.tools import Tools
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 NEW = Record(
@@ -89,3 +96,16 @@ def test_a_step_that_runs_again_is_new() -> None:
     again = advance(CLONING, Requeued(NOW))
     assert {step.status for step in again.steps} == {StepStatus.NOT_STARTED}
     assert again.started == NEW.started
+
+
+def test_workspaces_of_commands_beside_an_engine_stay(tmp_path: Path) -> None:
+    """A start deletes what deployments have left, and not the folder of a stack's import."""
+    layout = Layout(tmp_path)
+    tools = cast("Tools", SimpleNamespace(layout=layout, clock=SystemClock()))
+    remove_workspaces(tools, frozenset)
+    for name in ("d1", "worker-1", "worker-2", "adoption-1", "removal-1", "removal-2"):
+        (layout.work / name).mkdir(parents=True)
+    os.utime(layout.work / "removal-2", (0, 0))
+    remove_workspaces(tools, lambda: {2})
+    left = {path.name for path in layout.work.iterdir()}
+    assert left == {"worker-2", "adoption-1", "removal-1"}
