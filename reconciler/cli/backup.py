@@ -26,16 +26,21 @@ def _back_up(options: argparse.Namespace) -> int:
     target: Path = options.file.absolute()
     key = key_file(options.key_file, layout.key)
     contents = Contents(key=options.with_key, logs=options.with_logs)
-    size = back_up(layout, target, key, contents)
+    made = back_up(layout, target, key, contents)
     detail = ("with" if contents.key else "without") + " the key"
     note(layout.database, "backup", str(target), detail)
-    print(f"{target}: {size} bytes, mode 0600")
+    print(f"{target}: {made.size_bytes} bytes, mode 0600")
     if contents.key:
         print(
             "The key is in it: who reads this file reads every secret. Keep it as you keep those."
         )
     else:
         print(f"The key is not in it: keep {key} elsewhere, without it no secret can be read.")
+    if made.stateless:
+        print(
+            "The state of these stacks is not in it, but in a bucket, a database or a directory "
+            f"of --backend: back that up as well, with its own tools: {', '.join(made.stateless)}"
+        )
     return 0
 
 

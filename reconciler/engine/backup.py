@@ -28,7 +28,7 @@ from reconciler.engine.sealing import box_of
 from reconciler.engine.store import Store
 from reconciler.errors import NotDurableError, ReconcilerError, UsageError
 
-__all__ = ["BackupError", "Contents", "Restored", "back_up", "restore"]
+__all__ = ["BackedUp", "BackupError", "Contents", "Restored", "back_up", "restore"]
 
 FORM = 1
 
@@ -59,6 +59,14 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackedUp:
+    """A backup that was made. `stateless` are stacks whose state is elsewhere, and not in it."""
+
+    size_bytes: int
+    stateless: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
     """What a data directory that was made of a backup holds.
 
@@ -74,13 +82,16 @@ class Restored:
 # ---------------------------------------------------------------- making one
 
 
-def back_up(layout: Layout, target: Path, key: Path, contents: Contents) -> int:
-    """Write a backup and return its size in bytes; nothing is left of one that fails.
+def back_up(layout: Layout, target: Path, key: Path, contents: Contents) -> BackedUp:
+    """Write a backup; nothing is left of one that fails.
 
     `key` is the key file. BackupError, UsageError for a target that is there, NotDurableError.
     """
     if not layout.database.exists():
-        raise BackupError(f"{layout.data} holds no engine's data; give --data DIR")
+        raise BackupError(
+            f"{layout.data} holds no engine.db: give --data DIR. What is in PostgreSQL "
+            "(--database) is backed up with its own tools, such as pg_dump; keep engine.key, too"
+        )
     beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -89,7 +100,7 @@ def back_up(layout: Layout, target: Path, key: Path, contents: Contents) -> int:
     try:
         with os.fdopen(descriptor, "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=3) as archive:
-                _write(_Writer(archive), layout, key, contents)
+                stateless = _write(_Writer(archive), layout, key, contents)
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
@@ -102,7 +113,7 @@ def back_up(layout: Layout, target: Path, key: Path, contents: Contents) -> int:
         raise NotDurableError(f"{target} cannot be written: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
-    return size
+    return BackedUp(size_bytes=size, stateless=stateless)
 
 
 class _Writer:
@@ -164,11 +175,13 @@ class _Hashing(io.RawIOBase):
         return self._hash.hexdigest()
 
 
-def _write(writer: _Writer, layout: Layout, key: Path, contents: Contents) -> None:
+def _write(writer: _Writer, layout: Layout, key: Path, contents: Contents) -> tuple[str, ...]:
+    """Write everything, and return the stacks whose state is not in it."""
     for name, path in _files_below(layout.backends, "backends"):
         writer.add(name, path)
-    with _copied(layout) as database:
+    with _copied(layout) as (store, database):
         writer.add(_DATABASE, database)
+        stateless = _stateless(store, layout)
     if contents.logs:
         for name, path in _files_below(layout.logs, "logs"):
             writer.add(name, path)
@@ -177,6 +190,16 @@ def _write(writer: _Writer, layout: Layout, key: Path, contents: Contents) -> No
             raise BackupError(f"{key} is not there, so that the key cannot be in the backup")
         writer.add(_KEY, key)
     writer.finish(contents)
+    return stateless
+
+
+def _stateless(store: Store, layout: Layout) -> tuple[str, ...]:
+    """Return the stacks that have a state, and not in the directory."""
+    return tuple(
+        str(stack)
+        for stack, info in store.stacks.all()
+        if info.initialized and not Backend(layout.backend(stack.organization)).has(stack)
+    )
 
 
 def _files_below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
@@ -189,13 +212,13 @@ def _files_below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 
 @contextmanager
-def _copied(layout: Layout) -> Iterator[Path]:
-    """Give a copy of the database, in the data directory, as it is at one moment."""
+def _copied(layout: Layout) -> Iterator[tuple[Store, Path]]:
+    """Give the database, and a copy of it in the data directory, as it is at one moment."""
     copy = layout.data / f"backup-{secrets.token_hex(8)}.db"
     store = Store(layout.database)
     try:
         store.copy_to(copy)
-        yield copy
+        yield store, copy
     finally:
         store.close()
         for path in (copy, *(copy.with_name(copy.name + end) for end in ("-wal", "-shm"))):
@@ -283,16 +306,10 @@ def _check(layout: Layout, contents: Contents) -> Restored:
             raise BackupError(f"the database in the backup is damaged: {damage}")
         if contents.key:
             box_of(store, layout.key)
-        stacks = store.stacks.all()
-        stateless = tuple(
-            str(stack)
-            for stack, info in stacks
-            if info.initialized and not Backend(layout.backend(stack.organization)).has(stack)
-        )
         return Restored(
             contents=contents,
-            stacks=len(stacks),
-            stateless=stateless,
+            stacks=len(store.stacks.all()),
+            stateless=_stateless(store, layout),
             faults=store.audit.verify()[1],
         )
     finally:

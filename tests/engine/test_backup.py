@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.api.types import StackRef
 from reconciler.engine import server
-from reconciler.engine.config import EngineConfig
+from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.server import Engine
+from reconciler.engine.store import Store
 from reconciler.engine.tokens import Caller, Role
 from tests.engine.harness import LIMIT_S, Api, Gate, make_repository
 
@@ -187,3 +189,20 @@ def test_a_damaged_or_hostile_backup_restores_nothing(
     assert not (tmp_path / "below" / "data").exists()
     assert list((tmp_path / "below").iterdir()) == []
     assert not (tmp_path / "outside").exists()
+
+
+def test_what_is_kept_elsewhere_is_named(tmp_path: Path) -> None:
+    """A backup says whose state is not in it, and where a database has its own backups."""
+    data = tmp_path / "data"
+    data.mkdir()
+    store = Store(Layout(data).database)
+    store.stacks.make(StackRef("acme", "web", "bucket"))
+    store.stacks.mark_initialized(StackRef("acme", "web", "bucket"))
+    store.close()
+    made = cli("backup", str(tmp_path / "backup"), "--data", str(data))
+    assert made.returncode == 0, made.stderr
+    assert "state of these stacks is not in it" in made.stdout
+    assert "acme/web/bucket" in made.stdout
+    none = cli("backup", str(tmp_path / "other"), "--data", str(tmp_path / "nothing"))
+    assert none.returncode == 1
+    assert "pg_dump" in none.stderr
