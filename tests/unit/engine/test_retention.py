@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from reconciler.engine.config import KeepLogs
+from reconciler.api.types import GitSource, Operation, StackRef, Step
+from reconciler.engine.config import EngineConfig, KeepLogs
 from reconciler.engine.database_url import DatabaseUrl
-from reconciler.engine.logs import FileLogs, KeptLog
-from reconciler.engine.retention import outdated
+from reconciler.engine.logs import FileLogs, KeptLog, SharedLogs
+from reconciler.engine.model import Begun, Event, Record, Requeued, StepFailed
+from reconciler.engine.retention import outdated, sweep
 from reconciler.engine.store import Claim, Store
+from reconciler.engine.tools import Tools
+from tests.fakes.world import SimClock
 from tests.postgres_server import PostgresServer
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -63,3 +70,52 @@ def test_a_shared_database_without_logs_has_nothing_to_delete(postgres: Postgres
     assert store.log_parts.sizes() == ()
     store.log_parts.forget(["d1"])
     store.close()
+
+
+def test_a_shared_database_keeps_what_it_should(postgres: PostgresServer) -> None:
+    """What ended long ago goes, then the oldest of too much; what runs or waits stays."""
+    store = Store(DatabaseUrl.parse(postgres.make_database(), may_hold_password=True))
+    shared = SharedLogs(store.log_parts, lambda: 1)
+    ages = {"old": 100, "running": 99, "waiting": 98, "large": 9, "small": 5, "new": 0}
+    for name, age in ages.items():
+        end = NOW - timedelta(days=age)
+        store.deployments.create(StackRef("acme", "web", name), "", partial(make, name, end))
+        event: list[tuple[str, Event]] = [(name, Begun(end))]
+        (_, claim), *_ = store.deployments.dispatch(1, lambda *_, event=event: event)
+        log = shared.open(claim, 0)
+        log.write(b"a line of some length\n" * (2000 if name == "large" else 20))
+        log.close()
+        if name not in {"running", "waiting"}:
+            store.deployments.apply(name, StepFailed(end), claim)
+        if name == "waiting":
+            store.deployments.apply(name, Requeued(end), claim)
+    assert {log.deployment_id for log in shared.kept()} == set(ages)
+    assert sweep(tools(store, shared, KeepLogs(age=timedelta(days=90), size_bytes=0))) == 1
+    assert {log.deployment_id for log in shared.kept()} == set(ages) - {"old"}
+    assert sweep(tools(store, shared, KeepLogs(age=FOR_EVER, size_bytes=10_000))) == 1
+    assert {log.deployment_id for log in shared.kept()} == set(ages) - {"old", "large"}
+    assert shared.page("small", 0, 0, 100)[0]
+    assert shared.page("large", 0, 0, 100)[0] == ()
+    store.close()
+
+
+def make(name: str, at: datetime, version: int) -> tuple[Record, bytes]:
+    """Make a deployment."""
+    record = Record(
+        id=name,
+        stack=StackRef("acme", "web", name),
+        version=version,
+        operation=Operation.UPDATE,
+        created=at,
+        modified=at,
+        source=GitSource(repo_url="https://example.com/r.git", branch="main"),
+        steps=(Step(name="Get source"), Step(name="Pulumi operation")),
+    )
+    return record, b""
+
+
+def tools(store: Store, shared: SharedLogs, keep: KeepLogs) -> Tools:
+    """Return as much of an engine as deletes logs."""
+    clock = SimClock(time=NOW)
+    config = EngineConfig(data=Path("unused"), keep_logs=keep)
+    return cast("Tools", SimpleNamespace(store=store, logs=shared, clock=clock, config=config))
