@@ -163,7 +163,7 @@ def _fate(
     if starts is None:
         return Fate.NEVER
     if schedule is not None:
-        if _is_gone(subject, due) and schedule.operation is not Operation.UPDATE:
+        if _is_gone(subject, schedule, due):
             return Fate.DESTROYED
         newer = slots.following(schedule, due, slots.slot_key(spec, schedule))
         if newer is not None and newer <= starts:
@@ -171,10 +171,12 @@ def _fate(
     return Fate.RUNS if starts == due else Fate.WAITS
 
 
-def _is_gone(subject: Subject, moment: datetime) -> bool:
-    """Whether the stack is destroyed, or to be destroyed before that moment."""
+def _is_gone(subject: Subject, schedule: Schedule, moment: datetime) -> bool:
+    """Whether there is no stack by then for it; an update makes one, but for `destroyAfter`."""
     ends = expiry(subject.spec, subject.status)
-    return subject.status.destroyed or (ends is not None and ends < moment)
+    if ends is not None and ends < moment:
+        return True
+    return subject.status.destroyed and schedule.operation is not Operation.UPDATE
 
 
 def _skipped_time(spec: Spec, schedule: Schedule, due: datetime) -> bool:

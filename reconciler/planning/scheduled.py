@@ -109,6 +109,9 @@ def _take_up(
     if at.status.destroyed and schedule.operation is not Operation.UPDATE:
         note = f"{_slots(schedule, due)} passed over: the stack is destroyed"
         return _skip(at, schedule, slot, note)
+    if at.expired and schedule.operation is Operation.UPDATE:
+        note = f"{_slots(schedule, due)} passed over: the time of reconcile.destroyAfter has come"
+        return _skip(at, schedule, slot, note)
     return start(at, Submit(cause=cause, operation=schedule.operation), reason)
 
 

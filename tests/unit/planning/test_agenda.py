@@ -123,7 +123,7 @@ def test_the_end_of_a_stack() -> None:
 
 
 def test_a_destroyed_stack_is_left_alone() -> None:
-    """After its end only an update runs; the others are passed over, for there is nothing."""
+    """After its end nothing runs; after another destroy an update does, which makes it again."""
     update = Schedule(name="deploy", cron="0 4 * * *")
     of = spec(schedules=(NIGHTLY, update), destroy_after=NOW + DAY)
     found = look(subject(of)).entries
@@ -132,10 +132,13 @@ def test_a_destroyed_stack_is_left_alone() -> None:
         ("03 04", "deploy", "runs"),
         ("03 12", "", "runs"),
         ("04 03", "nightly", "destroyed"),
-        ("04 04", "deploy", "runs"),
+        ("04 04", "deploy", "destroyed"),
     ]
-    gone = look(subject(spec(schedules=(NIGHTLY,)), destroyed=True))
-    assert told(gone)[0] == ("web", "03 03:00", "destroyed", "never")
+    gone = look(subject(spec(schedules=(NIGHTLY, update)), destroyed=True))
+    assert told(gone)[:2] == [
+        ("web", "03 03:00", "destroyed", "never"),
+        ("web", "03 04:00", "runs", "03 04:00"),
+    ]
 
 
 def test_a_skipped_time_is_marked() -> None:
