@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from reconciler.api.create_body import is_relative_url
@@ -52,6 +53,7 @@ def _check_operation(tree: Mapping[str, Any]) -> list[Fault]:
     return []
 
 
+@lru_cache(maxsize=1024)
 def _check_url(url: str, *, fixed: bool) -> str:
     if is_relative_url(url):
         return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from reconciler.api.types import MARKER_PREFIX, RESERVED_VARIABLES
@@ -62,6 +63,7 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _AT: Final[Pointer] = ("operationContext", "environmentVariables")
 
 
+@lru_cache(maxsize=4096)
 def looks_secret(name: str, value: str) -> bool:
     """Whether a plain variable looks like a secret, by its name or by its value's form."""
     if _TOKEN.search(value):

@@ -7,15 +7,19 @@ pass in which nothing changed costs little more than `stat`.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.adapters import yaml_reader
+from reconciler.adapters.spec_ahead import parse_ahead, worthwhile
 from reconciler.adapters.spec_defaults import NO_DEFAULTS, Defaults, DefaultsReader, problem_of
 from reconciler.adapters.spec_file import (
     Source,
@@ -103,6 +107,8 @@ class SpecReader:
     def __init__(self, directory: Path, rules: Rules) -> None:
         self.directory = directory
         self.rules = rules
+        # Mostly the same few references, in many files.
+        self._allows = lru_cache(maxsize=4096)(rules.allows)
         self._walk = Walk()
         self._catalog = Catalog()
         self._known: dict[str, _Read] = {}
@@ -117,16 +123,48 @@ class SpecReader:
         self._root = os.path.realpath(self.directory)
         self._defaults.start(found.defaults)
         known: dict[str, _Read] = {}
+        fresh: list[tuple[str, Defaults]] = []
         for relative, stamp in found.files.items():
             before = self._known.get(relative)
             defaults = self._defaults.of(relative.rpartition("/")[0])
             if before is None or before.stamp != stamp or before.defaults is not defaults:
-                before = self.read(relative, stamp, defaults)
-            known[relative] = before
+                fresh.append((relative, defaults))
+            else:
+                known[relative] = before
+        known.update(self._read_all(fresh, found.files))
         self._known = known
         self._walk = found
         self._catalog = self._all(found)
         return self._catalog
+
+    def _read_all(
+        self, fresh: list[tuple[str, Defaults]], stamps: Mapping[str, int]
+    ) -> Iterator[tuple[str, _Read]]:
+        """Read files that are new or have changed; of very many, another process parses some."""
+        with contextlib.ExitStack() as stack:
+            plains: Iterator[Plain | None] = iter(())
+            if worthwhile(len(fresh)):
+                ahead = parse_ahead(self._root, [relative for relative, _ in fresh], MAX_BYTES)
+                plains = stack.enter_context(contextlib.closing(ahead))
+                stack.enter_context(_collecting_later())
+            for relative, defaults in fresh:
+                plain = next(plains, None)
+                read = None
+                if plain is not None:
+                    read = self._made(relative, stamps[relative], defaults, plain)
+                yield relative, read or self.read(relative, stamps[relative], defaults)
+
+    def _made(self, relative: str, stamp: int, defaults: Defaults, plain: Plain) -> _Read | None:
+        """Make a spec of what was parsed; None where there is something to be told of it."""
+        if defaults.problems or is_sealed(plain.tree) or check_name(name_of(relative)):
+            return None
+        tree = plain.tree
+        if defaults.tree and isinstance(tree, dict):
+            tree = lay_over(defaults.tree, tree, SPEC.shape)
+        path = self.directory / relative
+        source = Source(name_of(relative), path, plain.places, NOTHING_SEALED)
+        spec = spec_from_tree(source, tree, self._allows)
+        return _Read(stamp, defaults, spec, (), spec.stack) if isinstance(spec, Spec) else None
 
     def inherited(self, relative: str) -> Defaults:
         """Return what one file inherits, where no scan has been made."""
@@ -155,7 +193,7 @@ class SpecReader:
             tree = lay_over(defaults.tree, tree, SPEC.shape)
         places = document.places if isinstance(document, Plain) else ()
         source = Source(name_of(relative), path, places, sealed)
-        spec = spec_from_tree(source, tree, self.rules.allows)
+        spec = spec_from_tree(source, tree, self._allows)
         if isinstance(spec, Spec):
             return _Read(stamp, defaults, spec, (), spec.stack)
         origins = self._origins(path, content, defaults)
@@ -216,6 +254,18 @@ class SpecReader:
             broken=MappingProxyType(broken),
             complete=found.complete,
         )
+
+
+@contextlib.contextmanager
+def _collecting_later() -> Iterator[None]:
+    """Look for no garbage meanwhile: what is made now is kept, and none of it is a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _stack_in(content: bytes) -> StackRef | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Generic
 
 from reconciler.api.dialects import Dialect
@@ -40,6 +41,8 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 # A shell is a program's name or its path: it is one word of a command.
 SHELL_PATTERN = "^(/?[A-Za-z0-9_.+][A-Za-z0-9_.+/-]{0,254})?$"
 _SHELL = re.compile(SHELL_PATTERN)
+# Such a path stays below the root however it is read, and most are such.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_/-]{0,500}\Z")
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 
 # What today's dialect has and a server of one's own has not, and what to do instead.
@@ -99,7 +102,8 @@ class _RequestReader(Reader, Generic[S]):
         # Names for people, and a directory of Pulumi's own agents: nothing depends on them.
         self.text(root.get("tag"), ("tag",))
         self.text(executor.get("executorRootPath"), ("executorContext", "executorRootPath"))
-        self.check_unserved(root)
+        if dialect is not None:  # a spec's schema has none of them
+            self.check_unserved(root)
         return DeploymentRequest(
             operation=self.operation(root, context, dialect),
             source=self.source(root),
@@ -332,6 +336,7 @@ def _plain_value(given: Mapping[str, object]) -> str | None:
     return None if "ciphertext" in given else text
 
 
+@lru_cache(maxsize=1024)
 def _is_ref(name: str) -> bool:
     """Whether git could hold such a ref: `git check-ref-format`'s rules, and no leading dash."""
     if name.startswith("-") or len(name) > 500:  # noqa: PLR2004 - longer than any real one
@@ -342,6 +347,8 @@ def _is_ref(name: str) -> bool:
 
 def _climbs_out(repo_dir: str) -> bool:
     """Whether a path could leave the repository, however it is written."""
+    if _PLAIN_PATH.match(repo_dir):
+        return False
     if len(repo_dir) > 1000 or repo_dir.startswith(("/", "~", "-")):  # noqa: PLR2004 - a path's limit
         return True
     plain = repo_dir.replace("\\", "/").replace("\uff0e", ".").replace("\u2024", ".")

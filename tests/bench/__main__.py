@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
-from tests.bench import deployments, http, shared, startup
+from tests.bench import deployments, http, shared, specs, startup
 from tests.bench.figures import HEADING
 
 GROUPS = {
@@ -20,6 +20,7 @@ GROUPS = {
     "deployments": deployments.MEASURES,
     "http": http.MEASURES,
     "shared": shared.MEASURES,
+    "specs": specs.MEASURES,
 }
 
 
