@@ -224,7 +224,8 @@ class Checkout:
 
         def go_on() -> None:
             while not self._closed.is_set():
-                self._clock.wait_until(self._clock.now() + self._rest(every), self._wake)
+                # Not until a time of the clock, which may be set back meanwhile.
+                self._wake.wait(self._rest(every).total_seconds())
                 self._wake.clear()
                 try:
                     if not self._closed.is_set() and self.pull():
@@ -457,15 +458,26 @@ def load(home: Path) -> State:
 def status_line(state: State) -> str:
     """Return how a checkout stands, in a line for people."""
     where = f"{state.url}, branch {state.branch}, {state.path or 'its root'}"
-    at = f"at {state.commit[:12]} since {state.since}" if state.commit else "nothing is in force"
+    at = (
+        f"at {state.commit[:12]} since {_short(state.since)}"
+        if state.commit
+        else "nothing is in force"
+    )
     parts = [f"{where}: {at}"]
     if state.refused is not None:
         refused = state.refused
-        parts.append(f"{refused.commit[:12]} is not taken since {refused.since}: {refused.message}")
+        parts.append(
+            f"{refused.commit[:12]} is not taken since {_short(refused.since)}: {refused.message}"
+        )
     if state.unreachable is not None:
         away = state.unreachable
-        parts.append(f"cannot be fetched since {away.since}: {away.message}")
+        parts.append(f"cannot be fetched since {_short(away.since)}: {away.message}")
     return "; ".join(parts)
+
+
+def _short(time: str) -> str:
+    """Return a time to the minute, as people read it."""
+    return f"{time[:16].replace('T', ' ')}Z"
 
 
 def _as_json(refused: Refused | None) -> dict[str, str] | None:

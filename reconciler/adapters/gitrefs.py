@@ -177,6 +177,8 @@ class GitRefs:
         self._jitter = helpers.jitter
         self._pace = pace
         self._pool = pool or Pool()
+        # Nothing is put off for longer; where it seems to be, the clock was set back.
+        self._longest = max(pace.poll_interval, LONGEST_BACKOFF) * (1 + SPREAD)
         self._remotes: dict[Repository, _Remote] = {}
         self._remote_of: dict[str, _Remote] = {}
         self._lock = threading.Condition()
@@ -250,9 +252,10 @@ class GitRefs:
                 now = self._clock.now()
                 for remote in list(self._remotes.values()):
                     self._begin(remote)
-                waiting = [r.again_at for r in self._remotes.values() if r.again_at]
-            moment = min(filter(lambda at: at > now, waiting), default=now + LOOK_AGAIN)
-            self._clock.wait_until(moment, self._wake)
+                waiting = [r.again_at - now for r in self._remotes.values() if r.again_at]
+            # Counted from here: a clock that is set back must not make it wait for hours.
+            rest = min((r for r in waiting if r > timedelta(0)), default=LOOK_AGAIN)
+            self._wake.wait(min(rest, LOOK_AGAIN).total_seconds())
 
     # ------------------------------------------------------------ who follows what
 
@@ -291,7 +294,8 @@ class GitRefs:
     # ------------------------------------------------------------ asking
 
     def _due(self, remote: _Remote) -> bool:
-        if remote.again_at is None or remote.again_at <= self._clock.now():
+        now = self._clock.now()
+        if remote.again_at is None or not now < remote.again_at <= now + self._longest:
             return True
         return not remote.failures and any(q not in remote.answers for q in remote.names.values())
 
@@ -319,23 +323,27 @@ class GitRefs:
         with self._lock:
             remote.asked_at = self._clock.now()
             questions = frozenset(remote.names.values())
-        failed = False
+        failed = True
         try:
-            refs = self._git.list_refs(
-                remote.repository, sorted({ref for q in questions for ref in q.refs})
-            )
+            failed = self._answer(remote, questions)
+        finally:
+            self._end(remote, questions, failed=failed)
+
+    def _answer(self, remote: _Remote, questions: frozenset[_Question]) -> bool:
+        """Find the answers; True where the repository could not be asked."""
+        refs = sorted({ref for question in questions for ref in question.refs})
+        try:
+            listed = self._git.list_refs(remote.repository, refs)
         except GitFailedError as error:
-            failed = True
-            self._publish(
-                remote, dict.fromkeys(questions, f"{remote.shown} cannot be asked: {error}")
-            )
-        else:
-            found = {q: self._found(remote, q, refs) for q in questions}
-            later = {q: a for q, a in found.items() if q.paths and not a.failure and not a.source}
-            self._publish(remote, {q: a for q, a in found.items() if q not in later})
-            for question, answer in later.items():
-                self._look_closer(remote, question, answer, refs)
-        self._end(remote, questions, failed=failed)
+            words = f"{remote.shown} cannot be asked: {error}"
+            self._publish(remote, dict.fromkeys(questions, words))
+            return True
+        found = {q: self._found(remote, q, listed) for q in questions}
+        later = {q: a for q, a in found.items() if q.paths and not a.failure and not a.source}
+        self._publish(remote, {q: a for q, a in found.items() if q not in later})
+        for question, answer in later.items():
+            self._look_closer(remote, question, answer, listed)
+        return False
 
     def _found(self, remote: _Remote, question: _Question, refs: Mapping[str, str]) -> _Answer:
         """Return the commit; `source` is empty where it has to be looked at first."""
@@ -354,7 +362,7 @@ class GitRefs:
     ) -> None:
         """Find what the paths of interest are at a new commit."""
         failures, again_at = remote.put_off.get(question, (0, answer.since))
-        if again_at > answer.since:
+        if answer.since < again_at <= answer.since + self._longest:
             return
         ref = next(ref for ref in question.refs if ref in refs).removesuffix("^{}")
         found: _Answer | str

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from reconciler.adapters.checkout import status_line
+from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
 from reconciler.cli import table, webhook_options, wiring
@@ -54,6 +54,11 @@ def _fetch(where: wiring.Place) -> None:
     print(line, flush=True)
 
 
+def _hindrances(checkout: Checkout | None) -> object:
+    """Return what keeps a newer commit from being in force, to see when that changes."""
+    return checkout and (checkout.state.refused, checkout.state.unreachable)
+
+
 @contextmanager
 def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) -> Iterator[None]:
     """Tell the daemon of changed files, moved branches and pushes, until the end of the block."""
@@ -64,9 +69,13 @@ def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) 
         if checkout is not None and checkout.identity in repositories:
             checkout.hint()
 
+    said = [_hindrances(checkout)]
+
     def pulled() -> None:
-        assert checkout is not None  # noqa: S101 - it has called
-        print(status_line(checkout.state), flush=True)
+        now = _hindrances(checkout)
+        if checkout is not None and now != said[0]:
+            said[0] = now
+            print(status_line(checkout.state), flush=True)
         daemon.wake()
 
     watcher = None if checkout else Watcher(where.directory, daemon.wake)

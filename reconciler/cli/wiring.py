@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.adapters.checkout import Checkout
+from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.host_config import HostConfig
@@ -89,8 +89,8 @@ class Foreseen:
 
     def scan(self) -> Catalog:
         """Return what the directory holds now; a new commit comes in force between two scans."""
-        if self._checkout is not None:
-            self._checkout.apply()
+        if self._checkout is not None and self._checkout.apply():
+            print(status_line(self._checkout.state), flush=True)
         catalog = self._specs.scan()
         self._resolver.expect(catalog.specs)
         return catalog
