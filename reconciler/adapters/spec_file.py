@@ -120,6 +120,11 @@ def _shown(pointer: Pointer) -> Pointer:
 
 
 @lru_cache(maxsize=4096)
+def _shared_reference(kind: str, name: str, *, ignored: bool) -> SecretReference:
+    return SecretReference(kind, name, OnRotate.IGNORE if ignored else OnRotate.RUN)
+
+
+@lru_cache(maxsize=4096)
 def _shared_places(places: Places) -> Mapping[str, tuple[int, int]]:
     return MappingProxyType(dict(places))
 
@@ -140,7 +145,7 @@ def _request(
                 here, "one of fromEnv, fromFile, fromCredential and fromCommand belongs here"
             )
         ignored = value.get("onRotate") == "ignore"
-        reference = SecretReference(kind, text, OnRotate.IGNORE if ignored else OnRotate.RUN)
+        reference = _shared_reference(kind, text, ignored=ignored)
         refused = allows(reference)
         return Fault((*at, kind), refused) if refused else reference
 

@@ -43,6 +43,8 @@ SCHEDULED: Final = (
 
 _HOUR: Final = timedelta(hours=1)
 _NO_RETRY_GIVEN: Final = Retry()
+# An empty frozenset is not always the same one.
+_NONE: Final[frozenset[str]] = frozenset()
 _ON_CHANGE: Final = ("spec", "source")
 
 E = TypeVar("E", bound=Enum)
@@ -61,10 +63,10 @@ class Sections:
         reconcile = self.reconcile
         on_change = reconcile.get("onChange")
         on_change = on_change if isinstance(on_change, list) else _ON_CHANGE
-        labels = self.tree.get("labels")
+        labels, listed = self.tree.get("labels"), self.tree.get("notSecret")
         return {
             "stack": self.stack(),
-            "not_secret": frozenset(map(str, self.tree.get("notSecret") or ())),
+            "not_secret": frozenset(map(str, listed)) if listed else _NONE,
             "labels": _labels(labels),
             "schedules": self.schedules(),
             "suspended": reconcile.get("suspend") is True,
@@ -192,15 +194,9 @@ class Sections:
             except ValueError as error:
                 self.faults.append(Fault((*at, "at"), str(error)))
         deadline = self.duration(item, "startingDeadline", at, _HOUR)
-        return Schedule(
-            name=name,
-            cron=text if isinstance(text, str) else "",
-            at=moment,
-            time_zone=zone,
-            operation=Operation(operation),
-            overlap=Overlap.SKIP if item.get("overlap") == "skip" else Overlap.QUEUE,
-            starting_deadline=deadline,
-        )
+        overlap = Overlap.SKIP if item.get("overlap") == "skip" else Overlap.QUEUE
+        when = text if isinstance(text, str) else moment
+        return _shared_schedule((name, when, zone, Operation(operation)), overlap, deadline)
 
 
 def _check_pattern(pattern: str) -> str:
@@ -220,6 +216,22 @@ def _labels(given: object) -> Mapping[str, str]:
 @lru_cache(maxsize=4096)
 def _shared_labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return MappingProxyType(dict(items))
+
+
+@lru_cache(maxsize=4096)
+def _shared_schedule(
+    what: tuple[str, str | datetime | None, str, Operation], overlap: Overlap, deadline: timedelta
+) -> Schedule:
+    name, when, zone, operation = what
+    return Schedule(
+        name=name,
+        cron=when if isinstance(when, str) else "",
+        at=when if isinstance(when, datetime) else None,
+        time_zone=zone,
+        operation=operation,
+        overlap=overlap,
+        starting_deadline=deadline,
+    )
 
 
 @lru_cache(maxsize=1024)

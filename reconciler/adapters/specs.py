@@ -221,7 +221,8 @@ class SpecReader:
         if wrong:
             return Problem(path=path, message=wrong)
         try:
-            return read_below_real(str(path), self._root, MAX_BYTES)
+            # Not the path's own text, which it would keep for as long as it lives.
+            return read_below_real(f"{self.directory}/{relative}", self._root, MAX_BYTES)
         except OSError as error:
             return Problem(path=path, message=f"cannot be read: {error.strerror or error}")
 

@@ -43,6 +43,7 @@ SHELL_PATTERN = "^(/?[A-Za-z0-9_.+][A-Za-z0-9_.+/-]{0,254})?$"
 _SHELL = re.compile(SHELL_PATTERN)
 # Such a path stays below the root however it is read, and most are such.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_/-]{0,500}\Z")
+_NO_OPTIONS = Options()
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 
 # What today's dialect has and a server of one's own has not, and what to do instead.
@@ -160,12 +161,14 @@ class _RequestReader(Reader, Generic[S]):
         shell = self.text(options.get("shell"), (*at, "shell"))
         if shell.endswith("\n") or not _SHELL.match(shell):
             self.fault((*at, "shell"), "is no program's name or path; give one such as 'bash'")
-        return Options(
+        found = Options(
             skip_intermediate=flag("skipIntermediateDeployments"),
             shell=shell,
             delete_after_destroy=flag("deleteAfterDestroy"),
             remediate_drift=flag("remediateIfDriftDetected"),
         )
+        # There may be 100,000 requests in memory, most of them with none.
+        return _NO_OPTIONS if found == _NO_OPTIONS else found
 
     def source(self, root: Mapping[str, object]) -> GitSource[S]:
         at: Pointer = ("sourceContext", "git")

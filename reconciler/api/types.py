@@ -7,6 +7,7 @@ How each value looks on the wire is said in `dialects`.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -153,7 +154,7 @@ class StackRef:
                     f"{part!r} is not a name: 1 to 100 letters, digits, '_', '.' or '-', "
                     "beginning with a letter or digit"
                 )
-        return cls(*parts)
+        return cls(*map(sys.intern, parts))
 
     @staticmethod
     def is_name(text: str) -> bool:
