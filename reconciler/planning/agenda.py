@@ -174,7 +174,7 @@ def _fate(
 def _is_gone(subject: Subject, schedule: Schedule, moment: datetime) -> bool:
     """Whether there is no stack by then for it; an update makes one, but for `destroyAfter`."""
     ends = expiry(subject.spec, subject.status)
-    if ends is not None and ends < moment:
+    if ends is not None and ends <= moment:
         return True
     return subject.status.destroyed and schedule.operation is not Operation.UPDATE
 

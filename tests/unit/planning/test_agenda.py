@@ -134,6 +134,11 @@ def test_a_destroyed_stack_is_left_alone() -> None:
         ("04 03", "nightly", "destroyed"),
         ("04 04", "deploy", "destroyed"),
     ]
+    at_once = look(subject(spec(schedules=(HOURLY,), destroy_after=NOW + DAY))).entries
+    assert [(e.schedule, str(e.fate)) for e in at_once if e.due == NOW + DAY] == [
+        ("", "runs"),
+        ("hourly", "destroyed"),
+    ]
     gone = look(subject(spec(schedules=(NIGHTLY, update)), destroyed=True))
     assert told(gone)[:2] == [
         ("web", "03 03:00", "destroyed", "never"),
