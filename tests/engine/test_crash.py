@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,29 @@ def test_one_engine_a_directory(tmp_path: Path, gate: Gate) -> None:
         os.kill(process.process.pid, signal.SIGINT)
         process.end()
         assert process.process.returncode == 0
+
+
+def test_one_that_cannot_be_settled_stops_no_engine(
+    tmp_path: Path, gate: Gate, repository: Path
+) -> None:
+    """Where one of those that ran cannot be settled, the engine starts and settles the others."""
+    engines = Restartable(tmp_path / "data", gate, "process")
+    process, api = engines.start()
+    names = ("broken", "whole")
+    broken, whole = (
+        api.create(f"acme/web/{name}", repository, preRunCommands=[f"{gate.waits(name)}; exit 1"])
+        for name in names
+    )
+    for name in names:
+        gate.begun(name)
+    process.kill()
+    with closing(sqlite3.connect(engines.layout.database)) as database, database:
+        database.execute("UPDATE deployments SET steps = 'x' WHERE id = ?", (broken["id"],))
+    process, api = engines.start()
+    try:
+        gate.open("whole")
+        ended = api.ended("acme/web/whole", whole["id"])
+        assert ended["status"] == "failed"
+        assert "it goes back to the queue" in "".join(api.log("acme/web/whole", whole["id"]))
+    finally:
+        assert process.stop() == 0
