@@ -24,7 +24,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.adapters.git_process import Bounds, Git, GitFailedError, Repository
+from reconciler.adapters.git_process import (
+    Bounds,
+    Git,
+    GitFailedError,
+    Repository,
+    is_theirs,
+)
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError, ReconcilerError
 from reconciler.files import make_folder, read_regular, write_durably
@@ -252,10 +258,21 @@ class Checkout:
         return wait
 
     def _fetch(self) -> str:
+        known = self._copy.exists()
+        try:
+            return self._fetch_into()
+        except GitFailedError as error:
+            if not known or is_theirs(error):
+                raise
+            # Our copy is of no use, after a crash perhaps. What it knew of the past goes with it:
+            # what a commit has removed is then only missing.
+            shutil.rmtree(self._copy, ignore_errors=True)
+            return self._fetch_into()
+
+    def _fetch_into(self) -> str:
         repository = self._origin.repository()
         refspec = f"+refs/heads/{self._origin.branch}:{_HEAD}"
-        first = not (self._copy / "objects").is_dir()
-        if first:
+        if not (self._copy / "objects").is_dir():
             make_folder(self._copy)
             init = ("init", "--quiet", "--bare", "--template=", "--", str(self._copy))
             self._git.local(init, self._copy, LOCAL)

@@ -27,7 +27,7 @@ from reconciler.git.isolation import Contact, Scratch
 from reconciler.git.urls import against_auth, credentials, over_ssh, parse, plain
 from reconciler.masking import Redactor
 
-__all__ = ["Bounds", "Git", "GitFailedError", "Repository"]
+__all__ = ["Bounds", "Git", "GitFailedError", "Repository", "is_theirs"]
 
 # A repository that is asked over a slow line answers in a few; one that hangs holds a thread.
 TIMEOUT_S: Final = 30.0
@@ -64,6 +64,12 @@ _BLOCK_BYTES: Final = 512
 # The last is what is said of a helper that was ended so.
 _TOO_LARGE: Final = (
     f"signal {int(signal.SIGXFSZ)}", "File too large", "invalid index-pack output",
+)  # fmt: skip
+# git's words, and ours, where the other side and not a copy of ours is why a fetch failed.
+_THEIRS: Final = (
+    "unable to access", "Could not read from remote", "couldn't find remote ref", "no answer",
+    "Authentication failed", "could not read Username", "remote error", "host key", "Permission",
+    "it is larger than", "is ending", "sends git on", "private key",
 )  # fmt: skip
 _REDIRECTED: Final = "returned error: 30"
 
@@ -288,6 +294,11 @@ class Git:
         finally:
             with self._lock:
                 self._running.discard(process)
+
+
+def is_theirs(error: GitFailedError) -> bool:
+    """Whether a copy of ours is not to blame, and so not to be made anew."""
+    return any(words in str(error) for words in _THEIRS)
 
 
 def _contact(repository: Repository) -> Contact | str:

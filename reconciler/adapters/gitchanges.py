@@ -21,7 +21,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from reconciler.adapters.git_process import Bounds, Git, GitFailedError, Repository
+from reconciler.adapters.git_process import (
+    Bounds,
+    Git,
+    GitFailedError,
+    Repository,
+    is_theirs,
+)
 from reconciler.files import make_folder
 from reconciler.git.paths import PathRules
 from reconciler.git.urls import credentials, plain
@@ -44,12 +50,6 @@ _SHALLOW: Final = ("--depth=1", "--filter=blob:none")
 # A server of files alone can give no part of a history.
 _WHOLE_ONLY: Final = "dumb http transport"
 _TOO_LARGE: Final = "it is larger than"
-# git's words where the other side, and not our copy, is why a fetch failed.
-_THEIRS: Final = (
-    "unable to access", "Could not read from remote", "couldn't find remote ref", "no answer",
-    "Authentication failed", "could not read Username", "remote error", "host key", "Permission",
-    _TOO_LARGE, "is ending", "sends git on", "private key",
-)  # fmt: skip
 # What is not there must not be fetched by the way.
 _NO_FETCH: Final = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 
@@ -95,7 +95,7 @@ class GitChanges:
         except GitFailedError as error:
             if _TOO_LARGE in str(error):
                 shutil.rmtree(copy, ignore_errors=True)
-            if not known or any(words in str(error) for words in _THEIRS):
+            if not known or is_theirs(error):
                 raise
             shutil.rmtree(copy, ignore_errors=True)  # our copy is of no use
             self._fetch_into(repository, copy, refspec)

@@ -137,6 +137,7 @@ class _Remote:
     patient_until: float = 0.0  # of the monotonic clock: so long a pass waits for it
     names: dict[str, _Question] = field(default_factory=dict)
     answers: dict[_Question, _Answer] = field(default_factory=dict)
+    open: set[_Question] = field(default_factory=set)  # what nobody has asked yet
     unanswered: set[str] = field(default_factory=set)  # who was told "not yet"
     put_off: dict[_Question, tuple[int, datetime]] = field(default_factory=dict)
     failures: int = 0
@@ -278,6 +279,7 @@ class GitRefs:
             self._remote_of[name] = remote
         question = _question(wanted, remote.shown)
         if question not in remote.answers and remote.names.get(name) != question:
+            remote.open.add(question)
             remote.patient_until = max(self._patient_until, time.monotonic() + NEW_WAIT_S)
         remote.names[name] = question
         return remote
@@ -297,7 +299,7 @@ class GitRefs:
         now = self._clock.now()
         if remote.again_at is None or not now < remote.again_at <= now + self._longest:
             return True
-        return not remote.failures and any(q not in remote.answers for q in remote.names.values())
+        return not remote.failures and bool(remote.open)
 
     def _begin(self, remote: _Remote) -> None:
         if remote.asking or self._closed or not self._due(remote):
@@ -410,8 +412,9 @@ class GitRefs:
                 again_at = now + HINTS_APART
             remote.again_at = again_at
             remote.asking = False
-            kept = asked.union(remote.names.values())
-            for question in remote.answers.keys() - kept:
+            now_wanted = frozenset(remote.names.values())
+            remote.open = set(now_wanted - asked)
+            for question in remote.answers.keys() - (asked | now_wanted):
                 del remote.answers[question]
                 remote.put_off.pop(question, None)
             if remote.names:

@@ -264,6 +264,30 @@ def test_a_crash_in_between(work: Path) -> None:
     assert not make(work).restore()
 
 
+@pytest.mark.parametrize("way", ["lock", "pack", "half"])
+def test_a_copy_that_is_broken(work: Path, way: str) -> None:
+    """What a crash has left of the copy is made anew; what is in force stays meanwhile."""
+    checkout = make(work)
+    pulled(checkout)
+    copy = checkout.home / "git"
+    if way == "lock":
+        (copy / "refs/asked/head.lock").touch()
+    elif way == "pack":
+        for pack in (copy / "objects/pack").iterdir():
+            pack.chmod(0o600)
+            pack.write_bytes(b"x")
+    else:
+        (copy / "HEAD").unlink()
+    commit(work, {"deployments.d/new.yaml": spec("new"), "deployments.d/web.yaml": ""})
+    again = make(work)
+    assert again.restore()
+    assert names(again) == ["eu/db", "web"]
+    assert pulled(again)
+    assert names(again) == ["eu/db", "new"]
+    assert again.state.unreachable is None
+    assert not again.removed_by_commit("web") or way == "lock"
+
+
 def test_a_disk_that_is_full(work: Path) -> None:
     """Where the state cannot be written the commit is not put in force, and is later."""
     checkout = make(work)

@@ -199,6 +199,18 @@ def test_a_moved_branch_is_seen(
     assert commit_of(head(refs, asked, path)) == git(path, "rev-parse", "HEAD")
 
 
+def test_a_clock_that_is_set_back(
+    refs: GitRefs, clock: SimClock, repository: tuple[Path, list[str]]
+) -> None:
+    """A repository is not left alone for a day because the clock was a day ahead."""
+    path, _ = repository
+    asked = source(f"file://{path}", branch="main")
+    assert isinstance(head(refs, asked, path), Revision)
+    clock.time -= timedelta(days=1)
+    git(path, "commit", "--quiet", "--allow-empty", "--message", "new")
+    assert commit_of(head(refs, asked, path)) == git(path, "rev-parse", "HEAD")
+
+
 def test_threads_share_one_call(server: GitServer) -> None:
     """Many threads that ask for the same are answered by one call."""
     refs = make(SimClock())
