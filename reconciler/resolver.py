@@ -54,8 +54,13 @@ class Resolver:
         self._expected: dict[str, Spec] = {}
 
     def expect(self, specs: Iterable[Spec]) -> None:
-        """Begin to look up where the sources of these specs point to; others are forgotten."""
+        """Begin to look up where the sources of these specs point to; others are forgotten.
+
+        What takes long of new specs' secrets is looked up at the same time.
+        """
         fresh = {spec.name: spec for spec in specs}
+        new = [spec for name, spec in fresh.items() if self._expected.get(name) is not spec]
+        self._secrets.warm(reference for spec in new for reference in _references(spec))
         wanted: dict[str, Wanted] = {}
         for name, spec in fresh.items():
             if self._expected.get(name) is spec or spec.request.source.commit:

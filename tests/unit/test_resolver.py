@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,14 @@ from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.git_process import Git
 from reconciler.adapters.gitchanges import GitChanges
 from reconciler.adapters.gitrefs import GitRefs, Helpers
-from reconciler.api.types import DeploymentRequest, GitAuth, GitSource, Operation, StackRef
+from reconciler.api.types import (
+    DeploymentRequest,
+    EnvironmentVariable,
+    GitAuth,
+    GitSource,
+    Operation,
+    StackRef,
+)
 from reconciler.git.urls import OwnRepository
 from reconciler.model import ReasonCode, SecretReference, Spec
 from reconciler.resolver import Resolver
@@ -76,6 +84,32 @@ def test_what_is_sent_is_pinned(tmp_path: Path, work: Path) -> None:
     here = replace(spec("."), path=work / "web.yaml", pin=False)
     sent = resolver.request(here, Operation.UPDATE, commit, "MARK").source
     assert (sent.commit, sent.branch, sent.repo_url) == (commit, "", url)
+
+
+def test_slow_secrets_of_several_specs_are_asked_together(tmp_path: Path) -> None:
+    """Two commands of two specs, each of which waits for the other, both tell their secret."""
+    meet = "touch {0}/{1}; while [ ! -e {0}/{2} ]; do sleep 0.01; done; echo {1}"
+    argv = {
+        name: ("/bin/sh", "-c", meet.format(tmp_path, name, other))
+        for name, other in (("a", "b"), ("b", "a"))
+    }
+    clock = SimClock()
+    caller = Git(tmp_path / "known_hosts")
+    changes = GitChanges(caller, tmp_path / "sources", lambda: b"k")
+    refs = GitRefs(Helpers(git=caller, fingerprints=changes, clock=clock, jitter=lambda: 0.0))
+    secrets = SecretReader(SecretRules(commands=argv), {"PATH": os.environ["PATH"]}, clock)
+    resolver = Resolver(refs, secrets, b"k" * 32)
+    specs = []
+    for name in argv:
+        of = SecretReference("fromCommand", name)
+        source: GitSource[SecretReference] = GitSource(
+            repo_url="https://x.invalid", commit="a" * 40
+        )
+        variable: EnvironmentVariable[SecretReference] = EnvironmentVariable(name="X", value=of)
+        request = DeploymentRequest(source=source, environment=(variable,))
+        specs.append(replace(spec("."), name=name, request=request))
+    resolver.expect(specs)
+    assert [resolver.desired(each).blocked for each in specs] == [None, None]
 
 
 def test_paths_that_count(tmp_path: Path, work: Path) -> None:
