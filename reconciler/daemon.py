@@ -132,6 +132,7 @@ class Daemon:
         names = {n for n in {*fleet.specs, *fleet.gone} if fleet.plannable(n)}
         planned = self._look(names, self._requests())
         facts = self._facts(now, names)
+        self._memory.masses = admission.masses(facts, self._parts.limits)
         plans = admission.admit([p.plan for p in planned], facts, self._parts.limits)
         for plan in plans:
             fleet.stand(plan.name, Standing(plan=plan, path=self._path(plan.name)))
@@ -160,6 +161,10 @@ class Daemon:
     def statuses(self) -> Mapping[str, Status]:
         """Return what is remembered of every name."""
         return dict(sorted(self._fleet.statuses.items()))
+
+    def masses(self) -> tuple[admission.Mass, ...]:
+        """Return the changes and removals that are held because there are very many."""
+        return self._memory.masses
 
     def _settled(self) -> bool:
         standings = self._fleet.standings

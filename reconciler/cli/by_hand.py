@@ -1,92 +1,122 @@
-"""`reconciler trigger` and `reconciler cancel`: what a person asks for by hand.
+"""What a person asks for by hand: `reconciler trigger` and `cancel`, and what others share.
 
 The request is a file in the state directory. Where a reconciler runs, it takes it up; where
-none runs, this command does, for this one spec, until it is settled.
+none runs, the command does, for the names it is about, until they are settled.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import getpass
 import os
 import secrets
 import signal
-from contextlib import closing
+from collections.abc import Callable, Iterable
 
 from reconciler.api.types import Operation
-from reconciler.cli import table, wiring
+from reconciler.cli import names, table, wiring
 from reconciler.cli.run import say
 from reconciler.clock import SystemClock
 from reconciler.errors import AnotherInstanceError, UsageError
-from reconciler.model import HandRequest, RequestKind, RunEnd, Spec, Status
+from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd
+from reconciler.planning.remembered import spec_of
 
-__all__ = ["known_name", "run"]
+__all__ = ["carry_out", "request", "run", "show", "who"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask, and carry it out where nobody else does; 0 where it is Ready in the end."""
     where = wiring.place(options)
-    spec = known_name(options.name, where)
+    found = names.known(options.name, where)
     kind = RequestKind(options.kind)
-    _refuse_pointless(kind, spec, where.statuses.read(spec.name))
-    clock = SystemClock()
-    request = HandRequest(
-        id=f"{clock.now():%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}",
-        kind=kind,
-        name=spec.name,
-        by=_who(),
-        at=clock.now(),
-        operation=Operation(options.operation) if options.operation else None,
-    )
-    try:
-        lock = where.root.lock(where.home, clock)
-    except AnotherInstanceError as error:
-        where.requests.put(request)
-        print(f"asked for; {error}, which takes it up")
+    operation = Operation(options.operation) if options.operation else None
+    if kind is RequestKind.TRIGGER:
+        _refuse_trigger(found, where.holds.read().of(found.name), operation)
+    elif found.status.run is None and found.status.intent is None:
+        raise UsageError(f"nothing of {found.name} is running")
+    asked = request(kind, found.name, operation=operation)
+    settled = carry_out(options, where, [found.name], lambda: where.requests.put(asked))
+    if settled is None:
         return 0
-    with lock, closing(where.repositories), wiring.api_source(options, where.root) as api:
-        where.requests.put(request)
-        daemon = wiring.build(options, where, api, say, look_only=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: daemon.stop())
-        settled = daemon.run_once(options.timeout, frozenset({spec.name}))
-    found = [r for r in table.rows(where.specs.scan(), where.statuses) if r.name == spec.name]
-    print(table.as_text(found))
+    well = show(where, [found.name])
     if kind is RequestKind.CANCEL:
         return 0 if settled else 1
-    latest = where.statuses.read(spec.name).latest
-    if latest is None or latest.cause.request_id != request.id:
+    latest = where.statuses.read(found.name).latest
+    if latest is None or latest.cause.request_id != asked.id:
         return 1
     if latest.end is not RunEnd.SUCCEEDED:
         print(f"{latest.operation} ended: {latest.message}")
         return 1
-    return 0 if settled and all(r.settled_well for r in found) else 1
+    return 0 if settled and well else 1
 
 
-def known_name(name: str, where: wiring.Place) -> Spec:
-    """Return the spec of that name; UsageError with the nearest one where there is none."""
-    catalog = where.specs.scan()
-    for spec in catalog.specs:
-        if spec.name == name:
-            return spec
-    if name in catalog.broken:
-        raise UsageError(f"{name} is invalid: {catalog.broken[name].problem}")
-    near = difflib.get_close_matches(name, [s.name for s in catalog.specs], 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"there is no spec {name!r} in {where.directory}{hint}")
+def request(
+    kind: RequestKind, name: str, *, operation: Operation | None = None, binds: str = ""
+) -> HandRequest:
+    """Return a request of the person who runs this command, made now."""
+    now = SystemClock().now()
+    return HandRequest(
+        id=f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}",
+        kind=kind,
+        name=name,
+        by=who(),
+        at=now,
+        operation=operation,
+        binds=binds,
+    )
 
 
-def _refuse_pointless(kind: RequestKind, spec: Spec, status: Status) -> None:
-    if kind is RequestKind.TRIGGER and spec.suspended:
-        raise UsageError(f"{spec.name} is suspended (reconcile.suspend in {spec.path})")
-    if kind is RequestKind.CANCEL and status.run is None and status.intent is None:
-        raise UsageError(f"nothing of {spec.name} is running")
+def carry_out(
+    options: argparse.Namespace,
+    where: wiring.Place,
+    about: Iterable[str],
+    ask: Callable[[], None],
+) -> bool | None:
+    """Ask who reconciles, and return None; where nobody does, do it here.
 
-
-def _who() -> str:
+    Then it is returned whether the names it is about have settled within `--timeout`.
+    """
     try:
-        user = getpass.getuser()
+        lock = where.root.lock(where.home, SystemClock())
+    except AnotherInstanceError as error:
+        ask()
+        print(f"asked for; {error}, which takes it up")
+        return None
+    with lock, wiring.api_source(options, where.root) as api:
+        ask()
+        daemon = wiring.build(options, where, api, say, look_only=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: daemon.stop())
+        return daemon.run_once(options.timeout, frozenset(about))
+
+
+def show(where: wiring.Place, about: Iterable[str]) -> bool:
+    """Print how names stand; whether all of them are Ready or Suspended, or forgotten."""
+    found = table.rows_of(where, about)
+    if found:
+        print(table.as_text(found))
+    return all(row.settled_well for row in found)
+
+
+def who() -> str:
+    """Return who runs this command: the user's name, or number where that has none."""
+    try:
+        return getpass.getuser()
     except (KeyError, OSError):
-        user = str(os.getuid())
-    return user
+        return str(os.getuid())
+
+
+def _refuse_trigger(found: names.Named, hold: Hold | None, operation: Operation | None) -> None:
+    """Refuse a run that would never start, and say what is in its way."""
+    name = found.name
+    if hold is not None:
+        what, go_on = ("all specs are", "--all") if hold.everything else (f"{name} is", name)
+        raise UsageError(f"{what} suspended by {hold.by}; first `reconciler resume {go_on}`")
+    if found.spec is not None and found.spec.suspended:
+        raise UsageError(f"{name} is suspended (reconcile.suspend in {found.spec.path})")
+    if not found.gone:
+        return
+    if spec_of(found.status).on_delete is OnDelete.KEEP:
+        raise UsageError(f"the file of {name} is gone, and its stack is kept as it is")
+    if operation not in {None, Operation.DESTROY}:
+        raise UsageError(f"the file of {name} is gone: nothing but a destroy can be run")

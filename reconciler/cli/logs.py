@@ -8,8 +8,7 @@ import threading
 from datetime import timedelta
 
 from reconciler.api.types import StackRef
-from reconciler.cli import wiring
-from reconciler.cli.by_hand import known_name
+from reconciler.cli import names, wiring
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
 from reconciler.ports import ApiSource
@@ -23,8 +22,7 @@ LOOK_EVERY = timedelta(milliseconds=300)
 def run(options: argparse.Namespace) -> int:
     """Print the log of the run in flight, or of the latest known version."""
     where = wiring.place(options)
-    known_name(options.name, where)
-    status = where.statuses.read(options.name)
+    status = names.known(options.name, where, broken=True).status
     version = options.version or status.last_version
     if not version or not status.stack:
         raise UsageError(f"{options.name} has no deployment yet")

@@ -86,6 +86,9 @@ def build() -> argparse.ArgumentParser:
     _logs(commands)
     _trigger(commands)
     _cancel(commands)
+    _approve(commands)
+    _adopt(commands)
+    _suspend(commands)
     _engine(commands)
     return parser
 
@@ -233,6 +236,38 @@ def _cancel(commands: Commands) -> None:
     parser.set_defaults(kind="cancel", operation=None)
 
 
+def _approve(commands: Commands) -> None:
+    text = "approve what waits for a person"
+    parser = _command(commands, "approve", "approve", text)
+    _name(parser, nargs="?")
+    parser.add_argument(
+        "--mass", default="", metavar="ID", help="a change or removal of very many specs at once"
+    )
+    _reconciling(parser)
+
+
+def _adopt(commands: Commands) -> None:
+    parser = _command(commands, "adopt", "adopt", "take a stack over as it is")
+    _name(parser, nargs="?")
+    _all(parser, "all that wait for it; they are listed first")
+    parser.add_argument("--yes", action="store_true", help="with --all: do not ask")
+    _reconciling(parser)
+
+
+def _suspend(commands: Commands) -> None:
+    texts = {
+        "suspend": ("start nothing for a spec, or for all, until it is resumed", "all specs"),
+        "resume": ("end a suspension by hand", "end the suspension of all specs"),
+    }
+    for verb, (text, every) in texts.items():
+        parser = _command(commands, verb, "suspend", text)
+        _name(parser, nargs="?")
+        _all(parser, every)
+        _state(parser)
+        _secrets(parser)
+        parser.set_defaults(suspends=verb == "suspend")
+
+
 def _engine(commands: Commands) -> None:
     parser = commands.add_parser("engine", help="the self-hosted server of the Deployments API")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -340,8 +375,14 @@ def _directory(parser: Options) -> None:
     )
 
 
-def _name(parser: Options) -> None:
-    parser.add_argument("name", metavar="NAME", help="the spec: its path below DIR without .yaml")
+def _name(parser: Options, nargs: str | None = None) -> None:
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs=nargs,
+        default="",
+        help="the spec: its path below DIR without .yaml",
+    )
     parser.add_argument(
         "--directory",
         type=Path,
@@ -349,6 +390,10 @@ def _name(parser: Options) -> None:
         metavar="DIR",
         help="the directory of specs; default: %(default)s",
     )
+
+
+def _all(parser: Options, text: str) -> None:
+    parser.add_argument("--all", dest="everything", action="store_true", help=text)
 
 
 def _state(parser: Options) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.adapters.statusfile import StatusFiles
+from reconciler.cli.wiring import Place
 from reconciler.jsonform import time_text
 from reconciler.model import Catalog, Reason, ReasonCode, State, Status
 
-__all__ = ["Row", "as_json", "as_text", "rows"]
+__all__ = ["Row", "as_json", "as_text", "rows", "rows_of"]
 
 HEADINGS = ("NAME", "STACK", "STATE", "VERSION", "COMMIT", "NEXT RUN", "WHY")
 SHORT_COMMIT = 12
@@ -58,11 +59,23 @@ def rows(catalog: Catalog, statuses: StatusFiles) -> tuple[Row, ...]:
     return tuple(sorted(found, key=lambda row: row.name))
 
 
+def rows_of(where: Place, names: Iterable[str]) -> tuple[Row, ...]:
+    """Return a row for each of these names, but for those that were forgotten."""
+    wanted = set(names)
+    catalog = where.specs.scan()
+    found = [row for row in rows(catalog, where.statuses) if row.name in wanted]
+    for name in wanted - {row.name for row in found}:
+        status = where.statuses.read(name)
+        if status.reason is not None:
+            found.append(Row(name=name, status=status, state=status.state, reason=status.reason))
+    return tuple(sorted(found, key=lambda row: row.name))
+
+
 def as_text(found: Iterable[Row]) -> str:
     """Return a table with a line for each row."""
     lines: list[Sequence[str]] = [HEADINGS]
     for row in found:
-        run = row.status.run or row.status.latest
+        run = row.status.run or row.status.latest or row.status.last
         following = row.next_run
         lines.append(
             (
@@ -88,7 +101,7 @@ def as_json(found: Iterable[Row]) -> str:
 
 
 def _object(row: Row) -> dict[str, object]:
-    run = row.status.run or row.status.latest
+    run = row.status.run or row.status.latest or row.status.last
     following = row.next_run
     return {
         "name": row.name,

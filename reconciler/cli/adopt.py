@@ -1,0 +1,93 @@
+"""`reconciler adopt`: a person says that a stack is ours, as it is.
+
+That ends what nobody but a person can end: a history that nobody remembers or that was lost,
+another owner's marker, and what others have deployed. Nothing is run; what changes from then
+on is deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from reconciler.cli import names, wiring
+from reconciler.cli.by_hand import carry_out, request, show
+from reconciler.errors import UsageError
+from reconciler.model import ReasonCode, RequestKind, State, Status
+
+__all__ = ["run"]
+
+# A conflict is one of these only where another owner is in it: of two specs one has to go.
+_ADOPTED = frozenset(
+    {ReasonCode.HISTORY_UNKNOWN, ReasonCode.HISTORY_LOST, ReasonCode.FOREIGN_CHANGE}
+)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Take one stack over, or all that wait for it; 0 where all are Ready in the end."""
+    name = names.one_or_all(options.name, everything=options.everything)
+    where = wiring.place(options)
+    if name:
+        found = names.known(name, where)
+        _refuse_pointless(found)
+        chosen = [found.name]
+    else:
+        waiting = _waiting(where)
+        if not waiting:
+            print("no stack waits to be adopted")
+            return 0
+        for status in waiting:
+            reason = status.reason.message if status.reason is not None else ""
+            print(f"{status.name} ({status.stack}): {reason}")
+        if not _agreed(len(waiting), yes=options.yes):
+            print("nothing was done")
+            return 1
+        chosen = [status.name for status in waiting]
+    asked = [request(RequestKind.ADOPT, each) for each in chosen]
+
+    def ask() -> None:
+        for each in asked:
+            where.requests.put(each)
+
+    settled = carry_out(options, where, chosen, ask)
+    return 0 if settled is None or (show(where, chosen) and settled) else 1
+
+
+def _waiting(where: wiring.Place) -> list[Status]:
+    statuses = (where.statuses.read(spec.name) for spec in where.specs.scan().specs)
+    return [status for status in statuses if _adoptable(status)]
+
+
+def _adoptable(status: Status) -> bool:
+    if status.reason is None:
+        return False
+    if status.reason.code is ReasonCode.CONFLICT:
+        return _of_another_owner(status)
+    return status.reason.code in _ADOPTED
+
+
+def _of_another_owner(status: Status) -> bool:
+    foreign = status.foreign
+    return foreign is not None and bool(foreign.owner) and foreign.version > status.adopted_version
+
+
+def _refuse_pointless(found: names.Named) -> None:
+    status, name = found.status, found.name
+    if found.gone:
+        raise UsageError(f"the file of {name} is gone: bring it back, then adopt it")
+    if status.state is State.READY:
+        raise UsageError(f"{name} is Ready: there is nothing to take over")
+    code = status.reason.code if status.reason is not None else None
+    if code is ReasonCode.CONFLICT and not _of_another_owner(status):
+        assert status.reason is not None  # noqa: S101 - its code was read
+        raise UsageError(f"{name} cannot be adopted: {status.reason.message}")
+
+
+def _agreed(count: int, *, yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("give --yes to take all of these over as they are")
+    stacks = f"these {count} stacks" if count > 1 else "this stack"
+    print(f"Take {stacks} over as they are? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

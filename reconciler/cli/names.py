@@ -1,0 +1,65 @@
+"""The name that a command is given: whose it is, also where its file is broken or gone."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from reconciler.adapters.spec_walk import check_name
+from reconciler.cli import wiring
+from reconciler.errors import UsageError
+from reconciler.model import Spec, Status
+
+__all__ = ["Named", "known", "one_or_all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What is known of a name: its spec where the file is valid, and what is remembered.
+
+    `problem` says what is wrong with the file; with neither, the file is gone.
+    """
+
+    name: str
+    status: Status
+    spec: Spec | None = None
+    problem: str = ""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the file is gone and something of it is remembered."""
+        return self.spec is None and not self.problem
+
+
+def known(name: str, where: wiring.Place, *, broken: bool = False) -> Named:
+    """Return what is known of a name; UsageError with the nearest one where nothing is.
+
+    A name whose file is wrong is an error too, but where `broken` allows it.
+    """
+    catalog = where.specs.scan()
+    for spec in catalog.specs:
+        if spec.name == name:
+            return Named(name=name, spec=spec, status=where.statuses.read(name))
+    if name in catalog.broken:
+        problem = str(catalog.broken[name].problem)
+        if not broken:
+            raise UsageError(f"{name} is invalid: {problem}")
+        return Named(name=name, problem=problem, status=where.statuses.read(name))
+    remembered = where.statuses.names()
+    if name in remembered and not check_name(name):
+        status = where.statuses.read(name)
+        if status.stack:
+            return Named(name=name, status=status)
+    every = [s.name for s in catalog.specs] + list(catalog.broken) + list(remembered)
+    near = difflib.get_close_matches(name, every, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"there is no spec {name!r} in {where.directory}{hint}")
+
+
+def one_or_all(name: str, *, everything: bool) -> str:
+    """Return the name that was given, empty for --all; UsageError where it is not one of them."""
+    if everything and name:
+        raise UsageError(f"give either {name} or --all")
+    if not everything and not name:
+        raise UsageError("give the NAME of a spec, or --all")
+    return name
