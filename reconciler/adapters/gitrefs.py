@@ -46,6 +46,8 @@ SPREAD: Final = 0.2
 HINTS_APART: Final = timedelta(seconds=5)
 # So long a pass waits for a repository, or a branch, that came later: most answer within it.
 NEW_WAIT_S: Final = 1.0
+# And not again for so long, however many there are: a token that is changed makes all of them new.
+WAITS_APART_S: Final = 10.0
 # A pass that was told "not yet" looks again after this long, should nobody tell it.
 LOOK_AGAIN: Final = timedelta(minutes=1)
 
@@ -185,7 +187,7 @@ class GitRefs:
         self._lock = threading.Condition()
         self._changed: Callable[[frozenset[str]], None] | None = None
         self._wake = threading.Event()
-        self._patient_until = 0.0
+        self._patient_until = -WAITS_APART_S
         self._closed = False
 
     # ------------------------------------------------------------ asked by the loop
@@ -280,9 +282,16 @@ class GitRefs:
         question = _question(wanted, remote.shown)
         if question not in remote.answers and remote.names.get(name) != question:
             remote.open.add(question)
-            remote.patient_until = max(self._patient_until, time.monotonic() + NEW_WAIT_S)
+            remote.patient_until = self._patience()
         remote.names[name] = question
         return remote
+
+    def _patience(self) -> float:
+        """Return until when a pass waits for a newcomer: once for all that come together."""
+        now = time.monotonic()
+        if now >= self._patient_until + WAITS_APART_S:
+            self._patient_until = now + NEW_WAIT_S
+        return self._patient_until
 
     def _leave(self, name: str) -> None:
         remote = self._remote_of.pop(name, None)

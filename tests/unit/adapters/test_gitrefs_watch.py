@@ -140,6 +140,20 @@ def test_hundreds_of_repositories(
         watched.close()
 
 
+def test_newcomers_hold_up_a_pass_once(tmp_path: Path, hanging: str) -> None:
+    """Twelve repositories that hang, as after a change of their token, cost a second together."""
+    watched = Watched(tmp_path, Pace(poll_interval=NEVER, first_wait_s=0.0))
+    try:
+        begun = time.monotonic()
+        for number in range(12):
+            assert isinstance(
+                watched.head(f"s{number}", follow(f"{hanging}/{number}")), Unavailable
+            )
+        assert time.monotonic() - begun < 6
+    finally:
+        watched.close()
+
+
 def test_a_server_that_fails(watched: Watched, work: Path, server: GitServer) -> None:
     """A 500 is Unavailable since when it began, and what was known is told; then it goes on."""
     url = f"{server.url}/infra/.git"
