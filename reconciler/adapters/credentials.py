@@ -156,11 +156,13 @@ class SecretReader:
         self._clock = clock
         self._known: dict[tuple[str, str], _Looked] = {}
         self._lock = Lock()
+        self._forgotten = clock.now()
         self._sops = SopsFiles(environ, clock)
 
     def read(self, reference: SecretReference) -> Secret:
         """Return a secret's value; SecretUnavailableError names the reference and says why not."""
         key = (reference.kind, reference.name)
+        self._forget()
         with self._lock:
             looked = self._known.setdefault(key, _Looked())
         with looked.lock:
@@ -171,6 +173,20 @@ class SecretReader:
             if looked.secret is None:
                 raise SecretUnavailableError(f"the secret {reference} {looked.failure}")
             return looked.secret
+
+    def _forget(self) -> None:
+        """Drop, now and then, values that nobody has asked for in `MAX_AGE`."""
+        now = self._clock.now()
+        with self._lock:
+            if timedelta(0) <= now - self._forgotten < MAX_AGE:
+                return
+            self._forgotten = now
+            self._known = {
+                key: looked
+                for key, looked in self._known.items()
+                if looked.lock.locked() or (looked.at and timedelta(0) <= now - looked.at < MAX_AGE)
+            }
+        self._sops.forget()
 
     def warm(self, references: Iterable[SecretReference]) -> None:
         """Look up beforehand what takes long, at the same time; a failure is told by `read`."""

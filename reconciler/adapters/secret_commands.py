@@ -115,6 +115,16 @@ class SopsFiles:
             raise CommandFailedError("is no text in the decrypted file; quote it there")
         return tree
 
+    def forget(self) -> None:
+        """Drop what has been decrypted for longer than `KEPT_FOR`."""
+        now = self._clock.now()
+        with self._lock:
+            self._files = {
+                key: file
+                for key, file in self._files.items()
+                if file.at is not None and timedelta(0) <= now - file.at < KEPT_FOR
+            }
+
     def _tree(self, content: bytes) -> Any:
         key = hashlib.sha256(content).digest()
         with self._lock:

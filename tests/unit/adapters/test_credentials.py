@@ -191,6 +191,17 @@ def test_a_value_is_kept_for_five_minutes(
     assert reader.again_at() == clock.time + timedelta(minutes=1)
 
 
+def test_what_nobody_asks_for_is_dropped(reader: SecretReader, clock: SimClock) -> None:
+    """A value is not kept in memory for longer than it may be used."""
+    reader.read(file("db"))
+    assert CANARY in str(
+        [looked.secret and looked.secret.value for looked in reader._known.values()]
+    )
+    clock.time += timedelta(minutes=5)
+    reader.read(env("RECONCILER_SECRET_DB"))
+    assert list(reader._known) == [("fromEnv", "RECONCILER_SECRET_DB")]
+
+
 def test_the_hash_is_keyed(reader: SecretReader) -> None:
     """The hash is HMAC-SHA256 of the value, whatever the place it comes from."""
     expected = hmac.new(b"key", CANARY.encode(), hashlib.sha256).hexdigest()
