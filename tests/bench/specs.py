@@ -140,12 +140,12 @@ def ten_times_as_many(root: Path) -> Figure:
 
 def memory(root: Path) -> Figure:
     directory = make(root / "specs", COUNT)
-    (root / "none").mkdir()
-    command = [sys.executable, "-c", MEMORY, str(root / "none"), str(directory)]
+    # What is loaded for the first one, the validator above all, is there once for all.
+    command = [sys.executable, "-c", MEMORY, str(make(root / "one", 1)), str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     # A figure of seconds elsewhere: here it is bytes, written as thousandths.
     bytes_a_spec = int(done.stdout)
-    return Figure("bytes a spec in memory", bytes_a_spec / 1000, None, "<= 3500")
+    return Figure("bytes a spec in memory", bytes_a_spec / 1000, None, "<= 2500")
 
 
 MEASURES: tuple[Callable[[Path], Figure], ...] = (cold, unchanged, ten_times_as_many, memory)
