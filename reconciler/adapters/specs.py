@@ -11,7 +11,7 @@ import contextlib
 import gc
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -120,22 +120,31 @@ class SpecReader:
         found = walk(self.directory)
         if found == self._walk and self._known.keys() == found.files.keys():
             return self._catalog
+        self._update(found, found.files)
+        self._walk = found
+        self._catalog = self._all(found)
+        return self._catalog
+
+    def some(self, found: Walk, wanted: Iterable[str]) -> Catalog:
+        """Read some of the files that were found, by their paths: for looking only."""
+        self._update(found, {relative: found.files[relative] for relative in wanted})
+        return self._all(found)
+
+    def _update(self, found: Walk, stamps: Mapping[str, int]) -> None:
+        """Know of each of these files (path → stamp) what it says now, and of no other."""
         self._root = os.path.realpath(self.directory)
         self._defaults.start(found.defaults)
         known: dict[str, _Read] = {}
         fresh: list[tuple[str, Defaults]] = []
-        for relative, stamp in found.files.items():
+        for relative, stamp in stamps.items():
             before = self._known.get(relative)
             defaults = self._defaults.of(relative.rpartition("/")[0])
             if before is None or before.stamp != stamp or before.defaults is not defaults:
                 fresh.append((relative, defaults))
             else:
                 known[relative] = before
-        known.update(self._read_all(fresh, found.files))
+        known.update(self._read_all(fresh, stamps))
         self._known = known
-        self._walk = found
-        self._catalog = self._all(found)
-        return self._catalog
 
     def _read_all(
         self, fresh: list[tuple[str, Defaults]], stamps: Mapping[str, int]

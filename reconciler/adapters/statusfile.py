@@ -36,17 +36,17 @@ class StatusFiles:
     """
 
     def __init__(self, directory: Path, status_dir: Path | None, copies: Path) -> None:
-        self._beside = status_dir or directory
+        self.beside = status_dir or directory
         self._copies = copies
         self._known: dict[str, Status] = {}
 
     def path(self, name: str) -> Path:
         """Return where the status of a spec stands."""
-        return _path(self._beside, name)
+        return _path(self.beside, name)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all statuses, sorted; also of specs that are no longer there."""
-        return tuple(sorted({*_names(self._beside), *_names(self._copies)}))
+        return tuple(sorted({*_names(self.beside), *_names(self._copies)}))
 
     def read(self, name: str) -> Status:
         """Return the newer of the two copies; one without history where there is none.
@@ -55,7 +55,7 @@ class StatusFiles:
         """
         found = [
             status
-            for folder in (self._copies, self._beside)
+            for folder in (self._copies, self.beside)
             if (status := self._read_one(folder, name)) is not None
         ]
         newest = max(found, key=lambda status: status.generation, default=Status(name=name))
@@ -74,7 +74,7 @@ class StatusFiles:
         written = replace(status, generation=generation)
         content = render(written)
         self._known.pop(status.name, None)  # until both are there, the disk has to be asked
-        for folder in (self._copies, self._beside):
+        for folder in (self._copies, self.beside):
             path = _path(folder, status.name)
             make_folder(path.parent)
             _must_stay_below(path.parent, folder)
@@ -88,14 +88,14 @@ class StatusFiles:
         Raises NotDurableError.
         """
         self._known.pop(name, None)
-        for folder in (self._beside, self._copies):
+        for folder in (self.beside, self._copies):
             path = _path(folder, name)
             if os.path.lexists(path):
                 _must_stay_below(path.parent, folder)
                 remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
-        return all(os.path.lexists(_path(folder, name)) for folder in (self._copies, self._beside))
+        return all(os.path.lexists(_path(folder, name)) for folder in (self._copies, self.beside))
 
     def _read_one(self, folder: Path, name: str) -> Status | None:
         path = _path(folder, name)

@@ -11,10 +11,13 @@ import getpass
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Callable, Iterable
 
 from reconciler.api.types import Operation
 from reconciler.cli import names, table, wiring
+from reconciler.cli.look import look
+from reconciler.cli.rows import Rows
 from reconciler.cli.run import say
 from reconciler.clock import SystemClock
 from reconciler.errors import AnotherInstanceError, UsageError
@@ -92,9 +95,9 @@ def carry_out(
 
 def show(where: wiring.Place, about: Iterable[str]) -> bool:
     """Print how names stand; whether all of them are Ready or Suspended, or forgotten."""
-    found = table.rows_of(where, about)
+    found = Rows(where).of(about)
     if found:
-        print(table.as_text(found))
+        print(table.as_text(found, look(sys.stdout, os.environ)))
     return all(row.settled_well for row in found)
 
 

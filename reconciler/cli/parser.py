@@ -170,6 +170,7 @@ def _status(commands: Commands) -> None:
     _state(parser)
     _secrets(parser)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("--watch", action="store_true", help="show it again when it changes")
     parser.add_argument(
         "--exit-code", action="store_true", help="exit 1 unless all are Ready or Suspended"
     )

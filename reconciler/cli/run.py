@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 
 from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
 from reconciler.cli import table, webhook_options, wiring
+from reconciler.cli.live import LiveTable
+from reconciler.cli.look import look
+from reconciler.cli.rows import Rows
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon
 from reconciler.errors import ReconcilerError
@@ -29,14 +33,15 @@ def run(options: argparse.Namespace) -> int:
         wiring.api_source(options, where.root) as api,
     ):
         _fetch(where)
-        daemon = wiring.build(options, where, api, say, look_only=False)
+        live = _live(where) if options.once and sys.stdout.isatty() else None
+        daemon = wiring.build(options, where, api, live.say if live else say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         catalog = where.specs.scan()
         for problem in catalog.problems + check_together(catalog.specs):
             sys.stderr.write(f"{problem}\n")
         if options.once:
-            return _once(options, where, daemon)
+            return _once(options, where, daemon, live)
         with _watching(options, where, daemon):
             daemon.run()
     return 0
@@ -95,10 +100,17 @@ def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) 
                 watcher.stop()
 
 
-def _once(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) -> int:
-    settled = daemon.run_once(options.timeout)
-    found = table.rows(where.specs.scan(), where.statuses)
-    print(table.as_text(found))
+def _live(where: wiring.Place) -> LiveTable:
+    return LiveTable(Rows(where).read(), sys.stdout)
+
+
+def _once(
+    options: argparse.Namespace, where: wiring.Place, daemon: Daemon, live: LiveTable | None
+) -> int:
+    with live or nullcontext():
+        settled = daemon.run_once(options.timeout)
+    found = Rows(where).read()
+    print(table.as_text(found, look(sys.stdout, os.environ)))
     if not settled:
         print(f"gave up waiting after {options.timeout} (--timeout); what runs goes on")
     elif not daemon.started:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reconciler.cli import schedule_ics, schedule_table, wiring
+from reconciler.cli.look import look
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
 from reconciler.jsonform import time_text
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         case "ics":
             sys.stdout.write(schedule_ics.as_ics(found))
         case _:
-            print(schedule_table.as_text(found, schedule_table.look(sys.stdout, os.environ)))
+            print(schedule_table.as_text(found, look(sys.stdout, os.environ)))
     if catalog.broken:
         count = len(catalog.broken)
         files = f"{count} files are no valid specs" if count > 1 else "1 file is no valid spec"

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import Final, TextIO
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from reconciler.api.types import Operation
+from reconciler.cli.look import BOLD, DIM, RED, YELLOW, Look, cut, printable
 from reconciler.planning.agenda import Agenda, Entry, Fate
 
-__all__ = ["Look", "as_text", "look"]
+__all__ = ["as_text"]
 
 HEADINGS: Final = ("UTC", "THERE", "NAME", "RUNS", "SCHEDULE")
 
-BOLD, DIM, RED, YELLOW = "1", "2", "31", "33"
-NARROWEST: Final = 60
 _GAP: Final = "  "
 # Where a note has no room on its line, it stands below.
 _BELOW: Final = "       "
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How it is shown: in colours, and cut to a width; 0 cuts nothing."""
-
-    colour: bool = False
-    width: int = 0
-
-    def paint(self, text: str, *codes: str) -> str:
-        """Return the text in a colour, where there are colours."""
-        if not self.colour or not text or not codes:
-            return text
-        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +27,6 @@ class _Row:
     cells: tuple[str, ...]
     note: str
     entry: Entry
-
-
-def look(output: TextIO, environ: Mapping[str, str]) -> Look:
-    """Return what fits the output: a terminal has a width, and colours unless NO_COLOR is set."""
-    if not output.isatty():
-        return Look()
-    colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    return Look(colour=colour, width=max(shutil.get_terminal_size().columns, NARROWEST))
 
 
 def as_text(found: Agenda, how: Look) -> str:
@@ -62,7 +38,7 @@ def as_text(found: Agenda, how: Look) -> str:
     columns = [n for n in range(len(HEADINGS)) if any(row.cells[n] for row in rows)]
     widths = {n: max(len(HEADINGS[n]), *(len(row.cells[n]) for row in rows)) for n in columns}
     heading = _GAP.join(HEADINGS[n].ljust(width) for n, width in widths.items())
-    lines = [how.paint(_cut(heading.rstrip(), how.width), DIM)]
+    lines = [how.paint(cut(heading.rstrip(), how.width), DIM)]
     for day, of_day in groupby(rows, key=lambda row: row.entry.due.date()):
         lines.append(how.paint(f"{day:%a %d %b %Y}", BOLD))
         lines += [_line(row, widths, how) for row in of_day]
@@ -74,7 +50,7 @@ def _row(entry: Entry) -> _Row:
         cells=(
             f"{entry.due:%H:%M}",
             _there(entry.due, entry.time_zone),
-            _shown(entry.name),
+            printable(entry.name),
             str(entry.operation),
             entry.schedule or "destroyAfter",
         ),
@@ -87,13 +63,13 @@ def _line(row: _Row, widths: Mapping[int, int], how: Look) -> str:
     cells = {n: row.cells[n].ljust(width) for n, width in widths.items()}
     plain = _GAP.join(cells.values())
     below = bool(how.width) and len(plain) + len(_GAP) + len(row.note) > how.width
-    text = _cut(plain if row.note and not below else plain.rstrip(), how.width)
+    text = cut(plain if row.note and not below else plain.rstrip(), how.width)
     painted, start = [], 0
     for n, cell in cells.items():
         # What was cut off stays off.
         painted.append(how.paint(text[start : start + len(cell)], *_colours(n, row.entry)))
         start += len(cell) + len(_GAP)
-    note = how.paint(_cut(_BELOW + row.note, how.width) if below else row.note, YELLOW)
+    note = how.paint(cut(_BELOW + row.note, how.width) if below else row.note, YELLOW)
     line = _GAP.join(filter(None, painted))
     if not row.note:
         return line
@@ -167,12 +143,3 @@ def _there(moment: datetime, time_zone: str) -> str:
 
 def _utc(moment: datetime) -> str:
     return f"{moment:%a %d %b %Y %H:%M} UTC"
-
-
-def _shown(text: str) -> str:
-    """Return a text as a terminal may have it: a name could hold its commands."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if not width or len(text) <= width else f"{text[: width - 1]}…"

@@ -3,18 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
 
 from reconciler.adapters.checkout import status_line
 from reconciler.cli import table, wiring
+from reconciler.cli.look import look, printable
+from reconciler.cli.rows import Row, Rows
+from reconciler.cli.screen import Screen
+from reconciler.clock import SystemClock
 
 __all__ = ["run"]
+
+WATCH_EVERY = timedelta(seconds=1)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a table or JSON; with --exit-code 1 unless all are Ready or Suspended."""
     where = wiring.place(options)
-    if where.checkout is not None and options.output == "table":
-        print(status_line(where.checkout.state) + "\n")
-    found = table.rows(where.specs.scan(), where.statuses)
-    print(table.as_json(found) if options.output == "json" else table.as_text(found))
+    heading = [status_line(where.checkout.state), ""] if where.checkout is not None else []
+    if options.watch:
+        try:
+            return _watch(Rows(where), heading, json_lines=options.output == "json")
+        except KeyboardInterrupt:
+            return 0
+    found = Rows(where).read()
+    if options.output == "json":
+        print(table.as_json(found))
+    else:
+        print("\n".join([*heading, table.as_text(found, look(sys.stdout, os.environ))]))
     return 1 if options.exit_code and not all(row.settled_well for row in found) else 0
+
+
+def _watch(rows: Rows, heading: Sequence[str], *, json_lines: bool) -> int:
+    """Show it again each second: on a terminal in place, else a line for each that changed."""
+    clock, never = SystemClock(), threading.Event()
+    screen = Screen(sys.stdout) if sys.stdout.isatty() and not json_lines else None
+    before: dict[str, Row] = {}
+    while True:
+        found = rows.read()
+        if screen is not None:
+            how = look(sys.stdout, os.environ)
+            height = screen.height - len(heading)
+            screen.draw([*heading, *table.as_lines(table.in_order(found), how, height)])
+        else:
+            _tell(found, before, clock, json_lines=json_lines)
+            before = {row.name: row for row in found}
+        clock.wait_until(clock.now() + WATCH_EVERY, never)
+
+
+def _tell(
+    found: Sequence[Row], before: dict[str, Row], clock: SystemClock, *, json_lines: bool
+) -> None:
+    """Print a line for each row that is new or stands otherwise."""
+    there = {row.name for row in found}
+    for row in table.in_order(found):
+        old = before.get(row.name)
+        if old is not None and table.object_of(old) == table.object_of(row):
+            continue
+        if json_lines:
+            print(json.dumps(table.object_of(row), ensure_ascii=False), flush=True)
+        elif old is None or (old.state, old.message) != (row.state, row.message):
+            text = printable(f"{row.name}  {row.state}: {row.message}")
+            print(f"{clock.now():%H:%M:%S}Z  {text}", flush=True)
+    for name in before.keys() - there if not json_lines else ():
+        print(f"{clock.now():%H:%M:%S}Z  {printable(name)}  forgotten", flush=True)

@@ -1,122 +1,152 @@
-"""How specs stand, as rows for people and as JSON for programs."""
+"""How specs stand, as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Final
 
-from reconciler.adapters.statusfile import StatusFiles
-from reconciler.cli.wiring import Place
+from reconciler.cli.look import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Look, cut, printable
+from reconciler.cli.rows import Row
 from reconciler.jsonform import time_text
-from reconciler.model import Catalog, Reason, ReasonCode, State, Status
+from reconciler.model import State
 
-__all__ = ["Row", "as_json", "as_text", "rows", "rows_of"]
+__all__ = ["as_brief_lines", "as_json", "as_lines", "as_text", "in_order", "object_of"]
 
-HEADINGS = ("NAME", "STACK", "STATE", "VERSION", "COMMIT", "NEXT RUN", "WHY")
-SHORT_COMMIT = 12
+HEADINGS: Final = ("NAME", "STACK", "STATE", "VERSION", "COMMIT", "NEXT RUN", "WHY")
+# Where a terminal is narrow, these go first, one after the other.
+LEAST_NEEDED: Final = ("COMMIT", "NEXT RUN", "VERSION", "STACK")
+# A reason that is cut to less says nothing.
+SHORTEST_WHY: Final = 40
+SHORT_COMMIT: Final = 12
+_STATE: Final = HEADINGS.index("STATE")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """How one spec stands."""
-
-    name: str
-    status: Status
-    state: State
-    reason: Reason
-
-    @property
-    def settled_well(self) -> bool:
-        """Whether nothing is left to wish for."""
-        return self.state in {State.READY, State.SUSPENDED}
-
-    @property
-    def next_run(self) -> datetime | None:
-        """When the next schedule is due."""
-        return min((s.next for s in self.status.schedules if s.next), default=None)
-
-
-def rows(catalog: Catalog, statuses: StatusFiles) -> tuple[Row, ...]:
-    """Return a row for every file, from its status file; a broken file is Invalid at once."""
-    found = []
-    for spec in catalog.specs:
-        status = statuses.read(spec.name)
-        unseen = Reason(ReasonCode.NEW, "no run has looked at it yet")
-        found.append(
-            Row(
-                name=spec.name,
-                status=status,
-                state=status.state,
-                reason=status.reason or unseen,
-            )
-        )
-    for name, broken in catalog.broken.items():
-        reason = Reason(ReasonCode.INVALID, str(broken.problem))
-        status = statuses.read(name)
-        found.append(Row(name=name, status=status, state=State.INVALID, reason=reason))
-    return tuple(sorted(found, key=lambda row: row.name))
+_ORDER: Final = {
+    State.FAILED: 1,
+    State.PROGRESSING: 2,
+    State.WAITING: 3,
+    State.UNKNOWN: 4,
+    State.READY: 5,
+    State.SUSPENDED: 6,
+}
+_COLOURS: Final[dict[State, tuple[str, ...]]] = {
+    State.INVALID: (RED, BOLD),
+    State.CONFLICT: (RED, BOLD),
+    State.STALLED: (RED, BOLD),
+    State.FAILED: (RED,),
+    State.PROGRESSING: (CYAN,),
+    State.WAITING: (YELLOW,),
+    State.UNKNOWN: (YELLOW,),
+    State.READY: (GREEN,),
+    State.SUSPENDED: (DIM,),
+}
 
 
-def rows_of(where: Place, names: Iterable[str]) -> tuple[Row, ...]:
-    """Return a row for each of these names, but for those that were forgotten."""
-    wanted = set(names)
-    catalog = where.specs.scan()
-    found = [row for row in rows(catalog, where.statuses) if row.name in wanted]
-    for name in wanted - {row.name for row in found}:
-        status = where.statuses.read(name)
-        if status.reason is not None:
-            found.append(Row(name=name, status=status, state=status.state, reason=status.reason))
-    return tuple(sorted(found, key=lambda row: row.name))
+def in_order(found: Iterable[Row]) -> list[Row]:
+    """Sort rows: what needs a person first, what is as it should be last."""
+    return sorted(found, key=lambda row: (_rank(row), row.name))
 
 
-def as_text(found: Iterable[Row]) -> str:
+def _rank(row: Row) -> int:
+    return 0 if row.needs_person else _ORDER[row.state]
+
+
+def as_text(found: Iterable[Row], how: Look = Look()) -> str:  # noqa: B008 - it is frozen
     """Return a table with a line for each row."""
-    lines: list[Sequence[str]] = [HEADINGS]
-    for row in found:
-        run = row.status.run or row.status.latest or row.status.last
-        following = row.next_run
-        lines.append(
-            (
-                row.name,
-                row.status.stack or "-",
-                str(row.state),
-                str(run.version) if run else "-",
-                run.commit[:SHORT_COMMIT] if run else "-",
-                f"{following:%Y-%m-%d %H:%M}Z" if following else "-",
-                row.reason.message,
-            )
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS) - 1)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[-1]])
-        for line in lines
+    return "\n".join(as_lines(in_order(found), how))
+
+
+def as_lines(found: Sequence[Row], how: Look, height: int = 0) -> list[str]:
+    """Return a table's lines, at most `height` of them; on a terminal the last one counts."""
+    return _lines(found, how, height, LEAST_NEEDED)
+
+
+def as_brief_lines(found: Sequence[Row], how: Look, height: int) -> list[str]:
+    """Return the same with nothing but names, states and reasons: what a pass changes."""
+    return _lines(found, how, height, ())
+
+
+def _lines(found: Sequence[Row], how: Look, height: int, beside: Sequence[str]) -> list[str]:
+    """Make a table's lines; `beside` are the columns beside name, state and reason."""
+    room = len(found) if not height else max(height - 2, 1)
+    shown = found[: room if len(found) <= room else room - 1]
+    cells = [_cells(row) for row in shown]
+    columns = _columns([HEADINGS, *cells], how, beside)
+    widths = [max(len(line[n]) for line in (HEADINGS, *cells)) for n in columns[:-1]]
+    if how.width:
+        # A state that changes must not move the others.
+        widths[columns.index(_STATE)] = max(map(len, State))
+    lines = [how.paint(_line(HEADINGS, columns, widths, how), DIM)]
+    for row, line in zip(shown, cells, strict=True):
+        text = _line(line, columns, widths, how)
+        state = line[_STATE]
+        lines.append(text.replace(f"  {state} ", f"  {how.paint(state, *_COLOURS[row.state])} ", 1))
+    if len(shown) < len(found):
+        lines.append(how.paint(f"… and {len(found) - len(shown)} more", DIM))
+    if how.width:
+        lines.append(_summary(found, how))
+    return lines
+
+
+def _columns(lines: Sequence[Sequence[str]], how: Look, beside: Sequence[str]) -> list[int]:
+    """Return which columns are shown: those there is room for."""
+    hidden = set(LEAST_NEEDED) - set(beside)
+    columns = [n for n, heading in enumerate(HEADINGS) if heading not in hidden]
+    for heading in beside:
+        taken = sum(max(len(line[n]) for line in lines) + 2 for n in columns[:-1])
+        if not how.width or taken + SHORTEST_WHY <= how.width:
+            break
+        columns.remove(HEADINGS.index(heading))
+    return columns
+
+
+def _line(cells: Sequence[str], columns: Sequence[int], widths: Sequence[int], how: Look) -> str:
+    padded = [cells[n].ljust(width) for n, width in zip(columns, widths, strict=False)]
+    return cut("  ".join([*padded, cells[-1]]), how.width)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    run, following = row.seen.run, row.seen.next_run
+    return (
+        printable(row.name),
+        printable(row.seen.stack) or "-",
+        str(row.state),
+        str(run.version) if run else "-",
+        printable(run.commit[:SHORT_COMMIT]) if run else "-",
+        f"{following:%Y-%m-%d %H:%M}Z" if following else "-",
+        printable(row.message),
     )
 
 
+def _summary(found: Sequence[Row], how: Look) -> str:
+    """Count them: those that need a person, and the others by their state."""
+    people = sum(1 for row in found if row.needs_person)
+    counted = Counter(row.state for row in found if not row.needs_person)
+    parts = [how.paint(f"{people} need{'s' if people == 1 else ''} a person", RED, BOLD)]
+    parts = parts if people else []
+    for state in _ORDER:
+        if counted[state]:
+            parts.append(how.paint(f"{counted[state]:,} {state}", *_COLOURS[state]))
+    return ", ".join(parts) or "no specs"
+
+
 def as_json(found: Iterable[Row]) -> str:
-    """Return a list of objects, one for each row."""
-    return json.dumps([_object(row) for row in found], indent=2, ensure_ascii=False)
+    """Return a list of objects, one for each row, by name."""
+    return json.dumps([object_of(row) for row in found], indent=2, ensure_ascii=False)
 
 
-def _object(row: Row) -> dict[str, object]:
-    run = row.status.run or row.status.latest or row.status.last
-    following = row.next_run
+def object_of(row: Row) -> dict[str, object]:
+    """Return a row as JSON."""
+    run, following = row.seen.run, row.seen.next_run
     return {
         "name": row.name,
-        "stack": row.status.stack,
+        "stack": row.seen.stack,
         "state": str(row.state),
-        "reason": str(row.reason.code),
-        "message": row.reason.message,
-        "operation": str(run.operation) if run else None,
-        "deployment": {
-            "id": run.id,
-            "version": run.version,
-            "status": str(run.end or run.status),
-        }
-        if run
-        else None,
+        "reason": str(row.code),
+        "message": row.message,
+        "operation": run.operation if run else None,
+        "deployment": {"id": run.id, "version": run.version, "status": run.status} if run else None,
         "commit": run.commit if run else None,
         "nextRun": time_text(following) if following else None,
     }

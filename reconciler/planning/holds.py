@@ -12,6 +12,7 @@ from reconciler.model import (
     ForeignRun,
     Grant,
     HandRequest,
+    Hold,
     Notice,
     Plan,
     Reason,
@@ -37,6 +38,7 @@ __all__ = [
     "hold_lost_history",
     "hold_suspended",
     "notice_others",
+    "suspended_by",
     "wait_for_others",
 ]
 
@@ -83,16 +85,19 @@ def hold_suspended(at: Situation) -> Plan | None:
     """A suspended spec starts nothing."""
     hold = at.observed.hold
     if hold is not None:
-        what = "all specs" if hold.everything else "it"
-        go_on = (
-            "reconciler resume --all" if hold.everything else f"reconciler resume {at.spec.name}"
-        )
-        message = f"{hold.by} suspended {what} on {hold.at:%Y-%m-%d %H:%M} UTC; `{go_on}` goes on"
-        return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, message))
+        return at.plan(State.SUSPENDED, suspended_by(hold, at.spec.name))
     if at.spec.suspended:
         message = "reconcile.suspend is true; set it to false to go on"
         return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, message))
     return None
+
+
+def suspended_by(hold: Hold, name: str) -> Reason:
+    """Say who suspended a spec, since when, and what ends it."""
+    what = "all specs" if hold.everything else "it"
+    go_on = "reconciler resume --all" if hold.everything else f"reconciler resume {name}"
+    message = f"{hold.by} suspended {what} on {hold.at:%Y-%m-%d %H:%M} UTC; `{go_on}` goes on"
+    return Reason(ReasonCode.SUSPENDED, message)
 
 
 def hold_blocked(at: Situation) -> Plan | None:

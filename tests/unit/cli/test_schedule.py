@@ -15,8 +15,9 @@ from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.cli import options, parser, schedule
+from reconciler.cli.look import Look, look
 from reconciler.cli.schedule_ics import as_ics
-from reconciler.cli.schedule_table import Look, as_text, look
+from reconciler.cli.schedule_table import as_text
 from reconciler.model import Hold, Schedule, Status, Window
 from reconciler.planning.agenda import Agenda, Subject, agenda
 from tests.factories import NIGHTLY, NOW, spec

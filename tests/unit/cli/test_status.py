@@ -1,0 +1,316 @@
+"""`status` over real files: what it shows, in which order, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.adapters.holds import HoldsFiles
+from reconciler.adapters.state_directory import StateDirectory
+from reconciler.adapters.status_glance import Glimpse, Shown
+from reconciler.adapters.statusfile import StatusFiles
+from reconciler.cli import parser, table
+from reconciler.cli.look import Look
+from reconciler.cli.rows import Row
+from reconciler.cli.screen import Screen
+from reconciler.model import Hold, Reason, ReasonCode, Removal, State, Status
+from tests.factories import COMMIT, NOW, ended
+from tests.fakes.terminal import Screenful, TerminalRun
+
+SPEC = (
+    "stack: acme/{name}/dev\n"
+    "sourceContext: {{git: {{repoUrl: https://x.example/i.git, branch: main}}}}\n"
+)
+
+
+class Desk:
+    """A directory of specs with statuses."""
+
+    def __init__(self, root: Path) -> None:
+        self.specs, self.data = root / "specs", root / "state"
+        self.specs.mkdir()
+        self.state = StateDirectory(self.data).of_directory(self.specs)
+        self.statuses = StatusFiles(self.specs, None, self.state.statuses)
+
+    def stands(
+        self, name: str, state: State, code: ReasonCode, message: str = "", *, file: bool = True
+    ) -> None:
+        """Write a spec, and how it stands."""
+        if file:
+            (self.specs / f"{name}.yaml").write_text(SPEC.format(name=name))
+        self.says(
+            Status(
+                name=name,
+                stack=f"acme/{name}/dev",
+                state=state,
+                reason=Reason(code, message or f"it is {code}"),
+                latest=ended(version=3),
+            )
+        )
+
+    def says(self, status: Status) -> None:
+        known = self.statuses.read(status.name)
+        self.statuses.write(replace(status, generation=known.generation))
+
+    def command(self, *more: str) -> list[str]:
+        return ["status", str(self.specs), "--data", str(self.data), *more]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def shown(desk: Desk, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    assert parser.run(desk.command("-o", "json")) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def fleet(desk: Desk) -> None:
+    desk.stands("a-ready", State.READY, ReasonCode.UP_TO_DATE)
+    desk.stands("b-held", State.SUSPENDED, ReasonCode.SUSPENDED, "reconcile.suspend is true")
+    desk.stands("c-runs", State.PROGRESSING, ReasonCode.RUNNING)
+    desk.stands("d-failed", State.FAILED, ReasonCode.FAILED)
+    desk.stands("e-asks", State.WAITING, ReasonCode.APPROVAL)
+    desk.stands("f-waits", State.WAITING, ReasonCode.WINDOW)
+    desk.stands("g-stalled", State.STALLED, ReasonCode.CANCELED)
+
+
+def test_what_needs_a_person_comes_first(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Then what failed, what is under way and what waits; what is as it should be is last."""
+    fleet(desk)
+    assert parser.run(desk.command()) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["NAME", "STACK", "STATE", "VERSION", "COMMIT", "NEXT", "RUN", "WHY"]
+    order = ["e-asks", "g-stalled", "d-failed", "c-runs", "f-waits", "a-ready", "b-held"]
+    assert [line.split()[0] for line in lines] == order
+    assert "\x1b" not in "".join(lines)
+    assert parser.run(desk.command("--exit-code")) == 1
+
+
+def test_json_has_every_field_by_name(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """The objects are sorted by name, and say what programs may count on."""
+    fleet(desk)
+    found = shown(desk, capsys)
+    assert [row["name"][0] for row in found] == list("abcdefg")
+    assert found[0] == {
+        "name": "a-ready",
+        "stack": "acme/a-ready/dev",
+        "state": "Ready",
+        "reason": "UpToDate",
+        "message": "it is UpToDate",
+        "operation": "update",
+        "deployment": {"id": "id-1", "version": 3, "status": "succeeded"},
+        "commit": COMMIT,
+        "nextRun": None,
+    }
+
+
+def test_a_broken_and_a_new_file_are_told_at_once(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before any run has looked: an edit that broke a file, a twin, and a spec that is new."""
+    desk.stands("web", State.READY, ReasonCode.UP_TO_DATE)
+    desk.stands("twin", State.READY, ReasonCode.UP_TO_DATE)
+    (desk.specs / "new.yaml").write_text(SPEC.format(name="new"))
+    assert {row["name"]: row["state"] for row in shown(desk, capsys)} == {
+        "new": "Unknown",
+        "twin": "Ready",
+        "web": "Ready",
+    }
+    (desk.specs / "web.yaml").write_text("stack: acme/web\n")
+    (desk.specs / "twin.yml").write_text(SPEC.format(name="twin"))
+    new, twin, web = shown(desk, capsys)
+    assert (new["stack"], new["message"]) == ("acme/new/dev", "no run has looked at it yet")
+    assert (twin["state"], "has the same name as" in twin["message"]) == ("Invalid", True)
+    assert (web["state"], web["reason"]) == ("Invalid", "Invalid")
+    assert web["message"].startswith(f"{desk.specs}/web.yaml:1:")
+    assert web["deployment"]["version"] == 3
+
+
+def test_broken_defaults_are_told_at_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A _defaults.yaml that was edited makes all specs below it be looked at again."""
+    desk.stands("web", State.READY, ReasonCode.UP_TO_DATE)
+    (desk.specs / "_defaults.yaml").write_text("operationContex: {}\n")
+    (web,) = shown(desk, capsys)
+    assert web["state"] == "Invalid"
+
+
+def test_removed_specs_are_listed_until_they_are_forgotten(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is gone is shown with what it waits for; only one that needs a person is not well."""
+    desk.stands("lost", State.READY, ReasonCode.UP_TO_DATE, file=False)
+    desk.stands("gone", State.WAITING, ReasonCode.REMOVED, "the file is gone", file=False)
+    desk.says(replace(desk.statuses.read("gone"), removal=Removal(since=NOW)))
+    gone, lost = shown(desk, capsys)
+    assert (gone["state"], gone["message"]) == ("Waiting", "the file is gone")
+    assert (lost["state"], lost["reason"]) == ("Waiting", "Removed")
+    assert lost["message"] == "the file is gone, and no run has looked since"
+    assert parser.run(desk.command("--exit-code")) == 0
+    desk.says(replace(desk.statuses.read("gone"), state=State.STALLED))
+    assert parser.run(desk.command("--exit-code")) == 1
+
+
+def test_holds_are_shown_before_any_run_has_seen_them(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Suspended and resumed without a daemon: the table says so, but not over what runs."""
+    fleet(desk)
+    holds = HoldsFiles(desk.state.folder)
+    holds.suspend("", Hold(by="ada", at=NOW))
+    rows = {row["name"]: row for row in shown(desk, capsys)}
+    assert rows["a-ready"]["state"] == "Suspended"
+    assert rows["a-ready"]["message"] == (
+        "ada suspended all specs on 2026-03-02 12:00 UTC; `reconciler resume --all` goes on"
+    )
+    assert rows["c-runs"]["state"] == "Progressing"
+    holds.resume("")
+    desk.stands("a-ready", State.SUSPENDED, ReasonCode.SUSPENDED, "ada suspended it on …")
+    rows = {row["name"]: row for row in shown(desk, capsys)}
+    assert rows["a-ready"]["state"] == "Unknown"
+    assert rows["b-held"]["state"] == "Suspended"
+
+
+# ---------------------------------------------------------------- how it looks
+
+
+def row(name: str, state: State, message: str, **changes: object) -> Row:
+    seen = Glimpse(
+        name=name,
+        stack="acme/web/dev",
+        run=Shown(id="i", version=12, operation="update", status="running", commit=COMMIT),
+    )
+    base = Row(name=name, state=state, code="UpToDate", message=message, seen=seen)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_a_reason_is_cut_and_columns_go_where_there_is_no_room() -> None:
+    """No line is longer than the terminal; name, state and reason stay on the narrowest."""
+    rows = [row("web", State.READY, "as wanted " * 30), row("db", State.STALLED, "a\x1b[2Jb\nc")]
+    for width in (60, 80, 120, 200):
+        lines = table.as_lines(rows, Look(colour=False, width=width), 0)
+        assert max(map(len, lines)) <= width
+        assert lines[1].startswith("web")
+        assert lines[1].endswith("…")
+        assert "Ready" in lines[1]
+        assert "as wanted" in lines[1]
+        assert "a?[2Jb?c" in lines[2]
+        assert lines[-1] == "1 needs a person, 1 Ready"
+    assert "COMMIT" not in table.as_lines(rows, Look(width=80), 0)[0]
+    assert "COMMIT" in table.as_lines(rows, Look(width=200), 0)[0]
+
+
+def test_colours_are_of_the_state_alone() -> None:
+    """With colours taken away, a line is what it is without them."""
+    rows = [row("Ready", State.READY, "Ready"), row("x", State.INVALID, "Invalid  Ready ")]
+    plain = table.as_lines(rows, Look(colour=False, width=90), 0)
+    painted = table.as_lines(rows, Look(colour=True, width=90), 0)
+    assert [re.sub(r"\x1b\[[\d;]*m", "", line) for line in painted] == plain
+    assert "\x1b[32mReady\x1b[0m" in painted[1]
+    assert painted[2].count("\x1b[") == 2
+
+
+def test_what_has_no_room_is_counted() -> None:
+    """On a low terminal the last line but one says how many more there are."""
+    rows = [row(f"s{n}", State.READY, "as wanted") for n in range(30)]
+    lines = table.as_lines(rows, Look(width=80), 10)
+    assert len(lines) == 10
+    assert lines[-2:] == ["… and 23 more", "30 Ready"]
+    assert len(table.as_lines(rows[:8], Look(width=80), 10)) == 10
+
+
+class Sink:
+    """A terminal's writing side."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.written.append(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_only_lines_that_differ_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the screen is what was drawn last; the same again costs not a byte."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "8")
+    sink = Sink()
+    screen = Screen(sink)  # type: ignore[arg-type]
+    view = Screenful(40, 8)
+    for lines in (["one", "two", "three"], ["one", "2", "three"], ["one"], ["one", "a", "b", "c"]):
+        screen.draw(lines)
+        view.feed(sink.written[-1].replace("\n", "\r\n"))
+        assert view.text().splitlines() == lines
+        count = len(sink.written)
+        screen.draw(lines)
+        assert len(sink.written) == count
+    assert "one" not in "".join(sink.written[1:])
+    screen.draw([f"line {n}" for n in range(20)])
+    view.feed(sink.written[-1].replace("\n", "\r\n"))
+    assert len(view.text().splitlines()) == 7
+
+
+# ---------------------------------------------------------------- with the real command line
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LANG": "C.UTF-8"}
+
+
+@pytest.fixture
+def watching(desk: Desk, environment: dict[str, str]) -> Iterator[TerminalRun]:
+    fleet(desk)
+    command = [sys.executable, "-m", "reconciler", *desk.command("--watch")]
+    found = TerminalRun(command, environment, (80, 20))
+    yield found
+    found.close()
+
+
+def test_a_watch_redraws_in_place(desk: Desk, watching: TerminalRun) -> None:
+    """A change is seen where it stands, nothing wraps or scrolls, and Ctrl-C ends it with 0."""
+    watching.wait_for("2 need a person, 1 Failed")
+    desk.stands("c-runs", State.READY, ReasonCode.UP_TO_DATE, "version 4 is as wanted")
+    text = watching.wait_for("2 Ready")
+    assert text.splitlines()[0].startswith("NAME")
+    assert len(text.splitlines()) == 9
+    assert "\x1b[32mReady\x1b[0m" in watching.read()
+    assert not watching.screen().wrapped
+    assert watching.read().count("g-stalled") == 1
+    assert watching.end(signal.SIGINT) == 0
+    assert "Traceback" not in watching.read()
+
+
+def test_without_a_terminal_a_watch_is_lines(desk: Desk, environment: dict[str, str]) -> None:
+    """Each spec once, then each change as a line; with -o json each is an object."""
+    fleet(desk)
+    for more in ((), ("-o", "json")):
+        desk.stands("c-runs", State.PROGRESSING, ReasonCode.RUNNING)
+        command = [sys.executable, "-m", "reconciler", *desk.command("--watch", *more)]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as it:
+            assert it.stdout is not None
+            first = [it.stdout.readline() for _ in range(7)]
+            desk.stands("c-runs", State.READY, ReasonCode.UP_TO_DATE, "as wanted")
+            line = it.stdout.readline()
+            it.send_signal(signal.SIGINT)
+            assert it.wait(30) == 0
+        if more:
+            assert {json.loads(each)["name"] for each in first} >= {"a-ready", "g-stalled"}
+            assert json.loads(line)["state"] == "Ready"
+        else:
+            assert re.match(r"\d\d:\d\d:\d\dZ  e-asks  Waiting: it is Approval", first[0])
+            assert re.match(r"\d\d:\d\d:\d\dZ  c-runs  Ready: as wanted\n", line)
