@@ -124,19 +124,21 @@ class Daemon:
             self._sleep(deadline)
         return False
 
-    def survey(self) -> tuple[Plan, ...]:
-        """Plan every name without doing anything, and return the plans, by name."""
+    def survey(self, only: frozenset[str] = frozenset()) -> tuple[Plan, ...]:
+        """Plan every name (or those in `only`) without doing anything; the plans, by name."""
         fleet, now = self._fleet, self._parts.clock.now()
         self._scan(now)
         self._memory.holds = self._parts.holds.read()
         names = {n for n in {*fleet.specs, *fleet.gone} if fleet.plannable(n)}
+        names &= only or names
         planned = self._look(names, self._requests())
         facts = self._facts(now, names)
         self._memory.masses = admission.masses(facts, self._parts.limits)
         plans = admission.admit([p.plan for p in planned], facts, self._parts.limits)
         for plan in plans:
             fleet.stand(plan.name, Standing(plan=plan, path=self._path(plan.name)))
-        return tuple(s.plan for _, s in sorted(fleet.standings.items()))
+        found = sorted(fleet.standings.items())
+        return tuple(s.plan for name, s in found if not only or name in only)
 
     def stop(self) -> None:
         """End the loop: nothing new is started, what is written stays, deployments go on."""

@@ -68,6 +68,17 @@ class DirectoryState:
         """The copies of its status files."""
         return self.folder / "statuses"
 
+    def reconciled_by(self) -> str:
+        """Return who works on the directory now, as far as that is written down; else empty."""
+        record = self.folder / "instance.json"
+        try:
+            os.kill(int(json.loads(read_regular(record, _MAX_BYTES))["pid"]), 0)
+        except PermissionError:
+            pass  # it is another user's
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return ""
+        return _who(record)
+
     @property
     def requests(self) -> Path:
         """What people asked for by hand."""

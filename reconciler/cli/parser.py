@@ -80,6 +80,7 @@ def build() -> argparse.ArgumentParser:
     _validate(commands)
     _show(commands)
     _plan(commands)
+    _why(commands)
     _run(commands)
     _status(commands)
     _schedule(commands)
@@ -152,6 +153,19 @@ def _plan(commands: Commands) -> None:
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit 2 where something would be done"
     )
+
+
+def _why(commands: Commands) -> None:
+    text = "say why a spec did or did not run, and what would make it run"
+    parser = _command(commands, "why", "why", text)
+    _name(parser)
+    _state(parser)
+    _api(parser)
+    _secrets(parser)
+    _limits(parser)
+    _git(parser)
+    _embedded(parser)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
 
 def _run(commands: Commands) -> None:

@@ -12,7 +12,7 @@ from reconciler.cli.rows import Row
 from reconciler.jsonform import time_text
 from reconciler.model import State
 
-__all__ = ["as_brief_lines", "as_json", "as_lines", "as_text", "in_order", "object_of"]
+__all__ = ["COLOURS", "as_brief_lines", "as_json", "as_lines", "as_text", "in_order", "object_of"]
 
 HEADINGS: Final = ("NAME", "STACK", "STATE", "VERSION", "COMMIT", "NEXT RUN", "WHY")
 # Where a terminal is narrow, these go first, one after the other.
@@ -30,7 +30,7 @@ _ORDER: Final = {
     State.READY: 5,
     State.SUSPENDED: 6,
 }
-_COLOURS: Final[dict[State, tuple[str, ...]]] = {
+COLOURS: Final[dict[State, tuple[str, ...]]] = {
     State.INVALID: (RED, BOLD),
     State.CONFLICT: (RED, BOLD),
     State.STALLED: (RED, BOLD),
@@ -81,7 +81,7 @@ def _lines(found: Sequence[Row], how: Look, height: int, beside: Sequence[str]) 
     for row, line in zip(shown, cells, strict=True):
         text = _line(line, columns, widths, how)
         state = line[_STATE]
-        lines.append(text.replace(f"  {state} ", f"  {how.paint(state, *_COLOURS[row.state])} ", 1))
+        lines.append(text.replace(f"  {state} ", f"  {how.paint(state, *COLOURS[row.state])} ", 1))
     if len(shown) < len(found):
         lines.append(how.paint(f"… and {len(found) - len(shown)} more", DIM))
     if how.width:
@@ -127,7 +127,7 @@ def _summary(found: Sequence[Row], how: Look) -> str:
     parts = parts if people else []
     for state in _ORDER:
         if counted[state]:
-            parts.append(how.paint(f"{counted[state]:,} {state}", *_COLOURS[state]))
+            parts.append(how.paint(f"{counted[state]:,} {state}", *COLOURS[state]))
     return ", ".join(parts) or "no specs"
 
 

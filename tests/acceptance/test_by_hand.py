@@ -18,6 +18,11 @@ def test_a_running_daemon_hears_of_approvals_and_suspensions(place: Place) -> No
     running = place.start("run", "specs", *place.run_arguments())
     eventually(lambda: place.status("one")["reason"] == "Approval", "the question")
     assert not (place.made / "one.txt").exists()
+    why = place.by_hand("why", "one").stdout
+    assert "(version 1; a preview to be approved) succeeded" in why
+    assert "update can be approved until" in why
+    assert "reconciler approve one" in why
+    assert "nobody reconciles" not in why
     done = place.by_hand("approve", "one")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "as version 1 has shown it" in done.stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -339,3 +341,27 @@ def test_a_removed_one_is_cancelled_and_its_destroy_triggered(desk: Desk, beside
         (RequestKind.TRIGGER, "going"),
         (RequestKind.CANCEL, "kept"),
     ]
+
+
+# ---------------------------------------------------------------- why
+
+
+def test_why_answers_without_an_api(desk: Desk, call: Call, beside: Call) -> None:
+    """It says what is remembered, who reconciles, and that the API does not answer."""
+    desk.spec("web", "reconcile: {dependsOn: [net]}\n")
+    desk.spec("net", "reconcile: {suspend: true}\n")
+    desk.remember("net", ReasonCode.SUSPENDED, State.SUSPENDED)
+    desk.remember("web", ReasonCode.DEPENDENCY, State.WAITING)
+    code, said = call("why", "net")
+    assert code == 0
+    assert said.startswith("net (acme/net/dev): Suspended\n  reconcile.suspend is true; ")
+    assert "reconciler run " in said
+    code, said = beside("why", "web")
+    assert code == 0
+    assert "depends on net, which is Suspended: it is Suspended" in said
+    assert "reconciler run " not in said
+    code, said = beside("why", "web", "-o", "json")
+    assert json.loads(said)["reconciledBy"].startswith(f"process {os.getpid()}, since ")
+    (desk.specs / "web.yaml").write_text("stack: x\n")
+    assert "web (acme/web/dev): Invalid" in call("why", "web")[1]
+    assert call("why", "wep")[0] == 2
