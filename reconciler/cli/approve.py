@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 
 from reconciler.adapters.holds import MassApproval
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("give the NAME of a spec that waits for approval, or --mass ID")
     where = wiring.place(options)
     if options.mass:
-        return _approve_mass(options, where)
+        with closing(where.repositories):
+            return _approve_mass(options, where)
     found = names.known(options.name, where)
     approval = _waiting(found, SystemClock().now())
     print(_told(found, approval))

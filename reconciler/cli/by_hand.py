@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from reconciler.api.types import Operation
 from reconciler.cli import names, table, wiring
@@ -85,7 +86,7 @@ def carry_out(
         ask()
         print(f"asked for; {error}, which takes it up")
         return None
-    with lock, wiring.api_source(options, where.root) as api:
+    with lock, closing(where.repositories), wiring.api_source(options, where.root) as api:
         ask()
         daemon = wiring.build(options, where, api, say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):

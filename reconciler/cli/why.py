@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 from reconciler.cli import names, wiring
 from reconciler.cli.look import BOLD, CYAN, DIM, GREEN, Look, look, printable
@@ -56,7 +57,10 @@ def _plan(
     if found.problem:
         return None, ""
     try:
-        with wiring.api_source(options, where.root, look_only=True) as api:
+        with (
+            closing(where.repositories),
+            wiring.api_source(options, where.root, look_only=True) as api,
+        ):
             daemon = wiring.build(options, where, api, wiring.say_nothing, look_only=True)
             plans = daemon.survey(frozenset({found.name}))
     except ReconcilerError as error:

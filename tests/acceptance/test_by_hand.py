@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 
 import pytest
 
 from tests.acceptance.conftest import Place, eventually
+from tests.fakes.terminal import TerminalRun
 
 pytestmark = pytest.mark.real
 
@@ -58,3 +60,51 @@ def test_a_forgotten_stack_is_adopted_without_a_run(place: Place) -> None:
     assert place.status("one")["deployment"]["version"] == 1
     assert place.status("one")["state"] == "Ready"
     assert (place.made / "one.txt").read_text() == "eu"
+
+
+def test_on_a_terminal_a_pass_is_followed_in_place(place: Place) -> None:
+    """The table changes where it stands, fits the terminal, and ends as the usual one."""
+    place.program(delay="1")
+    place.spec("one")
+    place.spec("two", "reconcile: {dependsOn: [one]}\n")
+    command = place.command("run", "--once", "specs", *place.run_arguments())
+    with closing(TerminalRun(command, place.full_environment(), (100, 24), place.root)) as shown:
+        shown.wait_for("Progressing  update runs as version 1")
+        assert "2 Ready" not in shown.read()
+        assert shown.wait() == 0
+        text = shown.screen().text()
+        assert not shown.screen().wrapped
+    lines = text.splitlines()
+    assert lines[0].split()[:3] == ["NAME", "STACK", "STATE"]
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["one", "acme/web/one", "Ready"],
+        ["two", "acme/web/two", "Ready"],
+    ]
+    assert lines[3:] == ["2 Ready"]
+
+
+def test_a_mass_change_is_planned_held_and_let_through(place: Place) -> None:
+    """The ID that `plan` shows lets exactly these changes through, before any run has seen them."""
+    place.program()
+    config = place.root / "config.yaml"
+    config.write_text("limits: {massChange: {percent: 25, count: 1}}\n")
+    place.flags += ["--config", str(config)]
+    specs = [place.spec(name) for name in ("one", "two", "three")]
+    place.once()
+    for spec in specs[:2]:
+        spec.write_text(spec.read_text().replace("REGION: eu", "REGION: us"))
+    text = place.plan(0)
+    assert "\n  one, two\n" in text
+    mass = text.partition("with the ID ")[2].split()[0]
+    assert place.reconciler(
+        "approve", "--mass", "none", "--directory", "specs", *place.run_arguments()
+    ).stderr.endswith(f"these do: {mass} (2 of them: one, two)\n")
+    done = place.reconciler(
+        "approve", "--mass", mass, "--directory", "specs", *place.run_arguments()
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {n: (place.made / f"{n}.txt").read_text() for n in ("one", "two", "three")} == {
+        "one": "us",
+        "two": "us",
+        "three": "eu",
+    }
