@@ -36,6 +36,8 @@ __all__ = ["Observer"]
 # A page of an organization's list, and how many are read for the runs in flight. What is
 # not among the newest 2,000 deployments is asked for by its id.
 PAGE_SIZE = 100
+SMALLEST_PAGE = 10
+NEWS_PAGE = 25
 MOST_PAGES = 20
 
 # Versions of other people between ours, walked one by one to find a marker.
@@ -141,6 +143,8 @@ class Observer:
     def _run(self, api: ApiClient, stack: StackRef, run: Run) -> Deployment | None:
         if api.dialect is Dialect.PREVIEW:
             return api.by_version(stack, run.version) if run.version else api.get(stack, run.id)
+        if len(self._wanted.get(stack.organization, ())) <= 1:
+            return api.get(stack, run.id)
         return self._list(api, stack.organization).get(run.id) or api.get(stack, run.id)
 
     def _list(self, api: ApiClient, organization: str) -> Mapping[str, Deployment]:
@@ -149,10 +153,12 @@ class Observer:
             if organization not in self._listed:
                 found: dict[str, Deployment] = {}
                 wanted = self._wanted.get(organization, set())
+                # Those in flight are among the newest; a page costs both sides what it holds.
+                size = min(max(2 * len(wanted), SMALLEST_PAGE), PAGE_SIZE)
                 for page in range(1, MOST_PAGES + 1):
-                    items = api.list_organization(organization, page, PAGE_SIZE)
+                    items = api.list_organization(organization, page, size)
                     found |= {d.id: d for d in items}
-                    if len(items) < PAGE_SIZE or wanted <= found.keys():
+                    if len(items) < size or wanted <= found.keys():
                         break
                 self._listed[organization] = found
             return self._listed[organization]
@@ -198,14 +204,14 @@ def _newest(api: ApiClient, organization: str, known: Mapping[str, int]) -> Mapp
         return {}
     found: dict[str, int] = {}
     for page in range(1, MOST_PAGES + 1):
-        items = api.list_organization(organization, page, PAGE_SIZE)
+        items = api.list_organization(organization, page, NEWS_PAGE)
         news = False
         for item in items:
             stack = str(item.stack)
             if stack in known and item.version > max(known[stack], found.get(stack, 0)):
                 found[stack] = item.version
                 news = True
-        if len(items) < PAGE_SIZE or not news:
+        if len(items) < NEWS_PAGE or not news:
             break
     return found
 
@@ -252,6 +258,11 @@ class _Whose:
         """Whether this owner asked for it."""
         return marker.startswith(self._ours)
 
+    def is_the_run(self, deployment: Deployment) -> bool:
+        """Whether it is the very deployment that we follow, or followed."""
+        runs = (self._status.run, self._status.last, self._status.latest)
+        return any(run is not None and run.version == deployment.version for run in runs)
+
     def is_known(self, marker: str) -> bool:
         """Whether it is a request that we know the run of."""
         runs = (self._status.run, self._status.last, self._status.latest)
@@ -266,8 +277,7 @@ def _counted(
     marker = whole.marker
     if marker and whose.is_ours(marker):
         if whose.is_known(marker):
-            queued = whole.status in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}
-            return replace(found, double=whole) if queued else found
+            return found if whose.is_the_run(whole) else replace(found, double=whole)
         return replace(found, ours=whole)
     operation = whole.operation or listed.operation
     foreign = ForeignRun(

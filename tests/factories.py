@@ -114,6 +114,7 @@ def run(**changes: object) -> Run:
         visible=True,
         status=JobStatus.RUNNING,
         started=NOW,
+        seen_running=NOW,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 

@@ -92,10 +92,11 @@ class CancelDouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Others have deployed: remember the newest of theirs, and the stack's latest version."""
+    """The stack has newer versions: remember the newest of others, or what `note` says of them."""
 
-    foreign: ForeignRun
     latest: int
+    foreign: ForeignRun | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,9 @@ class Run:
 
     `visible` says whether the API has shown it to us since it acknowledged it; `step` is the
     failed step and `log` the last lines of its log. `digest` and `source` are those it was
-    asked to bring the stack to, so that a change while it runs is seen.
+    asked to bring the stack to, so that a change while it runs is seen. `started` and `finished`
+    are what the API says; `seen_running` and `seen_ended` when we saw that, by our own clock,
+    as the two may differ by hours.
     """
 
     run_id: str
@@ -130,6 +132,8 @@ class Run:
     visible: bool = False
     started: datetime | None = None
     finished: datetime | None = None
+    seen_running: datetime | None = None
+    seen_ended: datetime | None = None
     end: RunEnd | None = None
     step: str = ""
     message: str = ""

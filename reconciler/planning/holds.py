@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.api.types import MARKER_PREFIX, Deployment, JobStatus
+from reconciler.api.types import MARKER_PREFIX, Deployment, JobStatus, Operation
 from reconciler.model import (
     Cause,
     CauseKind,
@@ -155,6 +155,10 @@ def find_own_history(at: Situation) -> Plan | None:
         )
         over = TakeOver(latest=history.latest, by="its marker", deployment=ours)
         return at.plan(State.PROGRESSING, reason, over)
+    if ours is not None and ours.version == history.latest and _destroyed(ours):
+        note = f"version {ours.version} carries our marker, and has destroyed the stack"
+        notice = Notice(latest=history.latest, note=note)
+        return at.plan(State.PROGRESSING, Reason(ReasonCode.NEW, note), notice)
     name = at.spec.name
     reason = Reason(
         ReasonCode.HISTORY_UNKNOWN,
@@ -169,10 +173,21 @@ def _brought_what_is_wanted(ours: Deployment, digest: str) -> bool:
     return of_digest and (not ours.status.ended or ours.status is JobStatus.SUCCEEDED)
 
 
+def _destroyed(ours: Deployment) -> bool:
+    return ours.operation is Operation.DESTROY and ours.status is JobStatus.SUCCEEDED
+
+
 def notice_others(at: Situation) -> Plan | None:
     """What others deployed since is remembered, before anything else is decided."""
     history = at.history
-    if history is None or history.foreign is None:
+    if history is None:
+        return None
+    if history.double is not None and history.double.version > at.status.last_version:
+        note = f"version {history.double.version} is a request of ours that arrived twice"
+        reason = Reason(ReasonCode.RUNNING, note)
+        notice = Notice(latest=history.double.version, note=note)
+        return at.plan(State.PROGRESSING, reason, notice)
+    if history.foreign is None:
         return None
     known = at.status.foreign
     if known == history.foreign or (

@@ -25,7 +25,7 @@ def spec_of(status: Status) -> Spec:
     if status.last_good_spec:
         spec = from_text(Spec, status.last_good_spec)
         destroys = replace(spec.request, operation=Operation.DESTROY)
-        return replace(spec, request=destroys, schedules=())
+        return replace(spec, request=destroys, schedules=(), pin=True)
     request: DeploymentRequest[SecretReference] = DeploymentRequest(
         operation=Operation.DESTROY, source=GitSource(repo_url="")
     )

@@ -38,21 +38,26 @@ CLOCK_TOLERANCE = timedelta(seconds=2)
 def skip_overlapped(at: Situation) -> Plan | None:
     """With `overlap: skip`, slots that came while something ran pass, and are recorded."""
     latest = at.status.latest
-    if latest is None or latest.finished is None:
+    if latest is None or latest.seen_ended is None:
         return None
     for schedule in at.spec.schedules:
         known = at.remembered(schedule)
         if schedule.overlap is not Overlap.SKIP or known is None:
             continue
+        until = min(latest.seen_ended, at.now)
+        due = _due(at, schedule, known.last, until) if until > known.last else ()
         # Its own slot is the one that started the run, and is taken up already.
-        since = max(known.last, latest.submitted)
-        until = min(latest.finished, at.now)
-        due = _due(at, schedule, since, until) if until > since else ()
-        if due:
+        during = tuple(slot for slot in due if slot > latest.submitted)
+        before = due[: len(due) - len(during)]
+        if during and before:
+            note = f"{_slots(schedule, before)} passed over: a newer one came"
+            return _skip(at, schedule, before[-1], note)
+        if during:
             note = (
-                f"{_slots(schedule, due)} came while version {latest.version} ran (overlap: skip)"
+                f"{_slots(schedule, during)} came while version {latest.version} ran "
+                "(overlap: skip)"
             )
-            return _skip(at, schedule, due[-1], note)
+            return _skip(at, schedule, during[-1], note)
     return None
 
 

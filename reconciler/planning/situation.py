@@ -27,7 +27,7 @@ from reconciler.model import (
 from reconciler.planning import slots
 from reconciler.planning.digest import digest
 
-__all__ = ["Rule", "Situation", "as_wanted_now", "expiry", "source_of", "spec_changed"]
+__all__ = ["Rule", "Situation", "as_wanted_now", "expiry", "moved", "source_of", "spec_changed"]
 
 # The field of the canonical form that a destroy by `destroyAfter` differs in.
 _OPERATION = "operation"
@@ -76,7 +76,11 @@ class Situation:
     def attempted(self) -> bool:
         """Whether what is wanted is what was last asked for."""
         attempt = self.status.attempt
-        return attempt is not None and (attempt.digest, source_of(attempt)) == self.wanted
+        return (
+            attempt is not None
+            and attempt.digest == self.desired.digest
+            and not moved(attempt, self.desired)
+        )
 
     def triggers(self) -> tuple[HandRequest, ...]:
         """The runs asked for by hand, oldest first."""
@@ -152,6 +156,11 @@ Rule = Callable[[Situation], Plan | None]
 def source_of(wanted: Desired | Attempt) -> str:
     """Return what of the source counts as a change; the commit where nothing else is said."""
     return wanted.source or wanted.commit
+
+
+def moved(attempt: Attempt, desired: Desired) -> bool:
+    """Whether the source has changed. At the same commit it has not, whichever paths count."""
+    return attempt.commit != desired.commit and source_of(attempt) != source_of(desired)
 
 
 def spec_changed(desired: Desired, status: Status) -> bool:

@@ -17,7 +17,7 @@ from reconciler.model import (
 )
 from reconciler.planning.digest import changes
 from reconciler.planning.gates import start
-from reconciler.planning.situation import Situation, expiry, source_of
+from reconciler.planning.situation import Situation, expiry, moved
 
 __all__ = [
     "rest_stalled",
@@ -52,10 +52,10 @@ def submit_changed(at: Situation) -> Plan | None:
     if attempt is None:
         reason = Reason(ReasonCode.NEW, f"never deployed; the source is at {desired.commit[:12]}")
         return start(at, _submit(at, CauseKind.NEW), reason)
-    moved = source_of(attempt) != source_of(desired)
+    source_moved = moved(attempt, desired)
     if attempt.digest != desired.digest and (at.spec.on_spec_change or at.expired):
         differing = changes(attempt.fields, desired.fields)
-        if moved and not at.expired:
+        if source_moved and not at.expired:
             differing += (_source_change(attempt.commit, desired.commit),)
         if at.expired:
             moment = expiry(at.spec, at.status)
@@ -64,7 +64,7 @@ def submit_changed(at: Situation) -> Plan | None:
             return start(at, _submit(at, CauseKind.EXPIRY), reason, differing)
         reason = Reason(ReasonCode.SPEC_CHANGED, "; ".join(differing) or "the spec has changed")
         return start(at, _submit(at, CauseKind.CHANGE), reason, differing)
-    if moved and at.spec.on_source_change and not at.status.destroyed:
+    if source_moved and at.spec.on_source_change and not at.status.destroyed:
         differing = (_source_change(attempt.commit, desired.commit),)
         reason = Reason(ReasonCode.SOURCE_CHANGED, differing[0])
         return start(at, _submit(at, CauseKind.SOURCE), reason, differing)

@@ -42,7 +42,7 @@ _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     MarkClock: lambda a: "believe the clock" if a.rebase else "take down that the clock is behind",
     MarkRemoved: lambda a: "act on the removal" if a.begun else "take down that the file is gone",
     Forget: lambda _: "forget the spec",
-    Notice: lambda a: f"take down what somebody else deployed as version {a.foreign.version}",
+    Notice: lambda a: f"take down what was deployed up to version {a.latest}",
     TakeOver: lambda a: f"take the stack over at version {a.latest}",
     Ask: lambda a: f"ask for approval to {a.operation}",
     Grant: lambda a: f"take down that {a.by} approved",

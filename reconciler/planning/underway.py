@@ -134,7 +134,7 @@ def _cancel_by_hand(at: Situation, run: Run) -> Plan | None:
 def _cancel_double(at: Situation, run: Run) -> Plan | None:
     """A request that arrived twice has made two; the one that has not started goes."""
     double = at.history.double if at.history is not None else None
-    if double is None:
+    if double is None or double.status not in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
         return None
     reason = Reason(
         ReasonCode.CANCELING,
@@ -145,9 +145,9 @@ def _cancel_double(at: Situation, run: Run) -> Plan | None:
 
 
 def _cancel_by_time(at: Situation, run: Run) -> Plan | None:
-    if run.started is None or at.status.canceling is not None:
+    if run.seen_running is None or at.status.canceling is not None:
         return None
-    if at.now < run.started + at.spec.timeout:
+    if at.now < run.seen_running + at.spec.timeout:
         return None
     reason = Reason(
         ReasonCode.CANCELING,
@@ -211,6 +211,6 @@ def _progress(run: Run, seen: Deployment) -> Reason:
 def _poll_at(at: Situation, run: Run) -> datetime:
     age = max(at.now - run.submitted, timedelta(0))
     poll_at = at.now + min(max(age / 10, POLL_SHORTEST), POLL_LONGEST)
-    if run.started is not None and at.status.canceling is None:
-        return min(poll_at, max(run.started + at.spec.timeout, at.now + POLL_SHORTEST))
+    if run.seen_running is not None and at.status.canceling is None:
+        return min(poll_at, max(run.seen_running + at.spec.timeout, at.now + POLL_SHORTEST))
     return poll_at

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -56,6 +57,8 @@ class Fault(StrEnum):
 
     NONE = "none"
     LOST_BEFORE = "lost before the effect"
+    LATE = "lost, and comes through after a while"
+    DOUBLED = "arrives twice"
     LOST_AFTER = "lost after the effect"
     SERVER_ERROR = "503"
     TOO_MANY = "429"
@@ -102,6 +105,11 @@ class FakeApi(BaseAdapter):
     faults: Callable[[str, str], Fault] = _no_fault
     records: dict[StackRef, list[Record]] = field(default_factory=dict)
     creates: int = 0
+    late_by: Callable[[], timedelta] = lambda: timedelta(seconds=10)
+    doubled: Counter[str] = field(default_factory=Counter)
+    paused: set[StackRef] = field(default_factory=set)
+    _alive: dict[StackRef, list[Record]] = field(default_factory=dict)
+    _late: list[tuple[datetime, requests.PreparedRequest]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -122,20 +130,47 @@ class FakeApi(BaseAdapter):
             return _response(request, 503, {"code": 503, "message": "try later"})
         if fault is Fault.TOO_MANY:
             return _response(request, 429, {"code": 429, "message": "slow down"}, "3")
+        if fault is Fault.LATE:
+            self._late.append((self.now() + self.late_by(), request))
+            raise requests.ConnectionError("the connection was reset")
         code, body = self._answer(request)
+        if fault is Fault.DOUBLED:
+            self._double(request)
         if fault is Fault.LOST_AFTER:
             raise requests.ConnectionError("the connection was reset")
         return _response(request, code, body)
 
+    def _double(self, request: requests.PreparedRequest) -> None:
+        """Let a request arrive a second time; whoever sent it hears the first answer only."""
+        before = self.creates
+        self._answer(request)
+        if self.creates > before:
+            newest = max(
+                (r for records in self.records.values() for r in records), key=lambda r: r.number
+            )
+            self.doubled[newest.shown.marker] += 1
+
+    def _arrive(self) -> None:
+        """Let in what was on its way for long."""
+        now = self.now()
+        due = [request for at, request in self._late if at <= now]
+        self._late = [(at, request) for at, request in self._late if at > now]
+        for request in due:
+            self._answer(request)
+
     def _answer(self, request: requests.PreparedRequest) -> tuple[int, object]:
         if request.headers.get("Authorization") != f"token {TOKEN}":
             return 401, _error(401, "the token is missing or not valid")
+        self._arrive()
         self.settle()
         split = urlsplit(request.url or "")
         parts = split.path.strip("/").split("/")
         query = {k: v[0] for k, v in parse_qs(split.query).items()}
         if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments"]:
             return self._list_organization(parts[2], query)
+        if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments", "metadata"]:
+            stacks = [f"{s.project}/{s.stack}" for s in self.paused if s.organization == parts[2]]
+            return 200, {"paused": False, "pausedStacks": stacks}
         dialect = Dialect.PREVIEW if parts[1] == "preview" else Dialect.TODAY
         stack, rest = StackRef(*parts[2:5]), parts[6:]
         if not rest and request.method == "POST":
@@ -191,6 +226,7 @@ class FakeApi(BaseAdapter):
         record = Record(shown=shown, request=parsed, visible_at=now + self.lag, number=self.creates)
         record.outcome = self.outcome(record)
         records.append(record)
+        self._alive.setdefault(stack, []).append(record)
         self.settle()
         return 202, _created(record)
 
@@ -283,10 +319,12 @@ class FakeApi(BaseAdapter):
     def settle(self) -> None:
         """Start and end what is due: one at a time per stack, first in first out."""
         now = self.now()
-        for records in self.records.values():
-            for record in records:
-                if record.shown.status.ended:
-                    continue
+        for stack in tuple(self._alive):
+            alive = [r for r in self._alive[stack] if not r.shown.status.ended]
+            self._alive[stack] = alive
+            for record in alive:
+                if record.ends_at is None and stack in self.paused:
+                    break
                 if record.ends_at is None:
                     record.ends_at = now + self.duration
                     self._show(record, JobStatus.RUNNING, StepStatus.RUNNING, now)

@@ -115,7 +115,7 @@ def test_a_create_that_did_not_come_through() -> None:
 # ---------------------------------------------------------------- runs in flight
 
 
-@pytest.mark.parametrize("stacks", [1, 50])
+@pytest.mark.parametrize("stacks", [2, 50])
 def test_one_list_however_many_stacks(stacks: int) -> None:
     """In today's dialect a pass asks once per organization, and the next pass again."""
     seat = Seat()
@@ -137,7 +137,12 @@ def test_one_list_however_many_stacks(stacks: int) -> None:
 def test_each_organization_has_its_own_list() -> None:
     """Two organizations are two lists, and neither sees the other's."""
     seat = Seat()
-    specs = [spec("a"), spec("b", stack=StackRef("other", "b", "dev"))]
+    names = ("a", "a2"), ("b", "b2")
+    specs = [
+        spec(name, stack=StackRef(organization, name, "dev"))
+        for organization, pair in zip(("acme", "other"), names, strict=True)
+        for name in pair
+    ]
     made = [seat.create("", s.stack) for s in specs]
     seat.observer.start_pass((s.stack, m.id) for s, m in zip(specs, made, strict=True))
     for one, created in zip(specs, made, strict=True):
@@ -145,24 +150,33 @@ def test_each_organization_has_its_own_list() -> None:
     assert seat.calls == {"list": 2}
 
 
+def test_one_run_alone_is_asked_for_by_its_id() -> None:
+    """A page of a list costs both sides more than one deployment."""
+    seat = Seat()
+    made = seat.create()
+    seat.observer.start_pass([(WEB.stack, made.id)])
+    assert seat.look(status(run=run(id=made.id))).seen is not None
+    assert seat.calls == {"GET": 1}
+
+
 def test_no_more_pages_than_those_in_flight_need() -> None:
     """It reads as far back as the oldest run in flight, and what is on no page by its id."""
     seat = Seat()
     made = [seat.create(f"m{i}") for i in range(250)]
-    for position, pages in ((249, 1), (120, 2), (0, 3)):
+    for position, pages in ((248, 1), (235, 2), (0, 20)):
         seat.calls.clear()
-        seat.observer.start_pass([(WEB.stack, made[position].id)])
+        seat.observer.start_pass([(WEB.stack, made[position].id), (WEB.stack, made[249].id)])
         found = seat.look(status(run=run(id=made[position].id, version=position + 1)))
         assert found.seen is not None
-        assert seat.calls == {"list": pages}, position
+        assert seat.calls["list"] == pages, position
 
 
 def test_what_the_list_does_not_show_yet_is_asked_for_by_its_id() -> None:
     """A list that lags hides nothing that has been acknowledged."""
     seat = Seat()
     seat.api.lag = timedelta(minutes=5)
-    made = seat.create()
-    seat.observer.start_pass([(WEB.stack, made.id)])
+    made, other = seat.create(), seat.create()
+    seat.observer.start_pass([(WEB.stack, made.id), (WEB.stack, other.id)])
     assert seat.look(status(run=run(id=made.id))).seen is not None
     assert seat.calls == {"list": 1, "GET": 1}
 

@@ -151,7 +151,9 @@ def _in_flight(status: Status, intent: Intent, run: Run) -> Status:
 
 
 def _same(one: Attempt, other: Attempt | None) -> bool:
-    return other is not None and (one.digest, source_of(one)) == (other.digest, source_of(other))
+    if other is None or one.digest != other.digest:
+        return False
+    return one.commit == other.commit or source_of(one) == source_of(other)
 
 
 def _taken_up(status: Status, intent: Intent) -> Status:

@@ -93,9 +93,11 @@ def prepared(status: Status, spec: Spec, now: datetime) -> Status:
 
 
 def noticed(status: Status, notice: Notice, now: datetime) -> Status:
-    """Remember what somebody else deployed."""
+    """Remember what was deployed beside our own runs."""
     foreign = notice.foreign
     status = replace(status, last_version=max(status.last_version, notice.latest))
+    if foreign is None:
+        return noted(status, now, notice.note, notice.latest)
     if foreign.ended and not foreign.changes and not foreign.owner:
         return replace(status, foreign=None)
     if foreign.ended and (status.foreign is None or not status.foreign.ended):

@@ -52,7 +52,7 @@ _LOOKS_FOR_DRIFT = frozenset({Operation.REFRESH, Operation.DETECT_DRIFT})
 _UPDATES = frozenset({Operation.UPDATE, Operation.REMEDIATE_DRIFT})
 
 
-def followed(status: Status, deployment: Deployment) -> Status:
+def followed(status: Status, deployment: Deployment, now: datetime) -> Status:
     """Remember how the run in flight stands."""
     assert status.run is not None, "a run is followed while it is in flight"  # noqa: S101
     started = min((s.started for s in deployment.steps if s.started != UNSET_TIME), default=None)
@@ -65,6 +65,8 @@ def followed(status: Status, deployment: Deployment) -> Status:
     )
     if run.started is None and deployment.status is JobStatus.RUNNING:
         run = replace(run, started=deployment.modified)
+    if run.started is not None and run.seen_running is None:
+        run = replace(run, seen_running=now)
     return replace(status, run=run, last_version=max(status.last_version, deployment.version))
 
 
@@ -149,7 +151,7 @@ def _succeeded(status: Status, run: Run, found: str, now: datetime) -> Status:
     applied_at = status.first_applied
     if run.operation in _UPDATES:
         # A stack that was destroyed and is made again lives from then on.
-        applied_at = (None if was_destroyed else applied_at) or run.finished or now
+        applied_at = (None if was_destroyed else applied_at) or now
     return replace(status, applied=run.version, first_applied=applied_at)
 
 
@@ -190,15 +192,16 @@ def _ended(status: Status, conclude: Conclude, now: datetime) -> Run:
         message = (
             f"the API no longer knows version {run.version} ({run.id}), which it had acknowledged"
         )
-        return replace(run, end=RunEnd.MISSING, finished=now, message=message)
+        return replace(run, end=RunEnd.MISSING, finished=now, seen_ended=now, message=message)
     failed = next((s.name for s in deployment.steps if s.status is StepStatus.FAILED), "")
-    seen = followed(status, deployment).run
+    seen = followed(status, deployment, now).run
     assert seen is not None  # noqa: S101 - it was in flight
     end = _run_end(status, deployment, failed, conclude.log)
     return replace(
         seen,
         end=end,
         finished=deployment.modified,
+        seen_ended=now,
         step=failed,
         log=conclude.log if end is not RunEnd.SUCCEEDED else (),
         message=_message(end, deployment, conclude, status.canceling),

@@ -114,7 +114,7 @@ def test_a_lost_create_is_waited_for_from_when_it_was_lost() -> None:
 def test_a_followed_run_has_the_apis_state(state: JobStatus, started: object) -> None:
     """Seen once it is visible; it has started when its first step has."""
     before = status(run=run(visible=False, started=None, version=0, status=JobStatus.NOT_STARTED))
-    after = transitions.followed(before, deployment(state, version=4))
+    after = transitions.followed(before, deployment(state, version=4), NOW)
     assert after.run is not None
     assert (after.run.visible, after.run.status, after.run.version) == (True, state, 4)
     assert (after.run.started, after.last_version) == (started, 4)
