@@ -62,7 +62,7 @@ class LiveTable:
             self._changed.clear()
             with self._telling:
                 rows = list(self._rows.values())
-            how = look(self._output, os.environ)
+            how = look(self._output, os.environ, narrowest=1)
             lines = table.as_brief_lines(table.in_order(rows), how, self._screen.height)
             self._screen.draw(lines)
             self._ended.wait(DRAW_EVERY_S)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TextIO
+from unicodedata import east_asian_width
 
 __all__ = [
     "BOLD",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
-# On a narrower terminal lines wrap: nothing is left to say in fewer columns.
+# On a narrower terminal lines wrap, but where they are to change in place.
 NARROWEST: Final = 60
 
 
@@ -39,12 +40,12 @@ class Look:
         return f"\x1b[{';'.join(codes)}m{text}\x1b[0m"
 
 
-def look(output: TextIO, environ: Mapping[str, str]) -> Look:
+def look(output: TextIO, environ: Mapping[str, str], narrowest: int = NARROWEST) -> Look:
     """Return what fits the output: a terminal has a width, and colours unless NO_COLOR is set."""
     if not output.isatty():
         return Look()
     colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    return Look(colour=colour, width=max(shutil.get_terminal_size().columns, NARROWEST))
+    return Look(colour=colour, width=max(shutil.get_terminal_size().columns, narrowest))
 
 
 def printable(text: str) -> str:
@@ -54,4 +55,15 @@ def printable(text: str) -> str:
 
 def cut(text: str, width: int) -> str:
     """Cut a text to a width, with a sign that something is missing; 0 cuts nothing."""
-    return text if not width or len(text) <= width else f"{text[: width - 1]}…"
+    if not width or (len(text) <= width and text.isascii()):
+        return text
+    if text.isascii():
+        return f"{text[: width - 1]}…"
+    taken, kept = 0, 0
+    for number, letter in enumerate(text):
+        taken += 2 if east_asian_width(letter) in "WF" else 1
+        if taken > width:
+            return f"{text[:kept]}…"
+        # What is kept leaves a column for the sign.
+        kept = number + 1 if taken < width else kept
+    return text

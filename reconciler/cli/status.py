@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from reconciler.adapters.checkout import status_line
 from reconciler.cli import table, wiring
-from reconciler.cli.look import look, printable
+from reconciler.cli.look import cut, look, printable
 from reconciler.cli.rows import Row, Rows
 from reconciler.cli.screen import Screen
 from reconciler.clock import SystemClock
@@ -47,9 +47,14 @@ def _watch(rows: Rows, heading: Sequence[str], *, json_lines: bool) -> int:
     while True:
         found = rows.read()
         if screen is not None:
-            how = look(sys.stdout, os.environ)
+            how = look(sys.stdout, os.environ, narrowest=1)
             height = screen.height - len(heading)
-            screen.draw([*heading, *table.as_lines(table.in_order(found), how, height)])
+            screen.draw(
+                [
+                    *(cut(line, how.width) for line in heading),
+                    *table.as_lines(table.in_order(found), how, height),
+                ]
+            )
         else:
             _tell(found, before, clock, json_lines=json_lines)
             before = {row.name: row for row in found}

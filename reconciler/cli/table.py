@@ -83,7 +83,8 @@ def _lines(found: Sequence[Row], how: Look, height: int, beside: Sequence[str]) 
         state = line[_STATE]
         lines.append(text.replace(f"  {state} ", f"  {how.paint(state, *COLOURS[row.state])} ", 1))
     if len(shown) < len(found):
-        lines.append(how.paint(f"… and {len(found) - len(shown)} more", DIM))
+        more = cut(f"… and {len(found) - len(shown):,} more", how.width)
+        lines.append(how.paint(more, DIM))
     if how.width:
         lines.append(_summary(found, how))
     return lines
@@ -123,12 +124,15 @@ def _summary(found: Sequence[Row], how: Look) -> str:
     """Count them: those that need a person, and the others by their state."""
     people = sum(1 for row in found if row.needs_person)
     counted = Counter(row.state for row in found if not row.needs_person)
-    parts = [how.paint(f"{people} need{'s' if people == 1 else ''} a person", RED, BOLD)]
-    parts = parts if people else []
-    for state in _ORDER:
-        if counted[state]:
-            parts.append(how.paint(f"{counted[state]:,} {state}", *COLOURS[state]))
-    return ", ".join(parts) or "no specs"
+    told = f"{people:,} need{'s' if people == 1 else ''} a person"
+    parts: list[tuple[str, tuple[str, ...]]] = [(told, (RED, BOLD))] if people else []
+    parts += [(f"{counted[s]:,} {s}", COLOURS[s]) for s in _ORDER if counted[s]]
+    room, shown = how.width, list[str]()
+    for text, colours in parts or [("no specs", ())]:
+        room -= len(text) + (2 if shown else 0)
+        if room >= 0:
+            shown.append(how.paint(text, *colours))
+    return ", ".join(shown)
 
 
 def as_json(found: Iterable[Row]) -> str:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
-from tests.bench import deployments, http, shared, specs, startup
+from tests.bench import deployments, http, shared, specs, startup, status
 from tests.bench.figures import HEADING
 
 GROUPS = {
@@ -21,6 +21,7 @@ GROUPS = {
     "http": http.MEASURES,
     "shared": shared.MEASURES,
     "specs": specs.MEASURES,
+    "status": status.MEASURES,
 }
 
 

@@ -8,22 +8,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import pytest
 
 from reconciler.adapters.holds import HoldsFiles
+from reconciler.adapters.spec_walk import Walk
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.adapters.status_glance import Glimpse, Shown
 from reconciler.adapters.statusfile import StatusFiles
-from reconciler.cli import parser, table
-from reconciler.cli.look import Look
-from reconciler.cli.rows import Row
+from reconciler.cli import parser, table, wiring
+from reconciler.cli.look import Look, cut
+from reconciler.cli.rows import Row, Rows
 from reconciler.cli.screen import Screen
-from reconciler.model import Hold, Reason, ReasonCode, Removal, State, Status
+from reconciler.model import Catalog, Hold, Reason, ReasonCode, Removal, State, Status
 from tests.factories import COMMIT, NOW, ended
 from tests.fakes.terminal import Screenful, TerminalRun
 
@@ -210,6 +212,41 @@ def test_a_reason_is_cut_and_columns_go_where_there_is_no_room() -> None:
         assert lines[-1] == "1 needs a person, 1 Ready"
     assert "COMMIT" not in table.as_lines(rows, Look(width=80), 0)[0]
     assert "COMMIT" in table.as_lines(rows, Look(width=200), 0)[0]
+
+
+def test_nothing_is_wider_than_the_narrowest_terminal() -> None:
+    """Also letters that take two columns, counts of many, and a width that holds no state."""
+    rows = [row("web", State.READY, "更新されました" * 9), row("x" * 90, State.STALLED, "é" * 99)]
+    for width in (1, 9, 20, 40, 61):
+        for lines in (
+            table.as_lines(rows, Look(width=width), 3),
+            table.as_brief_lines(rows * 9, Look(width=width), 8),
+        ):
+            taken = [sum(2 if east_asian_width(c) in "WF" else 1 for c in line) for line in lines]
+            assert max(taken) <= width
+    assert cut("更新更新", 8) == "更新更新"
+    assert cut("更新更新", 7) == "更新更…"
+    assert cut("更新更新", 6) == "更新…"
+
+
+def test_unchanged_specs_are_not_parsed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a file that is newer than its status is read: 10,000 others cost a stat each."""
+    fleet(desk)
+    options = parser.build().parse_args(desk.command())
+    where = wiring.place(options)
+    asked: list[list[str]] = []
+    some = where.specs.some
+
+    def count(found: Walk, wanted: Iterable[str]) -> Catalog:
+        asked.append(sorted(wanted))
+        return some(found, asked[-1])
+
+    monkeypatch.setattr(where.specs, "some", count)
+    rows = Rows(where)
+    assert len(rows.read()) == 7
+    os.utime(desk.specs / "a-ready.yaml")
+    assert len(rows.read()) == 7
+    assert asked == [[], ["a-ready.yaml"]]
 
 
 def test_colours_are_of_the_state_alone() -> None:
