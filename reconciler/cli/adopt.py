@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     where = wiring.place(options)
     if name:
         found = names.known(name, where)
-        _refuse_pointless(found)
+        _refuse_pointless(found, where)
         chosen = [found.name]
     else:
         waiting = _waiting(where)
@@ -54,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _waiting(where: wiring.Place) -> list[Status]:
-    statuses = (where.statuses.read(spec.name) for spec in where.specs.scan().specs)
-    return [status for status in statuses if _adoptable(status)]
+    holds = where.holds.read()
+    specs = (s for s in where.specs.scan().specs if not s.suspended and holds.of(s.name) is None)
+    return [status for s in specs if _adoptable(status := where.statuses.read(s.name))]
 
 
 def _adoptable(status: Status) -> bool:
@@ -71,8 +72,14 @@ def _of_another_owner(status: Status) -> bool:
     return foreign is not None and bool(foreign.owner) and foreign.version > status.adopted_version
 
 
-def _refuse_pointless(found: names.Named) -> None:
+def _refuse_pointless(found: names.Named, where: wiring.Place) -> None:
     status, name = found.status, found.name
+    hold = where.holds.read().of(name)
+    if hold is not None:
+        go_on = "--all" if hold.everything else name
+        raise UsageError(f"{name} is suspended by {hold.by}; first `reconciler resume {go_on}`")
+    if found.spec is not None and found.spec.suspended:
+        raise UsageError(f"{name} is suspended (reconcile.suspend in {found.spec.path})")
     if found.gone:
         raise UsageError(f"the file of {name} is gone: bring it back, then adopt it")
     if status.state is State.READY:
@@ -88,6 +95,6 @@ def _agreed(count: int, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise UsageError("give --yes to take all of these over as they are")
-    stacks = f"these {count} stacks" if count > 1 else "this stack"
-    print(f"Take {stacks} over as they are? [y/N] ", end="", flush=True)
+    what = f"these {count} stacks over as they are" if count > 1 else "this stack over as it is"
+    print(f"Take {what}? [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

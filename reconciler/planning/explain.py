@@ -166,6 +166,9 @@ def _standing(case: Case) -> tuple[State, Reason]:
     plan, status = case.plan, case.status
     if case.problem:
         return State.INVALID, Reason(ReasonCode.INVALID, case.problem)
+    if case.spec is None and status.removal is None:
+        message = "the file is gone, and no run has looked since"
+        return State.WAITING, Reason(ReasonCode.REMOVED, message)
     if _held_by_mass(case) and status.reason is not None:
         return status.state, status.reason
     if plan is not None and not plan.actions and not plan.needs_history:

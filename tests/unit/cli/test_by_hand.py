@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,40 @@ def test_all_that_wait_are_listed_and_adopted(desk: Desk, beside: Call) -> None:
     assert desk.asked() == ()
     assert beside("adopt", "--all", "--yes")[0] == 0
     assert {r.name for r in desk.asked()} == {"unknown", "lost", "changed", "owned"}
+
+
+class Person(StringIO):
+    """Somebody at a terminal, with an answer."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_it_is_asked(
+    desk: Desk, beside: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but a yes takes stacks over."""
+    desk.spec("web")
+    desk.remember("web", ReasonCode.HISTORY_LOST, State.STALLED)
+    for answer, count in (("", 0), ("n\n", 0), ("Y\n", 1)):
+        monkeypatch.setattr("sys.stdin", Person(answer))
+        code, said = beside("adopt", "--all")
+        assert code == 1 - count
+        assert "Take this stack over as they are? [y/N]" not in said
+        assert "Take this stack over as it is? [y/N]" in said
+        assert len(desk.asked()) == count
+
+
+def test_a_suspended_one_is_not_adopted(desk: Desk, beside: Call) -> None:
+    """It would be taken over only when it is resumed, and nobody would know."""
+    for name, more in (("held", ""), ("filed", "reconcile: {suspend: true}\n")):
+        desk.spec(name, more)
+        desk.remember(name, ReasonCode.HISTORY_LOST, State.STALLED)
+    desk.holds.suspend("held", Hold(by="bea", at=SystemClock().now()))
+    assert "held is suspended by bea; first `reconciler resume held`" in beside("adopt", "held")[1]
+    assert "filed is suspended (reconcile.suspend in" in beside("adopt", "filed")[1]
+    assert beside("adopt", "--all", "--yes") == (0, "no stack waits to be adopted\n")
+    assert desk.asked() == ()
 
 
 # ---------------------------------------------------------------- trigger, cancel

@@ -301,6 +301,7 @@ def situations() -> Iterator[tuple[str, Case]]:
         ),
         NOW - timedelta(minutes=3),
     )
+    yield "the file is gone, unseen", removed(stood(settled(latest=ended()), desired()))
     yield "the file is gone", removed(gone)
     good = remembered.text_of(spec(on_delete=OnDelete.DESTROY, retry=Retry(limit=0)))
     begun = Removal(since=NOW - AGO, begun=NOW - timedelta(minutes=9))
