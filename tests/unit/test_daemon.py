@@ -302,6 +302,20 @@ def test_an_edited_spec_is_seen_when_woken_and_not_only_at_the_next_scan() -> No
     assert it.api.creates == 2
 
 
+def test_a_survey_of_one_asks_about_no_other() -> None:
+    """One name's plan is made with how those it depends on stood last, and nothing is written."""
+    it = world(spec("app", depends_on=("net",)), spec("net"))
+    it.run_once()
+    it.heads = {"app": "b" * 40, "net": "b" * 40}
+    counted, written = calls(it), it.writes
+    (plan,) = it.daemon().survey(frozenset({"app"}))
+    assert plan.name == "app"
+    assert plan.verdict.code is ReasonCode.SOURCE_CHANGED
+    assert counted["POST"] == 0
+    assert it.writes == written
+    assert [p.name for p in it.daemon().survey()] == ["app", "net"]
+
+
 # ---------------------------------------------------------------- limits and costs
 
 
