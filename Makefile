@@ -11,7 +11,7 @@ DEMO_FLAGS := --data $(DEMO_STATE) --secrets-dir examples/secrets --allow-write 
 # What a busy machine builds once is not to slow down whoever works on it.
 NICE := nice -n 5
 
-.PHONY: help setup demo run system kubernetes sops cluster test test-long check bench lock clean
+.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench lock clean
 
 help:
 	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
@@ -19,8 +19,9 @@ help:
 	@echo "run        the daemon over deployments.d"
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
-	@echo "test-long  10,000 seeds of the simulated world; 400 deployments over killed workers;"
+	@echo "test-long  10,000 simulated weeks; 400 deployments over killed workers;"
 	@echo "           10,000 cron expressions against cronsim and systemd; pods of a real Kubernetes (root)"
+	@echo "test-planted  plant bugs one at a time, and see that the tests find each"
 	@echo "bench      measure, as ratios in one run"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
@@ -65,12 +66,15 @@ test: system setup kubernetes sops
 	$(BIN)/pytest -n 2
 
 test-long: system setup cluster
-	SIMULATION_SEEDS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 tests/simulation
+	SIMULATION_SEEDS=10000 SIMULATION_DAYS=7 $(BIN)/pytest -q -n 2 --timeout 7200 tests/simulation
 	CRON_PAIRS=10000 $(BIN)/pytest -q -n 2 --timeout 7200 \
 	  tests/unit/test_cron_agreement.py tests/unit/test_cron_systemd.py
 	$(BIN)/pytest -q -n 0 -m cluster tests/cluster
 	CHAOS_STACKS=40 CHAOS_DEPLOYMENTS=400 CHAOS_KILL_EVERY_S=2 CHAOS_KILLS=10000 \
 	  $(BIN)/pytest -q -s --timeout 7200 tests/postgres/test_chaos.py
+
+test-planted: setup
+	@$(BIN)/python -m tests.planted
 
 bench: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench $(WHAT)

@@ -223,6 +223,8 @@ def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> His
     newest = _newest_of(api, stack)
     latest = max((d.version for d in newest), default=0)
     since = status.last_version
+    if latest < since and api.by_version(stack, since) is not None:
+        latest = since  # a list lags behind; what is asked for by its number does not
     if status.foreign is not None and not status.foreign.ended:
         since = min(since, status.foreign.version - 1)
     fresh = status.attempt is None and not status.last_version

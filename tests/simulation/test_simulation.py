@@ -28,7 +28,7 @@ REACHED = {
     "ScheduleDue": 100,
     "Dependency": 20,
     "DependencyChanged": 20,
-    "Canceling": 30,
+    "Canceling": 15,
     "Canceled": 5,
     "Interrupted": 5,
     "ForeignRunning": 3,

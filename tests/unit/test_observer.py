@@ -279,6 +279,16 @@ def test_news_are_of_stacks_that_have_newer_versions() -> None:
     assert seat.calls == {"list": 1}
 
 
+def test_a_list_that_lags_behind_has_lost_nothing() -> None:
+    """What the list does not show is asked for by its number before it counts as lost."""
+    seat = Seat()
+    seat.create("mine")
+    seat.api.lag = timedelta(minutes=5)
+    seat.create("mine2")
+    assert past(seat, settled(last_version=2)).latest == 2
+    assert past(seat, settled(last_version=3)).latest == 1
+
+
 # ---------------------------------------------------------------- an API that does not answer
 
 

@@ -1,0 +1,167 @@
+"""Bugs that are planted one at a time, to see that the tests find each: `make test-planted`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BUGS", "Bug"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """What is wrong, and how it is made so: in a file, the text that is there once, and another."""
+
+    name: str
+    file: str
+    good: str
+    bad: str
+
+
+BUGS = (
+    Bug(
+        "a status is renamed into place without being synced",
+        "reconciler/files.py",
+        "                os.fsync(file.fileno())\n            Path(temporary).replace(path)",
+        "            Path(temporary).replace(path)",
+    ),
+    Bug(
+        "the create is sent before the intent is written",
+        "reconciler/executor.py",
+        "        status = self._write(begun)\n        stack = desired.spec.stack",
+        "        status = begun\n        stack = desired.spec.stack",
+    ),
+    Bug(
+        "a create without an answer is sent again at once",
+        "reconciler/planning/underway.py",
+        "    settled_at = intent.at + at.observed.settle",
+        "    settled_at = intent.at",
+    ),
+    Bug(
+        "the settle window is too short",
+        "reconciler/planning/underway.py",
+        "    settled_at = intent.at + at.observed.settle",
+        "    settled_at = intent.at + at.observed.settle / 3",
+    ),
+    Bug(
+        "what is asked for again gets a new name",
+        "reconciler/planning/transitions/creates.py",
+        "        return replace(status, intent=replace(submit.again, at=now))",
+        "        again = replace(submit.again, at=now, run_id=name.run_id)\n"
+        "        marker = name.marker(again.attempt.digest)\n"
+        "        return replace(status, intent=replace(again, marker=marker))",
+    ),
+    Bug(
+        "a lost answer is taken for a refusal",
+        "reconciler/executor.py",
+        "            return self._write(transitions.lost(status, tools.clock.now()))",
+        '            return self._write(transitions.abandoned(status, "", tools.clock.now()))',
+    ),
+    Bug(
+        "the walk begins one version too late",
+        "reconciler/observer.py",
+        "    version = intent.after_version\n",
+        "    version = intent.after_version + 1\n",
+    ),
+    Bug(
+        "a new schedule counts from before it was there",
+        "reconciler/planning/transitions/events.py",
+        "definition=schedule.definition, last=now)",
+        "definition=schedule.definition, last=now - __import__('datetime').timedelta(days=1))",
+    ),
+    Bug(
+        "a slot that was taken is not remembered",
+        "reconciler/planning/transitions/creates.py",
+        "        replace(s, last=max(s.last, slot), due=None) if s.name == cause.schedule else s\n",
+        "        replace(s, due=None) if s.name == cause.schedule else s\n",
+    ),
+    Bug(
+        "slots that are passed over are not recorded",
+        "reconciler/planning/scheduled.py",
+        "    if len(due) > 1:\n",
+        "    if len(due) > 1_000_000:\n",
+    ),
+    Bug(
+        "a run that is told of and not seen counts as ended",
+        "reconciler/planning/underway.py",
+        "    if at.now >= deadline:\n        reason = Reason(ReasonCode.HISTORY_LOST",
+        "    if at.now >= run.submitted:\n        reason = Reason(ReasonCode.HISTORY_LOST",
+    ),
+    Bug(
+        "a list that lags behind is believed",
+        "reconciler/observer.py",
+        "    if latest < since and api.by_version(stack, since) is not None:",
+        "    if latest < since and api.by_version(stack, since) is None:",
+    ),
+    Bug(
+        "a run that was cut off in the operation is tried again by itself",
+        "reconciler/planning/transitions/runs.py",
+        "        case RunEnd.INTERRUPTED:\n            return Reason(",
+        "        case RunEnd.INTERRUPTED if not name:\n            return Reason(",
+    ),
+    Bug(
+        "retries are counted with one too many",
+        "reconciler/planning/transitions/runs.py",
+        "    if failures > retry.limit:",
+        "    if failures > retry.limit + 1:",
+    ),
+    Bug(
+        "a removed file counts at once",
+        "reconciler/planning/removal.py",
+        "GONE_AFTER: Final = timedelta(minutes=10)",
+        "GONE_AFTER: Final = timedelta(0)",
+    ),
+    Bug(
+        "an unreadable directory counts as empty",
+        "reconciler/rolls.py",
+        "    if not catalog.complete:",
+        "    if not catalog.complete and catalog.specs:",
+    ),
+    Bug(
+        "the mass guard looks at percents alone the wrong way",
+        "reconciler/planning/admission.py",
+        "    return count > number and count * 100 > total * percent",
+        "    return count > number and count * 100 > total * (percent + 100)",
+    ),
+    Bug(
+        "a destroyed stack of another spec is not left alone",
+        "reconciler/planning/removal.py",
+        "    if claimed_by:\n",
+        "    if claimed_by == '?':\n",
+    ),
+    Bug(
+        "an approval binds no preview",
+        "reconciler/planning/gates.py",
+        '    return f"{wanted}-{approval.operation}-{approval.version}"',
+        '    return f"{approval.operation}"',
+    ),
+    Bug(
+        "an approval never expires",
+        "reconciler/planning/gates.py",
+        "        if approval.granted is not None and at.now < ends:",
+        "        if approval.granted is not None:",
+    ),
+    Bug(
+        "a suspended spec carries out requests",
+        "reconciler/planning/holds.py",
+        "    if request.kind is RequestKind.TRIGGER and (at.spec.suspended or at.observed.hold):",
+        "    if request.kind is RequestKind.TRIGGER and at.spec.suspended and at.observed.hold:",
+    ),
+    Bug(
+        "others' deployments are taken for ours",
+        "reconciler/observer.py",
+        "        return marker.startswith(self._ours)",
+        "        return bool(marker)",
+    ),
+    Bug(
+        "a request by hand is forgotten before it is carried out",
+        "reconciler/planning/transitions/creates.py",
+        "    if cause.request_id:\n        status = handled(status, cause.request_id)\n",
+        "",
+    ),
+    Bug(
+        "the clock of the API is believed for time limits",
+        "reconciler/planning/transitions/runs.py",
+        "        run = replace(run, seen_running=now)",
+        "        run = replace(run, seen_running=run.started)",
+    ),
+)
