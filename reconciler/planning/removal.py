@@ -120,6 +120,15 @@ def forget_destroyed(at: Situation) -> Plan | None:
     return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
 
 
+def leave_to_others(at: Situation) -> Plan | None:
+    """A stack that another owner reconciles by now is left to them."""
+    foreign = at.status.foreign
+    if foreign is None or not foreign.owner or foreign.version <= at.status.adopted_version:
+        return None
+    note = f"the file is gone, and its stack is reconciled by another owner, {foreign.owner}"
+    return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
+
+
 def destroy_triggered(at: Situation) -> Plan | None:
     """A person says that the destroy shall go on."""
     request = next(iter(at.requests(RequestKind.TRIGGER)), None)
@@ -163,7 +172,8 @@ RULES: Final[tuple[Rule, ...]] = (
     holds.hold_suspended,
     holds.hold_blocked,
     holds.hold_back,
-    holds.hold_conflict,
+    holds.notice_others,
+    leave_to_others,
     holds.wait_for_others,
     destroy_triggered,
     rest_stalled,
