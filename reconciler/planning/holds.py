@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from reconciler.api.types import MARKER_PREFIX, Deployment, JobStatus, Operation
 from reconciler.model import (
+    CancelDouble,
     Cause,
     CauseKind,
     DropRequest,
@@ -182,11 +183,9 @@ def notice_others(at: Situation) -> Plan | None:
     history = at.history
     if history is None:
         return None
-    if history.double is not None and history.double.version > at.status.last_version:
-        note = f"version {history.double.version} is a request of ours that arrived twice"
-        reason = Reason(ReasonCode.RUNNING, note)
-        notice = Notice(latest=history.double.version, note=note)
-        return at.plan(State.PROGRESSING, reason, notice)
+    double = history.double
+    if double is not None and double.version > at.status.last_version:
+        return _double(at, double)
     if history.foreign is None:
         return None
     known = at.status.foreign
@@ -197,6 +196,20 @@ def notice_others(at: Situation) -> Plan | None:
     reason = Reason(ReasonCode.FOREIGN_CHANGE, _told(history.foreign))
     notice = Notice(foreign=history.foreign, latest=history.latest)
     return at.plan(State.PROGRESSING, reason, notice)
+
+
+def _double(at: Situation, double: Deployment) -> Plan:
+    """A request of ours that arrived twice: the second is cancelled, or its end waited for."""
+    told = f"version {double.version} is a request of ours that arrived twice"
+    if double.status in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
+        reason = Reason(ReasonCode.CANCELING, told)
+        cancel = CancelDouble(deployment_id=double.id, version=double.version)
+        return at.plan(State.PROGRESSING, reason, cancel)
+    if not double.status.ended:
+        reason = Reason(ReasonCode.FOREIGN_RUNNING, f"{told}, and runs; waits for its end")
+        return at.plan(State.WAITING, reason, again_at=at.now + LOOK_AGAIN)
+    notice = Notice(latest=double.version, note=f"{told}: both ran")
+    return at.plan(State.PROGRESSING, Reason(ReasonCode.RUNNING, told), notice)
 
 
 def hold_conflict(at: Situation) -> Plan | None:
