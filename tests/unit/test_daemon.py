@@ -11,12 +11,14 @@ from types import MappingProxyType
 
 import pytest
 
-from reconciler.api.types import JobStatus
+from reconciler.api.types import JobStatus, Operation
 from reconciler.daemon import Daemon
 from reconciler.model import (
     Broken,
     Catalog,
     HandRequest,
+    Holds,
+    OnDelete,
     Problem,
     ReasonCode,
     RequestKind,
@@ -382,3 +384,55 @@ def test_a_new_commit_of_one_of_a_thousand_makes_a_few_calls(thousand: World) ->
     assert daemon.run_once(FOREVER)
     assert counted["POST"] == 1
     assert counted["GET"] <= 5
+
+
+# ---------------------------------------------------------------- very many at once
+
+
+def test_a_checkout_without_half_of_the_specs_destroys_nothing() -> None:
+    """However long the other branch is checked out, and `onDelete: destroy` on all of them."""
+    specs = [spec(f"s{n}", on_delete=OnDelete.DESTROY) for n in range(10)]
+    it = world(*specs)
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    kept = dict(it.specs)
+    for name in list(kept)[5:]:
+        del it.specs[name]
+    daemon.wake()
+    for _ in range(30):
+        tick(it, daemon, 600)
+    assert {it.disk[f"s{n}"].reason.code for n in range(5, 10)} == {ReasonCode.MASS_REMOVAL}  # type: ignore[union-attr]
+    daemon = it.daemon()
+    tick(it, daemon, 600)
+    it.specs.update(kept)
+    daemon.wake()
+    tick(it, daemon, 1)
+    assert set(states(it).values()) == {State.READY}
+    assert it.api.creates == 10
+    assert {r.shown.operation for rs in it.api.records.values() for r in rs} == {Operation.UPDATE}
+
+
+def test_a_mass_removal_that_a_person_lets_through_goes() -> None:
+    """Exactly the names that were held are destroyed, each once, and forgotten."""
+    specs = [spec(f"s{n}", on_delete=OnDelete.DESTROY) for n in range(10)]
+    it = world(*specs)
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    for n in range(5, 10):
+        del it.specs[f"s{n}"]
+    daemon.wake()
+    for _ in range(3):
+        tick(it, daemon, 600)
+    (mass,) = it.masses
+    assert sorted(mass.names) == [f"s{n}" for n in range(5, 10)]
+    it.holds = Holds(approved=frozenset(mass.names.items()))
+    for _ in range(10):
+        tick(it, daemon, 30)
+    assert sorted(it.disk) == [f"s{n}" for n in range(5)]
+    destroyed = [
+        r.shown.stack
+        for rs in it.api.records.values()
+        for r in rs
+        if r.shown.operation is Operation.DESTROY
+    ]
+    assert sorted(map(str, destroyed)) == [f"acme/s{n}/dev" for n in range(5, 10)]
