@@ -49,6 +49,9 @@ NEWS_EVERY = timedelta(seconds=60)
 # A pass goes round again where an action opens the way to the next; more is a mistake of ours.
 MOST_ROUNDS = 8
 
+# More changed files than this are found sooner by a scan, which costs about as much as these.
+MOST_LOOKS = 256
+
 # Where a status file cannot be written (disk full, read-only), it is tried again.
 NOT_DURABLE_AGAIN = timedelta(seconds=10)
 
@@ -99,6 +102,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._rescan = threading.Event()
         self._marks: set[str] = set()
+        self._paths: set[str] = set()
         self._marking = threading.Lock()
         self._only: frozenset[str] = frozenset()
         self.started = 0
@@ -148,6 +152,13 @@ class Daemon:
     def wake(self) -> None:
         """Something may have changed on disk: scan in the next pass, which is now."""
         self._rescan.set()
+        self._woken.set()
+
+    def touched(self, paths: Iterable[str]) -> None:
+        """These files (paths below the directory) have changed: look at them in the next pass."""
+        with self._marking:
+            if len(self._paths) <= MOST_LOOKS:  # with more of them, all are looked at
+                self._paths.update(paths)
         self._woken.set()
 
     def mark(self, names: Iterable[str]) -> None:
@@ -200,8 +211,13 @@ class Daemon:
 
     def _scan(self, now: datetime) -> None:
         memory = self._memory
+        with self._marking:
+            paths, self._paths = self._paths, set()
         if memory.rescan_at is not None and now < memory.rescan_at and not self._rescan.is_set():
-            return
+            found = self._look_at(paths)
+            if found is not None:
+                memory.dirty |= found
+                return
         self._rescan.clear()
         memory.rescan_at = now + RESCAN_EVERY
         found = self._rolls.scan()
@@ -215,6 +231,13 @@ class Daemon:
                     self._stand(plan, aside.path, now)
                 except NotDurableError:
                     memory.rescan_at = now + NOT_DURABLE_AGAIN
+
+    def _look_at(self, paths: set[str]) -> set[str] | None:
+        """Return the names that a few changed files concern; None: the scan has to tell."""
+        if len(paths) > MOST_LOOKS:
+            return None
+        found = self._rolls.look(paths) if paths else set()
+        return found | self._held_by_mass() if found else found
 
     def _held_by_mass(self) -> set[str]:
         return {name for mass in self._memory.masses for name in mass.names}

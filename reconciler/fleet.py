@@ -139,6 +139,37 @@ class Fleet:
         self._find_aside(catalog)
         return differing | left
 
+    def takes_alone(self, specs: Iterable[Spec]) -> bool:
+        """Whether these specs can be taken without looking at all others.
+
+        Not so where they claim another stack, stand elsewhere in the order, or where a name is
+        set aside or gone: what that means for others, the whole directory tells.
+        """
+        claimed: set[str] = set()
+        for spec in specs:
+            name, stack, old = spec.name, str(spec.stack), self.specs.get(spec.name)
+            if name in self.aside or stack in claimed:
+                return False
+            claimed.add(stack)
+            if old is not None:
+                if old.stack != spec.stack or old.depends_on != spec.depends_on:
+                    return False
+                continue
+            unsettled = self.gone or self.aside or stack in self._claims
+            if unsettled or spec.depends_on or self._dependents.get(name):
+                return False
+        return True
+
+    def take_some(self, specs: Iterable[Spec]) -> set[str]:
+        """Take these specs, which `takes_alone` allows; return the names that are new or other."""
+        differing: set[str] = set()
+        for spec in specs:
+            if self.specs.get(spec.name) != spec:
+                differing.add(spec.name)
+                self._claims.setdefault(str(spec.stack), set()).add(spec.name)
+            self.specs[spec.name] = spec
+        return differing
+
     def _unclaim(self, name: str) -> None:
         spec = self.specs.get(name)
         if spec is not None:

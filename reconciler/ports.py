@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.api.types import DeploymentRequest, Operation, Secret
@@ -28,6 +28,13 @@ class Specs(Protocol):
 
 class Directory(Specs, Protocol):
     """Reads all spec files, and knows how they went where commits tell."""
+
+    def look(self, paths: Iterable[str]) -> tuple[Spec, ...] | None:
+        """Return the specs of changed files (paths below the directory), and nothing of others.
+
+        None where only a scan can tell: one is gone, or invalid, or no plain file.
+        """
+        ...
 
     def removed_by_commit(self, name: str) -> bool:
         """Whether a commit after the last applied one removed the file, so no wait is needed."""

@@ -59,20 +59,29 @@ class Resolver:
         What takes long of new specs' secrets is looked up at the same time.
         """
         fresh = {spec.name: spec for spec in specs}
-        new = [spec for name, spec in fresh.items() if self._expected.get(name) is not spec]
+        self._begin(fresh.values(), self._expected.keys() - fresh.keys())
+        self._expected = fresh
+
+    def expect_more(self, specs: Iterable[Spec]) -> None:
+        """Begin to look up the sources of these specs too, which are new or other than before."""
+        found = tuple(specs)
+        self._begin(found, ())
+        self._expected.update({spec.name: spec for spec in found})
+
+    def _begin(self, specs: Iterable[Spec], gone: Iterable[str]) -> None:
+        new = [spec for spec in specs if self._expected.get(spec.name) is not spec]
         self._secrets.warm(reference for spec in new for reference in _references(spec))
         wanted: dict[str, Wanted] = {}
-        for name, spec in fresh.items():
-            if self._expected.get(name) is spec or spec.request.source.commit:
+        for spec in new:
+            if spec.request.source.commit:
                 continue
             try:  # what lets us in is enough here
                 access = replace(spec.request, environment=(), image_credentials=None)
                 request = map_secrets(access, self._secrets.read)
             except SecretUnavailableError:
                 continue  # `desired` says so
-            wanted[name] = self._wanted(spec, request)
-        self._git.expect(wanted, self._expected.keys() - fresh.keys())
-        self._expected = fresh
+            wanted[spec.name] = self._wanted(spec, request)
+        self._git.expect(wanted, gone)
 
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now; `blocked` says what could not be looked up."""

@@ -6,6 +6,7 @@ removed, and what may be done then is the planner's to say.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -57,6 +58,20 @@ class Rolls:
         dirty |= self._rename(catalog)
         # What was set aside before and is not now has to be looked at.
         return dirty | (aside_before - fleet.aside.keys()) | fleet.aside.keys()
+
+    def look(self, paths: Iterable[str]) -> set[str] | None:
+        """Look at a few files alone; return the names to be planned again.
+
+        None where that does not tell enough, so that the whole directory has to be scanned.
+        """
+        fleet = self._fleet
+        specs = self._specs.look(paths) if self._started else None
+        if specs is None or not fleet.takes_alone(specs):
+            return None
+        for spec in specs:
+            if spec.name not in fleet.statuses:
+                fleet.put(self._statuses.read(spec.name))
+        return fleet.take_some(specs)
 
     def missing(self, now: datetime) -> dict[str, str]:
         """Return the names that are gone and not acted on, or went just now, and at what."""

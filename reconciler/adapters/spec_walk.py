@@ -14,7 +14,17 @@ from typing import Final
 
 from reconciler.model import Problem
 
-__all__ = ["DEFAULTS_NAME", "NO_STAMP", "Walk", "check_name", "name_of", "walk"]
+__all__ = [
+    "DEFAULTS_NAME",
+    "ENDINGS",
+    "MAX_FILES",
+    "NO_STAMP",
+    "Walk",
+    "check_name",
+    "look_at",
+    "name_of",
+    "walk",
+]
 
 # Ten times the largest number of stacks that is known of; more would be somebody else's tree.
 MAX_FILES: Final = 100_000
@@ -27,7 +37,7 @@ DEFAULTS_NAME: Final = "_defaults"
 # The stamp of a file of which nothing is known.
 NO_STAMP: Final = 0
 
-_ENDINGS: Final = (".yaml", ".yml")
+ENDINGS: Final = (".yaml", ".yml")
 _NAME_PART: Final = re.compile(r"\w[\w.-]*\Z")
 _IGNORED_START: Final = (".", "#")
 _IGNORED_END: Final = ("~", ".swp", ".swx", ".tmp", ".status.json")
@@ -81,14 +91,14 @@ def _look_at(directory: Path, relative: str, found: Walk) -> list[str]:
     with os.scandir(directory / relative) as entries:
         for entry in entries:
             name = entry.name
-            if not name.endswith(_ENDINGS) or not entry.is_file(follow_symlinks=False):
+            if not name.endswith(ENDINGS) or not entry.is_file(follow_symlinks=False):
                 if not _ignored(name):
                     _look_closer(directory, prefix + name, entry, found, deeper)
                 continue
             if name.startswith(_IGNORED_START):
                 continue
             seen = entry.stat(follow_symlinks=False)
-            stamp = hash((seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino))
+            stamp = _stamp(seen)
             if name.startswith(DEFAULTS_NAME) and name_of(name) == DEFAULTS_NAME:
                 found.defaults[prefix + name] = stamp
             else:
@@ -108,7 +118,7 @@ def _look_closer(
         found.problems.append(Problem(path=directory / relative, message=message))
         found.complete = False
         return
-    if not entry.name.endswith(_ENDINGS) and not entry.is_symlink():
+    if not entry.name.endswith(ENDINGS) and not entry.is_symlink():
         return
     try:
         seen = entry.stat(follow_symlinks=True)
@@ -117,12 +127,37 @@ def _look_closer(
     if seen is not None and stat.S_ISDIR(seen.st_mode):
         message = "is a link to a directory, which is not followed; use the directory itself"
         found.problems.append(Problem(path=directory / relative, message=message))
-    elif entry.name.endswith(_ENDINGS):
+    elif entry.name.endswith(ENDINGS):
         stamp = NO_STAMP
         if seen is not None:
-            stamp = hash((seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino))
+            stamp = _stamp(seen)
         kind = found.defaults if name_of(entry.name) == DEFAULTS_NAME else found.files
         kind[relative] = stamp
+
+
+def look_at(directory: Path, relative: str) -> int | None:
+    """Return the stamp of one file of a spec, NO_STAMP of what is passed over.
+
+    None where it is not for one look to tell: it is gone, a link, a folder, or defaults.
+    """
+    *folders, name = relative.split("/")
+    if any(_ignored(folder) for folder in folders) or _ignored(name):
+        return NO_STAMP
+    if not name.endswith(ENDINGS):
+        return NO_STAMP
+    if len(folders) > MAX_LEVELS or name_of(name) == DEFAULTS_NAME:
+        return None
+    try:
+        seen = os.lstat(f"{directory}/{relative}")
+    except OSError:
+        return None
+    if not stat.S_ISREG(seen.st_mode):
+        return None
+    return _stamp(seen)
+
+
+def _stamp(seen: os.stat_result) -> int:
+    return hash((seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino))
 
 
 def _ignored(name: str) -> bool:

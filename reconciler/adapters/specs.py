@@ -31,7 +31,16 @@ from reconciler.adapters.spec_file import (
 from reconciler.adapters.spec_layers import Layer, Origins, lay_over
 from reconciler.adapters.spec_schema import SPEC
 from reconciler.adapters.spec_sops import NOTHING_SEALED, is_sealed, take_sealed
-from reconciler.adapters.spec_walk import NO_STAMP, Walk, check_name, name_of, walk
+from reconciler.adapters.spec_walk import (
+    ENDINGS,
+    MAX_FILES,
+    NO_STAMP,
+    Walk,
+    check_name,
+    look_at,
+    name_of,
+    walk,
+)
 from reconciler.adapters.yaml_faults import YamlFault
 from reconciler.adapters.yaml_plain import Plain, read_plain
 from reconciler.api.types import StackRef
@@ -112,18 +121,52 @@ class SpecReader:
         self._walk = Walk()
         self._catalog = Catalog()
         self._known: dict[str, _Read] = {}
+        self._behind = False  # whether the catalog lacks what single looks have found
         self._defaults = DefaultsReader(directory)
         self._root = os.path.realpath(directory)
 
     def scan(self) -> Catalog:
         """Read what is new or has changed, and return all there is."""
         found = walk(self.directory)
-        if found == self._walk and self._known.keys() == found.files.keys():
+        same = found == self._walk and self._known.keys() == found.files.keys()
+        if same and not self._behind:
             return self._catalog
-        self._update(found, found.files)
+        if not same:
+            self._update(found, found.files)
         self._walk = found
+        self._behind = False
         self._catalog = self._all(found)
         return self._catalog
+
+    def look(self, paths: Iterable[str]) -> tuple[Spec, ...] | None:
+        """Read a few files (paths below the directory) that are said to have changed.
+
+        Returns those specs that are new or other now; None where only a scan can tell what has
+        become of the directory. It costs what these files cost, however many there are.
+        """
+        fresh: list[Spec] = []
+        for relative in paths:
+            stamp = look_at(self.directory, relative)
+            if stamp is None:
+                return None
+            before = self._known.get(relative)
+            if stamp == NO_STAMP or (before is not None and before.stamp == stamp):
+                continue
+            defaults = self._defaults.of(relative.rpartition("/")[0])
+            read = self.read(relative, stamp, defaults)
+            if read.spec is None or not self._is_the_only(relative):
+                return None
+            self._known[relative] = read
+            self._walk.files[relative] = stamp
+            self._behind = True
+            fresh.append(read.spec)
+        return tuple(fresh)
+
+    def _is_the_only(self, relative: str) -> bool:
+        """Whether no other file has this one's name, but for the ending, and there is room."""
+        name = name_of(relative)
+        others = {f"{name}{ending}" for ending in ENDINGS} - {relative}
+        return not others & self._known.keys() and len(self._known) < MAX_FILES
 
     def some(self, found: Walk, wanted: Iterable[str]) -> Catalog:
         """Read some of the files that were found, by their paths: for looking only."""

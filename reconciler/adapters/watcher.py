@@ -7,33 +7,48 @@ directory is scanned whole from time to time in any case; without a watcher that
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Watcher"]
+
+# How a mounted ConfigMap changes all of its files at once: this link then leads elsewhere.
+_SWAPPED: Final = "/..data"
 
 _log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Calls `on_dirty`, from a thread of its own, when a spec may have changed."""
+    """Tells, from a thread of its own, when specs may have changed.
 
-    def __init__(self, directory: Path, on_dirty: Callable[[], None]) -> None:
+    `on_files` is given the changed files, as paths below the directory; `on_all` is called
+    where more than single files may be other than before.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        on_files: Callable[[Iterable[str]], None],
+        on_all: Callable[[], None],
+    ) -> None:
         self._directory = directory
-        self._on_dirty = on_dirty
+        self._on_files = on_files
+        self._on_all = on_all
         self._observer: Any = None
 
     def start(self) -> bool:
         """Begin to watch; False, and one line in the log, where the system does not allow it."""
         from watchdog import events, observers  # noqa: PLC0415 - commands that do not watch save it
 
-        on_dirty = self._on_dirty
+        tell = self._tell
 
         class Handler(events.FileSystemEventHandler):
             def on_any_event(self, event: events.FileSystemEvent) -> None:
-                if any(_matters(str(path)) for path in (event.src_path, event.dest_path)):
-                    on_dirty()
+                paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+                tell(paths, whole=event.is_directory)
 
         # Opening and reading a file are no changes, and our own scan does both.
         changes = [
@@ -44,7 +59,9 @@ class Watcher:
             events.DirDeletedEvent,
             events.DirMovedEvent,
         ]
-        observer = observers.Observer()
+        # What is moved in from elsewhere, or out, has half a move's events: these too are told.
+        halves = {"generate_full_events": True} if sys.platform == "linux" else {}
+        observer = observers.Observer(**halves)
         try:
             observer.schedule(Handler(), str(self._directory), recursive=True, event_filter=changes)
             observer.start()
@@ -55,6 +72,24 @@ class Watcher:
         self._observer = observer
         return True
 
+    def _tell(self, paths: list[str], *, whole: bool) -> None:
+        """Tell of one event; our own status files, and what no spec is called, wake nobody."""
+        if any(path.endswith(_SWAPPED) for path in paths):
+            self._on_all()
+            return
+        found = [relative for path in paths if (relative := self._relative(path)) is not None]
+        found = [relative for relative in found if _matters(relative)]
+        if whole and found:
+            self._on_all()
+        elif found:
+            self._on_files(found)
+
+    def _relative(self, path: str) -> str | None:
+        root = f"{self._directory}/"
+        if path == str(self._directory):
+            return ""
+        return path.removeprefix(root) if path.startswith(root) else None
+
     def stop(self) -> None:
         """End watching; does nothing where it was not begun."""
         observer, self._observer = self._observer, None
@@ -63,7 +98,7 @@ class Watcher:
             observer.join()
 
 
-def _matters(path: str) -> bool:
+def _matters(relative: str) -> bool:
     """Whether a path can be a spec's or a directory's; our own status files must not wake us."""
-    name = path.rpartition("/")[2]
-    return bool(name) and not name.startswith(".") and ".status.json" not in name
+    name = relative.rpartition("/")[2]
+    return not name.startswith(".") and ".status.json" not in name

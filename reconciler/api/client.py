@@ -177,7 +177,8 @@ class ApiClient:
     """Calls one API in one dialect.
 
     Every call raises `RefusedError` on a 4xx answer and `LostError` where there is no
-    usable answer. `session` is given by tests that put another transport in.
+    usable answer. `session` is given by tests that put another transport in; `connections` is
+    how many are kept, as many as there are threads that call.
     """
 
     def __init__(
@@ -186,11 +187,12 @@ class ApiClient:
         token: Callable[[], Secret],
         dialect: Dialect = Dialect.TODAY,
         session: requests.Session | None = None,
+        connections: int = 10,
     ) -> None:
         check_url(url)
         self.url = url.rstrip("/")
         self.dialect = dialect
-        self._session = _session() if session is None else session
+        self._session = _session(connections) if session is None else session
         self._session.auth = _TokenAuth(token)
         self._session.headers["Accept"] = "application/json"
         self._session.headers["User-Agent"] = "reconciler"
@@ -341,10 +343,10 @@ class ApiClient:
             raise LostError(f"{self.url} answered {response.status_code} with no JSON") from None
 
 
-def _session() -> requests.Session:
+def _session(connections: int) -> requests.Session:
     session = requests.Session()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _Transport())
+        session.mount(scheme, _Transport(pool_maxsize=connections))
     return session
 
 

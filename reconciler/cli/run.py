@@ -83,7 +83,7 @@ def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) 
             print(status_line(checkout.state), flush=True)
         daemon.wake()
 
-    watcher = None if checkout else Watcher(where.directory, daemon.wake)
+    watcher = None if checkout else Watcher(where.directory, daemon.touched, daemon.wake)
     with webhook_options.listening(options, heard):
         if watcher is not None:
             watcher.start()

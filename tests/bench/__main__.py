@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
-from tests.bench import deployments, http, shared, specs, startup, status
+from tests.bench import deployments, http, reconciler, shared, specs, startup, status
 from tests.bench.figures import HEADING
 
 GROUPS = {
@@ -22,6 +22,7 @@ GROUPS = {
     "shared": shared.MEASURES,
     "specs": specs.MEASURES,
     "status": status.MEASURES,
+    "reconciler": reconciler.MEASURES,
 }
 
 

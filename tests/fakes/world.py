@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,6 +88,7 @@ class World:
     unreadable: bool = False
     writes: int = 0
     run_ids: int = 0
+    scans: int = 0
     journal: list[Status] = field(default_factory=list)
     source_every: timedelta | None = timedelta(seconds=60)
 
@@ -137,11 +138,16 @@ class World:
         return f"r{self.run_ids}"
 
     def scan(self) -> Catalog:
+        self.scans += 1
         if self.catalog is not None:
             return self.catalog
         if not self.specs and self.unreadable:
             return Catalog(complete=False)
         return Catalog(specs=tuple(self.specs[n] for n in sorted(self.specs)))
+
+    def look(self, paths: Iterable[str]) -> tuple[Spec, ...] | None:
+        found = [self.specs.get(path.removesuffix(".yaml")) for path in paths]
+        return None if None in found else tuple(one for one in found if one is not None)
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self.disk))

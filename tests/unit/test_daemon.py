@@ -110,6 +110,44 @@ def test_a_failing_dependency_holds_what_is_new_and_not_what_is_up_to_date() -> 
     assert states(it)["app"] is State.WAITING
 
 
+# ---------------------------------------------------------------- single files
+
+
+def test_a_changed_file_is_acted_on_without_a_scan() -> None:
+    """What is told of single files starts at once; who else is there is not looked at."""
+    it = world(spec("web"), spec("api"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    scans = it.scans
+    it.specs |= {"web": replace(it.specs["web"], suspended=True), "new": spec("new")}
+    daemon.touched(["web.yaml", "new.yaml"])
+    tick(it, daemon)
+    assert (it.scans, it.api.creates) == (scans, 3)
+    assert daemon.run_once(FOREVER)
+    assert states(it) == {"api": State.READY, "new": State.READY, "web": State.SUSPENDED}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stack": spec("api").stack},
+        {"depends_on": ("api",)},
+    ],
+)
+def test_what_concerns_others_is_scanned(change: dict[str, object]) -> None:
+    """A claim of another stack, or another place in the order, needs all that is there."""
+    it = world(spec("web"), spec("api"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    scans = it.scans
+    it.specs["web"] = replace(it.specs["web"], **change)  # type: ignore[arg-type]
+    daemon.touched(["web.yaml"])
+    tick(it, daemon)
+    assert it.scans == scans + 1
+    if "stack" in change:
+        assert states(it)["web"] is State.CONFLICT
+
+
 # ---------------------------------------------------------------- the disk
 
 

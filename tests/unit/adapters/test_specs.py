@@ -411,6 +411,39 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path) -> None:
     assert [spec.name for spec in reader.scan().specs] == ["two"]
 
 
+def test_a_look_at_single_files(tmp_path: Path) -> None:
+    """A look reads the named files alone, and the next scan knows what it has found."""
+    write(tmp_path, one=small("a/b/one"), two=small("a/b/two"))
+    reader = SpecReader(tmp_path, RULES)
+    first = reader.scan()
+    write(tmp_path, one=small("a/b/other"), three=small("a/b/three"))
+    found = reader.look(["one.yaml", "two.yaml", "three.yaml", ".one.yaml", "one.txt"])
+    assert found is not None
+    assert [str(spec.stack) for spec in found] == ["a/b/other", "a/b/three"]
+    assert reader.look(["one.yaml"]) == ()
+    second = reader.scan()
+    assert [spec.name for spec in second.specs] == ["one", "three", "two"]
+    assert second.specs[0] is found[0]
+    assert second.specs[2] is first.specs[1]
+    assert reader.scan() is second
+
+
+def test_what_a_look_cannot_tell(tmp_path: Path) -> None:
+    """What is gone, broken, doubled, a link or defaults needs a scan, which then finds it."""
+    write(tmp_path, one=small("a/b/one"), two=small("a/b/two"))
+    (tmp_path / "link.yaml").symlink_to("one.yaml")
+    reader = SpecReader(tmp_path, RULES)
+    reader.scan()
+    (tmp_path / "two.yaml").unlink()
+    write(tmp_path, bad="stack: [", _defaults="labels: {team: web}")
+    (tmp_path / "one.yml").write_text(small("a/b/three"))
+    for path in ("two.yaml", "bad.yaml", "_defaults.yaml", "one.yml", "link.yaml"):
+        assert reader.look([path]) is None, path
+    catalog = reader.scan()
+    assert set(catalog.broken) == {"bad", "one"}
+    assert catalog == scan(tmp_path, RULES)
+
+
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit nothing more is read, and nothing counts as gone."""
     monkeypatch.setattr(spec_walk, "MAX_FILES", 2)

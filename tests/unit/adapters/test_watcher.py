@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ def dirty() -> threading.Event:
 
 @pytest.fixture
 def watcher(tmp_path: Path, dirty: threading.Event) -> Iterator[Watcher]:
-    made = Watcher(tmp_path, dirty.set)
+    made = Watcher(tmp_path, lambda _: dirty.set(), dirty.set)
     assert made.start()
     yield made
     made.stop()
@@ -46,7 +46,7 @@ def test_changes_are_told(tmp_path: Path, dirty: threading.Event) -> None:
 def test_our_own_files_are_not_told(tmp_path: Path, dirty: threading.Event) -> None:
     """Status files, hidden files and reading wake nobody: only what follows them does."""
     told: list[None] = []
-    second = Watcher(tmp_path, lambda: told.append(None))
+    second = Watcher(tmp_path, lambda _: told.append(None), lambda: told.append(None))
     (tmp_path / "web.yaml").write_text("x")
     assert dirty.wait(SOON_S)
     assert second.start()
@@ -60,6 +60,36 @@ def test_our_own_files_are_not_told(tmp_path: Path, dirty: threading.Event) -> N
     assert len(told) <= 1
 
 
+def test_which_files_have_changed(tmp_path: Path) -> None:
+    """Files are told by their paths, also those moved in; a folder and a swap concern them all."""
+    files: set[str] = set()
+    heard, everything = threading.Event(), threading.Event()
+
+    def on_files(paths: Iterable[str]) -> None:
+        files.update(paths)
+        heard.set()
+
+    outside, specs = tmp_path / "outside", tmp_path / "specs"
+    (outside / "team").mkdir(parents=True)
+    specs.mkdir()
+    (outside / "web.yaml").write_text("x")
+    (outside / "team" / "api.yaml").write_text("x")
+    watcher = Watcher(specs, on_files, everything.set)
+    assert watcher.start()
+    try:
+        (outside / "web.yaml").rename(specs / "web.yaml")
+        assert heard.wait(SOON_S)
+        assert (files, everything.is_set()) == ({"web.yaml"}, False)
+        (outside / "team").rename(specs / "team")
+        assert everything.wait(SOON_S)
+        everything.clear()
+        (specs / "..data.new").symlink_to("..1")
+        (specs / "..data.new").rename(specs / "..data")
+        assert everything.wait(SOON_S)
+    finally:
+        watcher.stop()
+
+
 def test_a_limit_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,7 +99,7 @@ def test_a_limit_is_no_failure(
         raise OSError(28, "inotify watch limit reached")
 
     monkeypatch.setattr(observers.Observer, "start", refuse)
-    watcher = Watcher(tmp_path, lambda: None)
+    watcher = Watcher(tmp_path, lambda _: None, lambda: None)
     with caplog.at_level(logging.WARNING):
         assert not watcher.start()
     watcher.stop()
@@ -80,7 +110,7 @@ def test_a_limit_is_no_failure(
 
 def test_a_missing_directory(tmp_path: Path) -> None:
     """A directory that is not there is not watched; the scan will tell."""
-    watcher = Watcher(tmp_path / "missing", lambda: None)
+    watcher = Watcher(tmp_path / "missing", lambda _: None, lambda: None)
     assert not watcher.start()
     watcher.stop()
     watcher.stop()
