@@ -33,6 +33,9 @@ BACKOFF_LONGEST = timedelta(seconds=30)
 PROBE_AFTER = timedelta(minutes=1)
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 
+# A clock that is slewed goes back by less.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+
 UNAUTHORIZED = 401
 TOO_MANY = 429
 ACCESS_REFUSED = frozenset({403, 404})
@@ -101,7 +104,9 @@ class Breaker:
                 shut = self._shut.get(scope)
                 if shut is None:
                     continue
-                if now < shut.unknown.again_at:
+                wait = shut.unknown.again_at - now
+                # More than was begun with: the clock was set back, so it is asked again.
+                if timedelta(0) < wait <= shut.backoff + CLOCK_TOLERANCE:
                     raise NotKnownError(shut.unknown)
                 # This call is the probe; until it is back, others wait as before.
                 again = Unknown(shut.unknown.reason, now + shut.backoff)

@@ -43,6 +43,9 @@ RESCAN_EVERY = timedelta(seconds=30)
 # How often requests by hand are looked for: a directory listing, and a person is waiting.
 REQUESTS_EVERY = timedelta(milliseconds=500)
 
+# A clock that is slewed goes back by less.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+
 # How often an organization's list is asked for what others have deployed.
 NEWS_EVERY = timedelta(seconds=60)
 
@@ -77,6 +80,7 @@ class Parts:
 class _Memory:
     """What the loop keeps between passes, beside the fleet."""
 
+    seen: datetime | None = None
     rescan_at: datetime | None = None
     news_at: datetime | None = None
     holds: Holds = field(default_factory=Holds)
@@ -197,6 +201,7 @@ class Daemon:
     def tick(self) -> None:
         """Do one pass over the names that are dirty or due."""
         now = self._parts.clock.now()
+        self._see_clock(now)
         self._scan(now)
         self._take_holds()
         self._take_news(now)
@@ -208,6 +213,14 @@ class Daemon:
             due = self._round(due, requests)
             requests = self._requests()
         self._memory.dirty |= due
+
+    def _see_clock(self, now: datetime) -> None:
+        """After a clock was set back nothing sleeps until what it had shown comes again."""
+        memory, fleet = self._memory, self._fleet
+        if memory.seen is not None and now < memory.seen - CLOCK_TOLERANCE:
+            memory.rescan_at = memory.news_at = None
+            memory.dirty |= {*fleet.specs, *fleet.gone}
+        memory.seen = now
 
     def _scan(self, now: datetime) -> None:
         memory = self._memory
@@ -297,6 +310,7 @@ class Daemon:
         fleet, parts = self._fleet, self._parts
         now = parts.clock.now()
         before = {n: s.plan.state for n in due if (s := fleet.standings.get(n)) is not None}
+        below = {n: names for n in due if (names := fleet.waiting_to_end(n))}
         planned = {p.plan.name: p for p in self._look(due, requests)}
         facts = self._facts(now, planned)
         self._tell_masses(admission.masses(facts, parts.limits))
@@ -308,7 +322,13 @@ class Daemon:
                 again.add(plan.name)
         moved = {n for n in due if not self._stands_as(n, before.get(n))}
         dependents = {d for n in moved for d in fleet.dependents(n)}
-        return {n for n in again | dependents if fleet.plannable(n)}
+        # A destroy comes after those of whom that depends on it.
+        freed = {d for n in moved for d in below.get(n, ()) if self._waits_for_order(d)}
+        return {n for n in again | dependents | freed if fleet.plannable(n)}
+
+    def _waits_for_order(self, name: str) -> bool:
+        standing = self._fleet.standings.get(name)
+        return standing is not None and standing.plan.verdict.code is ReasonCode.DEPENDENCY
 
     def _stands_as(self, name: str, state: State | None) -> bool:
         standing = self._fleet.standings.get(name)

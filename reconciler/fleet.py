@@ -22,7 +22,7 @@ from reconciler.model import (
     State,
     Status,
 )
-from reconciler.planning import admission
+from reconciler.planning import admission, remembered
 from reconciler.planning.graph import order
 
 __all__ = ["Agenda", "Aside", "Fleet", "Standing"]
@@ -285,6 +285,13 @@ class Fleet:
     def dependents(self, name: str) -> Iterator[str]:
         """Yield the names of the specs that depend on one, sorted."""
         yield from sorted(self._dependents.get(name, ()))
+
+    def waiting_to_end(self, name: str) -> tuple[str, ...]:
+        """Return what a name depends on that may wait for its end, to be destroyed after it."""
+        spec = self.specs.get(name)
+        if spec is None:
+            return remembered.dependencies(self.statuses[name]) if name in self.gone else ()
+        return spec.depends_on
 
     def stacks(self) -> Mapping[str, Mapping[str, str]]:
         """Return by organization the stacks that specs claim, each with its spec's name."""

@@ -40,6 +40,9 @@ __all__ = ["GONE_AFTER", "plan_removal"]
 # Longer than any checkout or rollout of files takes, and short enough to wait for.
 GONE_AFTER: Final = timedelta(minutes=10)
 
+# A queued run whose removal is held back may begin to run in the meantime.
+LOOK_AGAIN: Final = timedelta(seconds=10)
+
 
 def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by: str) -> Plan:
     """Say what to do about one removed spec, and why.
@@ -62,16 +65,30 @@ def _destroys(at: Situation) -> bool:
     return at.spec.on_delete is OnDelete.DESTROY
 
 
+def count_missing(at: Situation) -> Plan | None:
+    """Since when a file is missing is remembered first, whatever is under way."""
+    if at.status.removal is not None:
+        return None
+    reason = Reason(ReasonCode.REMOVED, "the file is gone")
+    return at.plan(State.WAITING, reason, MarkRemoved())
+
+
 def cancel_queued(at: Situation) -> Plan | None:
     """What is queued for a stack that is kept has lost its reason."""
     run, removal, seen = at.status.run, at.status.removal, at.observed.seen
-    if run is None or removal is None or removal.begun is None or at.status.canceling is not None:
+    if run is None or removal is None or at.status.canceling is not None:
         return None
     if _destroys(at) or seen is None or isinstance(seen, Unknown):
         return None
     if seen.status not in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
         return None
-    return _cancel(at, run)
+    if removal.begun is not None:
+        return _cancel(at, run)
+    if at.now < removal.since + GONE_AFTER and not removal.confirmed:
+        return None
+    reason = Reason(ReasonCode.REMOVED, f"the file is gone: version {run.version} is not wanted")
+    begin = MarkRemoved(begun=True)
+    return at.plan(State.PROGRESSING, reason, begin, again_at=at.now + LOOK_AGAIN)
 
 
 def _cancel(at: Situation, run: Run) -> Plan:
@@ -83,10 +100,7 @@ def _cancel(at: Situation, run: Run) -> Plan:
 def wait_for_files(at: Situation) -> Plan | None:
     """A file that is missing is not removed yet: it may come back."""
     removal = at.status.removal
-    if removal is None:
-        reason = Reason(ReasonCode.REMOVED, "the file is gone")
-        return at.plan(State.WAITING, reason, MarkRemoved())
-    if removal.begun is not None:
+    if removal is None or removal.begun is not None:
         return None
     counts_from = removal.since + GONE_AFTER
     if at.now < counts_from and not removal.confirmed:
@@ -162,6 +176,7 @@ def rest_stalled(at: Situation) -> Plan | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
+    count_missing,
     underway.settle_intent,
     cancel_queued,
     underway.follow_run,

@@ -2,7 +2,8 @@
 
 It queues, runs one deployment at a time per stack, and answers as the real one does; the
 contract suite holds it to the real engine. On top it can lose answers before or after the
-effect, answer 5xx and 429, and let its lists lag, as `faults` says for each call.
+effect, answer 5xx and 429, and let its lists lag, as `faults` says for each call; `refuses`
+gives the status of a refusal, `log` what else the last step has said.
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ def _no_fault(_: str, __: str) -> Fault:
     return Fault.NONE
 
 
+def _no_refusal(_: str, __: str) -> int:
+    return 0
+
+
 @dataclass
 class FakeApi(BaseAdapter):
     """The model; mount it on a `requests.Session`. `now` is the clock it lives by."""
@@ -103,6 +108,8 @@ class FakeApi(BaseAdapter):
     knows_markers: bool = True
     outcome: Callable[[Record], Outcome] = _succeed
     faults: Callable[[str, str], Fault] = _no_fault
+    refuses: Callable[[str, str], int] = _no_refusal
+    log: Callable[[Record], tuple[str, ...]] = lambda _: ()
     records: dict[StackRef, list[Record]] = field(default_factory=dict)
     creates: int = 0
     late_by: Callable[[], timedelta] = lambda: timedelta(seconds=10)
@@ -124,6 +131,9 @@ class FakeApi(BaseAdapter):
     ) -> requests.Response:
         method, url = request.method or "", request.url or ""
         fault = self.faults(method, urlsplit(url).path)
+        code = self.refuses(method, urlsplit(url).path)
+        if code:
+            return _response(request, code, _error(code, "not like this"))
         if fault is Fault.LOST_BEFORE:
             raise requests.ConnectionError("the connection was reset")
         if fault is Fault.SERVER_ERROR:
@@ -308,11 +318,12 @@ class FakeApi(BaseAdapter):
             body["nextOffset"] = offset + len(lines)
         return 200, body
 
-    @staticmethod
-    def _lines(record: Record, step: int) -> list[LogLine]:
+    def _lines(self, record: Record, step: int) -> list[LogLine]:
         if record.shown.steps[step].status is StepStatus.NOT_STARTED:
             return []
-        return [LogLine(line=f"{record.shown.steps[step].name}\n", timestamp_ns=1)]
+        told = self.log(record) if step else ()
+        lines = (record.shown.steps[step].name, *told)
+        return [LogLine(line=f"{line}\n", timestamp_ns=1) for line in lines]
 
     # ------------------------------------------------------------ its own life
 

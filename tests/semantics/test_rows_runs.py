@@ -1,0 +1,602 @@
+"""Rows 1 to 17, 24 and 25: one deployment from its intent to its end, and what others do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.statusfile import StatusFiles
+from reconciler.api.client import ApiClient
+from reconciler.api.types import EndingKind, JobStatus, Operation, Secret
+from reconciler.model import (
+    Conclude,
+    ReasonCode,
+    RequestKind,
+    Response,
+    Retry,
+    State,
+    Status,
+    WhileRunning,
+)
+from reconciler.planning import transitions
+from tests.factories import NOW, attempt, deployment, request, run, spec, status
+from tests.fakes.deployments_api import TOKEN, Fault, Outcome
+from tests.fakes.world import World
+from tests.semantics.scene import (
+    DAY,
+    HOUR,
+    LONG,
+    MINUTE,
+    SECOND,
+    ask,
+    code,
+    go,
+    notes,
+    operations,
+    others,
+    posts,
+    ready,
+    records,
+    states,
+    world,
+)
+
+CHANGED = "e" * 64
+OTHER_OWNER = "RECONCILER_RUN_other_r9_dddddddd"
+
+
+def test_row_01_no_create_before_its_intent_is_durable() -> None:
+    """What is asked for is on the disk before it is sent; without room nothing is sent."""
+    it = world(spec("web"))
+    it.disk_fails = lambda: True
+    sent = posts(it)
+    daemon = it.daemon()
+    go(it, daemon, 2 * MINUTE)
+    assert sent == []
+    known: list[str] = []
+
+    def look(method: str, path: str) -> Fault:
+        intent = it.disk["web"].intent if method == "POST" and path else None
+        known.extend([intent.marker] if intent else [])
+        return Fault.NONE
+
+    it.disk_fails, it.api.faults = (lambda: False), look
+    assert daemon.run_once(LONG)
+    assert known == [record.shown.marker for record in records(it)]
+    assert len(known) == 1
+
+
+@pytest.mark.parametrize("knows_markers", [True, False])
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.SERVER_ERROR])
+def test_row_02_a_create_without_an_answer_is_looked_for(
+    fault: Fault, *, knows_markers: bool
+) -> None:
+    """An unanswered create is looked for by its marker, and sent again only after 30 s."""
+    it = world(spec("web"))
+    it.api.knows_markers = knows_markers
+    others(it, Operation.PREVIEW)
+    ask(it, RequestKind.TRIGGER)
+    it.clock.time += MINUTE
+    answers = [fault]
+
+    def once(method: str, path: str) -> Fault:
+        create = method == "POST" and path.endswith("/deployments")
+        return answers.pop() if create and answers else Fault.NONE
+
+    it.api.faults = once
+    sent = posts(it)
+    it.run_once()
+    assert states(it) == {"web": State.READY}
+    assert len(records(it)) == 2, "the other's preview, and one of ours"
+    assert len({s.intent.run_id for s in it.journal if s.intent}) == 1
+    if fault is Fault.LOST_AFTER:
+        assert len(sent) == 1
+    else:
+        assert sent[1] - sent[0] >= 30 * SECOND
+
+
+@pytest.mark.parametrize("creates", [0, 1])
+def test_row_02_a_crash_around_a_create_makes_no_second_one(creates: int) -> None:
+    """Killed before or after a create, a new process finds out which before it sends any."""
+    it = world(spec("web"))
+    it.api.knows_markers = False
+    crashes = [1]
+
+    def crash(where: str) -> bool:
+        begun = "web" in it.disk and it.disk["web"].intent is not None
+        here = begun and it.api.creates == creates and where in {"call", "before a write"}
+        return bool(here and crashes and crashes.pop())
+
+    it.crash_at = crash
+    it.run_once()
+    assert not crashes
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+
+
+def test_row_03_what_was_acknowledged_and_is_not_visible_is_late() -> None:
+    """A run the API does not show yet is waited for; after ten minutes it counts as lost there."""
+    for hidden, state in ((8 * MINUTE, State.READY), (DAY, State.STALLED)):
+        it = world(spec("web"))
+        daemon = it.daemon()
+        daemon.tick()
+        shown_at = it.clock.time + hidden
+
+        def hide(method: str, path: str, it: World = it, at: datetime = shown_at) -> int:
+            one = method == "GET" and "/deployments/" in path
+            return 404 if one and it.clock.time < at else 0
+
+        it.api.refuses = hide
+        go(it, daemon, 7 * MINUTE)
+        assert (states(it), code(it)) == ({"web": State.PROGRESSING}, ReasonCode.NOT_YET_VISIBLE)
+        go(it, daemon, 10 * MINUTE)
+        assert (states(it), it.api.creates) == ({"web": state}, 1)
+    assert code(it) is ReasonCode.HISTORY_LOST
+
+
+@pytest.mark.parametrize("knows_markers", [True, False])
+def test_row_04_a_doubled_request_runs_once(*, knows_markers: bool) -> None:
+    """A request that arrives twice makes one deployment, or its queued second is cancelled."""
+    it = world(spec("web"))
+    it.api.knows_markers = knows_markers
+    it.api.duration = 5 * MINUTE
+    it.api.faults = lambda method, path: (
+        Fault.DOUBLED if method == "POST" and path.endswith("/deployments") else Fault.NONE
+    )
+    daemon = it.daemon()
+    go(it, daemon, 15 * MINUTE)
+    assert states(it) == {"web": State.READY}
+    ran = [r for r in records(it) if not r.canceled]
+    assert [r.shown.status for r in ran] == [JobStatus.SUCCEEDED]
+    assert len(records(it)) == (1 if knows_markers else 2)
+    assert ("twice" in notes(it)) is not knows_markers
+
+
+@pytest.mark.parametrize("answer", [400, 402, 413, 422])
+def test_row_05_a_refused_request_is_not_repeated(answer: int) -> None:
+    """A request that the API refuses as such waits, with its words, for a change."""
+    it = world(spec("web"))
+    sent = posts(it)
+    it.api.refuses = lambda method, _: answer if method == "POST" else 0
+    daemon = it.daemon()
+    go(it, daemon, LONG, MINUTE)
+    assert len(sent) == 1
+    assert (states(it), code(it)) == ({"web": State.FAILED}, ReasonCode.REFUSED)
+    reason = it.disk["web"].reason
+    assert reason is not None
+    assert f"({answer}): not like this" in reason.message
+    it.api.refuses = lambda _, __: 0
+    it.digests["web"] = CHANGED
+    go(it, daemon, 2 * MINUTE)
+    assert (states(it), len(sent)) == ({"web": State.READY}, 2)
+
+
+def test_row_06_a_refused_token_stops_all_calls_but_a_probe() -> None:
+    """With a token that is refused, one call a minute asks on, and what runs is not run again."""
+    it = world(spec("a"), spec("b"))
+    tokens = [TOKEN]
+    it.client = ApiClient("http://localhost", lambda: Secret(tokens[-1]), session=it.session)
+    it.api.duration = 2 * MINUTE
+    daemon = it.daemon()
+    daemon.tick()
+    tokens.append("revoked")
+    calls: list[str] = []
+
+    def count(method: str, _: str) -> Fault:
+        calls.append(method)
+        return Fault.NONE
+
+    it.api.faults = count
+    it.digests["a"] = CHANGED
+    go(it, daemon, 10 * MINUTE)
+    assert 5 <= len(calls) <= 12
+    assert set(states(it).values()) == {State.UNKNOWN}
+    assert code(it, "a") is ReasonCode.ACCESS_DENIED
+    assert it.disk["b"].run is not None
+    tokens.append(TOKEN)
+    go(it, daemon, 10 * MINUTE)
+    assert set(states(it).values()) == {State.READY}
+    assert (len(records(it, "a")), len(records(it, "b"))) == (2, 1)
+
+
+@pytest.mark.parametrize("answer", [403, 404])
+def test_row_06_a_refused_stack_stops_alone(answer: int) -> None:
+    """Where one stack is refused, the others go on, and it is asked for once a minute."""
+    it = world(spec("a"), spec("b"))
+    tried: list[str] = []
+
+    def refuse(method: str, path: str) -> int:
+        if "/a/" not in path:
+            return 0
+        tried.append(method)
+        return answer
+
+    it.api.refuses = refuse
+    daemon = it.daemon()
+    go(it, daemon, 10 * MINUTE)
+    assert states(it)["b"] is State.READY
+    assert it.disk["a"].state is State.UNKNOWN
+    assert code(it, "a") is ReasonCode.ACCESS_DENIED
+    # A stack that is not there has no history, so then it is the create that is refused.
+    probes = tried.count("POST" if answer == 404 else "GET")
+    assert 5 <= probes <= 12
+    assert records(it, "a") == []
+    it.api.refuses = lambda _, __: 0
+    go(it, daemon, 3 * MINUTE)
+    assert set(states(it).values()) == {State.READY}
+
+
+@pytest.mark.parametrize("fault", [Fault.TOO_MANY, Fault.SERVER_ERROR, Fault.LOST_BEFORE])
+def test_row_07_an_api_that_is_down_is_left_alone(fault: Fault) -> None:
+    """An API that cannot answer is asked seldom, for all stacks together; nothing has failed."""
+    it = world(*(spec(f"s{i:02}") for i in range(20)))
+    calls: list[datetime] = []
+
+    def down(_: str, __: str) -> Fault:
+        calls.append(it.clock.time)
+        return fault
+
+    it.api.faults = down
+    daemon = it.daemon()
+    go(it, daemon, 5 * MINUTE, SECOND)
+    assert len(calls) <= 30, "not twenty stacks' calls each second"
+    if fault is Fault.TOO_MANY:
+        waits = [b - a for a, b in pairwise(calls)]
+        assert min(waits) >= 3 * SECOND, "what Retry-After says"
+    assert set(states(it).values()) == {State.UNKNOWN}
+    assert {s.failures for s in it.disk.values()} == {0}
+    it.api.faults = lambda _, __: Fault.NONE
+    go(it, daemon, 5 * MINUTE)
+    assert set(states(it).values()) == {State.READY}
+    assert it.api.creates == 20
+
+
+def test_row_08_failures_are_retried_up_to_a_limit() -> None:
+    """A failed run is tried again with growing waits; a change, or a person, counts anew."""
+    it = world(spec("web"))
+    it.api.outcome = lambda _: Outcome.FAIL
+    sent = posts(it)
+    daemon = it.daemon()
+    go(it, daemon, HOUR)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.RETRIES_EXHAUSTED)
+    assert len(sent) == 3
+    waits = [b - a for a, b in pairwise(sent)]
+    assert waits[0] >= 30 * SECOND
+    assert waits[1] >= 60 * SECOND
+    it.digests["web"] = CHANGED
+    changed_at = it.clock.time
+    go(it, daemon, 90 * SECOND)
+    assert sent[3] - changed_at <= 61 * SECOND
+    assert it.disk["web"].failures == 1
+    go(it, daemon, HOUR)
+    assert len(sent) == 6
+    ask(it, RequestKind.TRIGGER)
+    it.api.outcome = lambda _: Outcome.SUCCEED
+    go(it, daemon, MINUTE)
+    assert states(it) == {"web": State.READY}
+
+
+def test_row_08_a_run_lost_before_its_operation_is_retried() -> None:
+    """What ended before Pulumi began has done nothing, so it is tried again by itself."""
+    lost = deployment(JobStatus.FAILED, failed_step="Get source", ending=EndingKind.LOST)
+    begun = status(run=run(), attempt=attempt())
+    after = transitions.concluded(begun, Conclude(deployment=lost), Retry(), NOW)
+    assert after.stalled is None
+    assert after.next_attempt == NOW + 30 * SECOND
+
+
+@pytest.mark.parametrize("way", ["by us", "elsewhere", "timeout", "log"])
+def test_row_09_canceled_and_timed_out_need_a_person(way: str) -> None:
+    """A run that somebody cancelled, or that took too long, is not tried again by itself."""
+    it = world(spec("web", timeout=10 * MINUTE))
+    it.api.duration = HOUR if way != "log" else MINUTE
+    daemon = it.daemon()
+    go(it, daemon, 10 * SECOND)
+    if way == "by us":
+        ask(it, RequestKind.CANCEL)
+    elif way == "elsewhere":
+        it.client.cancel(it.specs["web"].stack, records(it)[0].shown.id)
+    elif way == "log":
+        records(it)[0].outcome = Outcome.FAIL
+        it.api.log = lambda _: ("error: update canceled",)
+    go(it, daemon, HOUR)
+    expected = ReasonCode.TIMED_OUT if way == "timeout" else ReasonCode.CANCELED
+    assert (states(it), code(it)) == ({"web": State.STALLED}, expected)
+    go(it, daemon, LONG, MINUTE)
+    assert it.api.creates == 1
+    it.api.duration = MINUTE
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+def test_row_09_without_evidence_a_failure_is_a_failure() -> None:
+    """A failed run whose log tells of no cancel is retried as any other."""
+    it = world(spec("web"))
+    it.api.outcome = lambda record: Outcome.FAIL if record.number == 1 else Outcome.SUCCEED
+    it.api.log = lambda _: ("error: the update was refused",)
+    it.run_once()
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+LOCKED = (
+    "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es)",
+    "  file:///locks/x.json: created by bob@host (pid 7) at 2026-03-02T11:00:00Z",
+)
+
+
+def test_row_10_a_locked_stack_is_tried_again_and_given_up_after_a_day() -> None:
+    """Somebody's lock is waited for at growing distances, spends no retries, and ends in a day."""
+    it = world(spec("web"))
+    it.api.outcome = lambda _: Outcome.FAIL
+    it.api.log = lambda _: LOCKED
+    sent = posts(it)
+    daemon = it.daemon()
+    go(it, daemon, 2 * HOUR, 10 * SECOND)
+    assert (states(it), code(it)) == ({"web": State.WAITING}, ReasonCode.LOCKED)
+    minutes = [round((b - a) / MINUTE) for a, b in pairwise(sent)]
+    assert minutes[0] <= 2
+    assert minutes == sorted(minutes)
+    assert minutes[-1] in {30, 31}
+    assert it.disk["web"].failures == 0
+    reason = it.disk["web"].reason
+    assert reason is not None
+    assert "bob@host" in reason.message
+    go(it, daemon, DAY, MINUTE)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.LOCKED)
+    it.api.outcome = lambda _: Outcome.SUCCEED
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 5 * MINUTE)
+    assert states(it) == {"web": State.READY}
+
+
+def test_row_11_an_interrupted_operation_waits_for_a_person() -> None:
+    """A run cut off while Pulumi worked never goes on by itself, and says what to look at."""
+    it = world(spec("web"))
+    it.api.outcome = lambda _: Outcome.INTERRUPT
+    daemon = it.daemon()
+    go(it, daemon, LONG, 10 * SECOND)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.INTERRUPTED)
+    assert it.api.creates == 1
+    reason = it.disk["web"].reason
+    assert reason is not None
+    assert "pending operations" in reason.message
+    it.api.outcome = lambda _: Outcome.SUCCEED
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+def test_row_12_others_are_waited_for_and_never_cancelled() -> None:
+    """Nothing of ours starts while somebody else's deployment of the stack is not over."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    it.api.duration = 10 * MINUTE
+    others(it, Operation.PREVIEW)
+    it.digests["web"] = CHANGED
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), code(it)) == ({"web": State.WAITING}, ReasonCode.FOREIGN_RUNNING)
+    assert len(records(it)) == 2
+    go(it, daemon, 20 * MINUTE)
+    theirs, ours = records(it)[1:]
+    assert not theirs.canceled
+    assert theirs.shown.status is JobStatus.SUCCEEDED
+    assert ours.shown.created >= theirs.shown.modified
+    assert states(it) == {"web": State.READY}
+
+
+@pytest.mark.parametrize("theirs", [Operation.UPDATE, Operation.REFRESH, Operation.DESTROY])
+@pytest.mark.parametrize("on_foreign", list(Response))
+def test_row_12_what_others_changed_is_told_or_brought_back(
+    theirs: Operation, on_foreign: Response
+) -> None:
+    """After somebody else's change a spec is not ready, until a person or the spec says so."""
+    it = world(spec("web", on_foreign=on_foreign))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    others(it, Operation.PREVIEW)
+    go(it, daemon, 5 * MINUTE)
+    assert ready(it.disk["web"])
+    others(it, theirs)
+    go(it, daemon, 5 * MINUTE)
+    if on_foreign is Response.REPORT:
+        assert not ready(it.disk["web"])
+        assert code(it) is ReasonCode.FOREIGN_CHANGE
+        reason = it.disk["web"].reason
+        assert reason is not None
+        assert "changed by me" in reason.message
+        assert operations(it) == ["update", "preview", str(theirs)]
+        ask(it, RequestKind.TRIGGER)
+        go(it, daemon, 5 * MINUTE)
+    assert operations(it) == ["update", "preview", str(theirs), "update"]
+    assert ready(it.disk["web"])
+
+
+def test_row_13_another_owner_is_a_conflict_until_adopted() -> None:
+    """A newer deployment that carries another owner's marker stops ours until `adopt`."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    others(it, Operation.UPDATE, marker=OTHER_OWNER)
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), code(it)) == ({"web": State.CONFLICT}, ReasonCode.CONFLICT)
+    it.digests["web"] = CHANGED
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, HOUR, MINUTE)
+    assert len(records(it)) == 2
+    it.requests.clear()
+    ask(it, RequestKind.ADOPT)
+    go(it, daemon, 5 * MINUTE)
+    assert states(it) == {"web": State.READY}
+    assert len(records(it)) == 2, "adopted as it is"
+    it.digests["web"] = "f" * 64
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), len(records(it))) == ({"web": State.READY}, 3)
+
+
+def test_row_14_a_paused_stack_waits_and_says_so() -> None:
+    """While deployments of a stack are paused at the API, it waits; after that it goes on."""
+    it = world(spec("web"))
+    it.api.paused.add(it.specs["web"].stack)
+    daemon = it.daemon()
+    go(it, daemon, HOUR)
+    assert (states(it), code(it), it.api.creates) == ({"web": State.WAITING}, ReasonCode.PAUSED, 1)
+    it.api.paused.clear()
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+
+
+def test_row_14_a_skipped_run_is_asked_for_again() -> None:
+    """What the API skipped is asked for again while it is wanted, and is no failure."""
+    it = world(spec("web"))
+    it.api.paused.add(it.specs["web"].stack)
+    daemon = it.daemon()
+    daemon.tick()
+    (record,) = records(it)
+    record.shown = replace(record.shown, status=JobStatus.SKIPPED)
+    it.api.paused.clear()
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+    assert it.disk["web"].failures == 0
+
+
+def test_row_15_a_lost_status_is_found_by_its_marker_or_needs_a_person() -> None:
+    """Without a status what carries our marker and digest is taken; else a person adopts."""
+    it = world(spec("web"))
+    it.run_once()
+    it.disk.clear()
+    it.run_once()
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+    it.disk.clear()
+    it.digests["web"] = CHANGED
+    daemon = it.daemon()
+    go(it, daemon, HOUR, MINUTE)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.HISTORY_UNKNOWN)
+    assert it.api.creates == 1
+    ask(it, RequestKind.ADOPT)
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+
+
+def test_row_15_the_copy_in_the_state_directory_is_enough(tmp_path: Path) -> None:
+    """A status file that is gone comes back from its copy."""
+    specs, copies = tmp_path / "specs", tmp_path / "copies"
+    specs.mkdir()
+    written = StatusFiles(specs, None, copies).write(status(failures=2))
+    (specs / "web.status.json").unlink()
+    assert StatusFiles(specs, None, copies).read("web") == written
+
+
+def test_row_16_an_api_that_has_lost_data_needs_a_person() -> None:
+    """Where the API knows fewer deployments than we do, nothing starts until `adopt`."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    it.api.records.clear()
+    it.digests["web"] = CHANGED
+    go(it, daemon, HOUR, MINUTE)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.HISTORY_LOST)
+    assert records(it) == []
+    ask(it, RequestKind.ADOPT)
+    go(it, daemon, 5 * MINUTE)
+    assert states(it) == {"web": State.READY}
+
+
+def test_row_16_after_a_wanted_destroy_nothing_is_missed() -> None:
+    """A stack that is gone because the spec wanted it destroyed is as it should be."""
+    it = world(spec("web", request=request(Operation.DESTROY)))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    it.api.records.clear()
+    go(it, daemon, HOUR, MINUTE)
+    assert (states(it), code(it)) == ({"web": State.READY}, ReasonCode.DESTROYED)
+    assert records(it) == []
+
+
+@pytest.mark.parametrize("damage", ["torn", "edited"])
+def test_row_17_a_damaged_status_is_set_aside(damage: str, tmp_path: Path) -> None:
+    """A status file that was torn or edited is kept aside and not believed."""
+    specs, copies = tmp_path / "specs", tmp_path / "copies"
+    specs.mkdir()
+    written = StatusFiles(specs, None, copies).write(status(failures=2))
+    for folder in (specs, copies):
+        path = folder / "web.status.json"
+        text = path.read_text()
+        path.write_text(
+            text[:40] if damage == "torn" else text.replace('"failures": 2', '"failures": 0')
+        )
+        assert path.read_text() != text
+        expected = written if folder == specs else Status(name="web")
+        assert StatusFiles(specs, None, copies).read("web") == expected
+        if folder == specs:
+            assert path.with_name("web.status.json.corrupt-1").exists()
+            break
+    for folder in (specs, copies):
+        (folder / "web.status.json").write_text("{")
+    assert StatusFiles(specs, None, copies).read("web") == Status(name="web")
+
+
+@pytest.mark.parametrize("way", list(WhileRunning))
+def test_row_24_a_change_while_it_runs(way: WhileRunning) -> None:
+    """A change waits for the run's end, or cancels it first; then the newest runs, once."""
+    it = world(spec("web", while_running=way))
+    it.api.duration = 10 * MINUTE
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    for digest in (CHANGED, "f" * 64):
+        it.digests["web"] = digest
+        if way is WhileRunning.WAIT:
+            go(it, daemon, 2 * MINUTE)
+            assert it.api.creates == 1
+    go(it, daemon, 40 * MINUTE)
+    first, second = records(it)
+    assert first.canceled is (way is WhileRunning.CANCEL)
+    assert second.shown.created >= first.shown.modified
+    assert second.shown.marker.endswith("f" * 8)
+    assert states(it) == {"web": State.READY}
+
+
+def test_row_25_a_cancel_that_meets_an_end() -> None:
+    """A cancel that comes too late changes nothing: what the API shows then counts."""
+    it = world(spec("web"))
+    it.api.duration = 10 * MINUTE
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    late = [HOUR]
+
+    def while_it_travels(method: str, path: str) -> Fault:
+        if method == "POST" and path.endswith("/cancel") and late:
+            it.clock.time += late.pop()
+        return Fault.NONE
+
+    it.api.faults = while_it_travels
+    ask(it, RequestKind.CANCEL)
+    go(it, daemon, 5 * MINUTE)
+    assert not late
+    assert (states(it), it.api.creates, it.requests) == ({"web": State.READY}, 1, {})
+    assert records(it)[0].shown.status is JobStatus.SUCCEEDED
+
+
+def test_row_25_a_cancel_without_an_answer_is_sent_again() -> None:
+    """A cancel that is not known to have arrived is repeated until the run ends."""
+    it = world(spec("web"))
+    it.api.duration = HOUR
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    cancels: list[timedelta] = []
+
+    def lose(method: str, path: str) -> Fault:
+        if method == "POST" and path.endswith("/cancel"):
+            cancels.append(it.clock.time - NOW)
+            return Fault.LOST_BEFORE if len(cancels) == 1 else Fault.NONE
+        return Fault.NONE
+
+    it.api.faults = lose
+    ask(it, RequestKind.CANCEL)
+    go(it, daemon, 5 * MINUTE)
+    assert len(cancels) == 2
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.CANCELED)
