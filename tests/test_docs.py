@@ -139,6 +139,15 @@ def test_every_field_of_a_status_file_is_told_of() -> None:
     assert [key for key in schema["properties"] if f"`{key}`" not in text] == []
 
 
+def test_each_row_of_the_semantics_has_a_test() -> None:
+    """The rows of docs/semantics.md and the tests named after them have the same numbers."""
+    rows = re.findall(r"^\| (\d+) \|", prose(ROOT / "docs/semantics.md"), re.MULTILINE)
+    assert rows == [str(number) for number in range(1, len(rows) + 1)]
+    tests = prose(*sorted((ROOT / "tests/semantics").glob("test_*.py")))
+    tested = {int(n) for n in re.findall(r"^def test_row_(\d\d)_", tests, re.MULTILINE)}
+    assert tested == {int(row) for row in rows}
+
+
 def spec_keys(schema: Any, part: Any, at: str) -> Iterator[str]:
     """Yield the path of every key below a part of the schema; a secret's inside is one of all."""
     reference = part.get("$ref", "").removeprefix("#/$defs/")
