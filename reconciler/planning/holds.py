@@ -271,6 +271,11 @@ def hold_lost_history(at: Situation) -> Plan | None:
     history, status = at.history, at.status
     if history is None or history.latest >= status.last_version:
         return None
+    if status.destroyed:
+        # A destroy may take the stack along, and its history with it: it begins anew.
+        note = f"the stack's history begins anew at version {history.latest} after its destroy"
+        notice = Notice(latest=history.latest, note=note)
+        return at.plan(State.PROGRESSING, Reason(ReasonCode.DESTROYED, note), notice)
     has = f"its latest version is {history.latest}" if history.latest else "it has no deployments"
     reason = Reason(
         ReasonCode.HISTORY_LOST,

@@ -95,9 +95,9 @@ def prepared(status: Status, spec: Spec, now: datetime) -> Status:
 def noticed(status: Status, notice: Notice, now: datetime) -> Status:
     """Remember what was deployed beside our own runs."""
     foreign = notice.foreign
-    status = replace(status, last_version=max(status.last_version, notice.latest))
     if foreign is None:
-        return noted(status, now, notice.note, notice.latest)
+        return noted(replace(status, last_version=notice.latest), now, notice.note, notice.latest)
+    status = replace(status, last_version=max(status.last_version, notice.latest))
     if foreign.ended and not foreign.changes and not foreign.owner:
         return replace(status, foreign=None)
     if foreign.ended and (status.foreign is None or not status.foreign.ended):

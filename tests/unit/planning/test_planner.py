@@ -12,6 +12,7 @@ from reconciler.model import (
     CancelRecord,
     Desired,
     History,
+    Notice,
     Observed,
     Reason,
     ReasonCode,
@@ -21,6 +22,7 @@ from reconciler.model import (
     Submit,
     Unknown,
 )
+from reconciler.planning import transitions
 from reconciler.planning.planner import plan
 from tests.factories import (
     NIGHTLY,
@@ -276,3 +278,17 @@ def test_the_source_change_is_named_beside_the_spec_change() -> None:
     """Where the spec and the source changed together, both are said."""
     made = plan(desired(digest="e" * 64, commit="b" * 40), observed(settled()), NOW)
     assert made.changes[-1] == "source commit: aaaaaaaaaaaa → bbbbbbbbbbbb"
+
+
+def test_a_history_that_went_with_its_destroy_begins_anew() -> None:
+    """After a wanted destroy a stack may be gone; the next update is no loss of data."""
+    gone = settled(destroyed=True, last_version=7)
+    wanted = desired(commit="b" * 40, digest="e" * 64)
+    made = plan(wanted, observed(gone, history=History(latest=0)), NOW)
+    (notice,) = made.actions
+    assert isinstance(notice, Notice)
+    after = transitions.remembered(gone, notice, wanted, NOW)
+    assert after.last_version == 0
+    assert plan(wanted, observed(after, history=History(latest=0)), NOW).starts is not None
+    lost = plan(wanted, observed(settled(last_version=7), history=History(latest=0)), NOW)
+    assert (lost.state, lost.verdict.code) == (State.STALLED, ReasonCode.HISTORY_LOST)
