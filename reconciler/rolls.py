@@ -14,7 +14,7 @@ from datetime import datetime
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.fleet import Fleet
-from reconciler.model import Catalog, MarkRemoved
+from reconciler.model import Catalog, MarkRemoved, Status
 from reconciler.planning import transitions
 from reconciler.planning.admission import MASS_REMOVAL_WITHIN
 from reconciler.ports import Directory, Statuses
@@ -30,7 +30,8 @@ class Rolls:
         self._specs = specs
         self._statuses = statuses
         self._clock = clock
-        self._removed: dict[str, datetime] = {}
+        self._removed: dict[str, tuple[str, datetime]] = {}
+        self._was_at: dict[str, str] = {}
         self._started = False
         self.unusable = ""
 
@@ -76,19 +77,21 @@ class Rolls:
     def missing(self, now: datetime) -> dict[str, str]:
         """Return the names that are gone and not acted on, or went just now, and at what."""
         fleet = self._fleet
-        for name in [n for n, at in self._removed.items() if not now - at < MASS_REMOVAL_WITHIN]:
+        within = MASS_REMOVAL_WITHIN
+        for name in [n for n, (_, at) in self._removed.items() if not now - at < within]:
             del self._removed[name]
-        found = dict.fromkeys(self._removed, "")
+        found = {name: digest for name, (digest, _) in self._removed.items()}
         for name in fleet.gone:
             status = fleet.statuses[name]
             if status.removal is None or status.removal.begun is None:
-                found[name] = status.attempt.digest if status.attempt is not None else ""
+                found[name] = _at(status)
         return found
 
     def forgotten(self, name: str) -> None:
         """Nothing more is known of a removed name."""
+        was_at = self._was_at.pop(name, "")
         self._fleet.drop(name)
-        self._removed[name] = self._clock.now()
+        self._removed[name] = (was_at, self._clock.now())
 
     def _remembered(self) -> set[str]:
         """Return the names that something is remembered of; read once, at the start."""
@@ -110,6 +113,7 @@ class Rolls:
             with suppress(NotDurableError):  # then it waits as any missing file does
                 fleet.put(self._statuses.write(marked))
         fleet.gone[name] = status.stack
+        self._was_at[name] = _at(status)
         fleet.changed.pop(name, None)
         return {name}
 
@@ -142,6 +146,11 @@ class Rolls:
         fleet.drop(old)
         fleet.put(written)
         return True
+
+
+def _at(status: Status) -> str:
+    """Return what a stack was last asked to be at."""
+    return status.attempt.digest if status.attempt is not None else ""
 
 
 def _unusable(catalog: Catalog) -> str:

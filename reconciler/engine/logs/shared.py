@@ -30,6 +30,10 @@ LARGEST_PART_BYTES = 64 * 1024
 # What is held while the database takes nothing; beyond that lines are lost.
 MOST_HELD_BYTES = 4 * 1024 * 1024
 
+# A log that is closed while the database does not answer is written again after these waits:
+# what it holds then has nobody else to write it. A restart of the database takes longer.
+CLOSING_WAITS_S = (0.0, 0.05, 0.2, 0.5, 1.0)
+
 
 class _Step(StepLog):
     """The log of one step. What it has taken is written by itself, or by the store's thread."""
@@ -76,6 +80,13 @@ class _Step(StepLog):
             self._store.soon(self)
 
     def _close(self) -> None:
+        """Write what is left; where that is not answered, again a few times: nobody comes after."""
+        pause = threading.Event()
+        for wait_s in CLOSING_WAITS_S:
+            self.write_part()
+            if self._fenced or (self._unsure is None and not self._taken):
+                return
+            pause.wait(wait_s)
         self.write_part()
 
     def write_part(self) -> None:

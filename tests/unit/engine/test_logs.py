@@ -387,6 +387,21 @@ class Unanswered(LogParts):
             raise NotDurableError("the answer was lost")
 
 
+def test_a_log_that_is_closed_while_answers_are_lost_is_whole(database: Database) -> None:
+    """Nobody comes after the end of a log to write what was not answered."""
+    parts = Unanswered(database)
+    store = SharedLogs(parts, lambda: 1)
+    log = store.open(CLAIM, 0)
+    parts.lost = 3
+    log.write(b"one\n")
+    log.close()
+    assert texts(store.page("d1", 0, 0, 100)[0]) == ["one\n"]
+    log = store.open(CLAIM, 0)
+    log.note("again")
+    log.close()
+    assert texts(store.page("d1", 0, 0, 100)[0]) == ["one\n", "again\n"]
+
+
 def test_a_part_whose_answer_was_lost_is_no_gap(database: Database) -> None:
     """What comes after a part that may be there is a part of its own, and every line is told."""
     parts = Unanswered(database)
