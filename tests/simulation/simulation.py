@@ -48,6 +48,8 @@ WORKING_HOURS = Window(days=frozenset(range(5)), start=8 * 60, end=18 * 60)
 # After so long without faults nothing of ours may still be under way: longer than the longest
 # retry wait, window and settle time together.
 QUIET_AFTER = timedelta(hours=20)
+# What others deployed is heard of within this time.
+HEARD_WITHIN = timedelta(minutes=3)
 # Passes at one moment: more than these is a loop that never sleeps.
 MOST_PASSES = 400
 
@@ -170,8 +172,13 @@ class Simulation:
         for name in self.everything.keys() - self._present():
             self._restore(name)
         self._rest(end + QUIET_AFTER)
-        self._free()
-        self._rest(self.clock.real + QUIET_AFTER)
+        # What others did last is heard of within minutes, and may need a person once more.
+        for _ in range(3):
+            self._free()
+            self._rest(self.clock.real + QUIET_AFTER)
+        # The API lives on when nobody asks it: what a wire has doubled ends too.
+        self.world.api.now = lambda: self.clock.real + timedelta(hours=1)
+        self.world.api.settle()
         return self.world
 
     def _until(self, end: datetime) -> None:
@@ -184,14 +191,16 @@ class Simulation:
             self._sleep(min(next_event, end))
 
     def _rest(self, end: datetime) -> None:
-        """Let time go by without faults."""
+        """Let time go by without faults, for some minutes at least."""
+        heard_by = self.clock.real + HEARD_WITHIN
         while self.clock.real < end:
             self._pass()
             self._approve()
             self._let_through()
-            if self._is_quiet():
+            quiet = self._is_quiet()
+            if quiet and self.clock.real >= heard_by:
                 break
-            self._sleep(end)
+            self._sleep(heard_by if quiet else end)
         self.daemon.wake()
         self._pass()
 
