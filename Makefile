@@ -63,10 +63,10 @@ cluster: $(STAMP)
 	@$(NICE) $(BIN)/python -m tools.build_kubernetes --cluster
 
 test: system setup kubernetes sops
-	$(BIN)/pytest -n 2 --dist worksteal
+	PYTHONHASHSEED=0 $(BIN)/pytest -n 2 --dist worksteal
 
 test-long: system setup cluster
-	SIMULATION_SEEDS=10000 SIMULATION_DAYS=7 $(BIN)/pytest -q -n 2 --dist worksteal --timeout 7200 tests/simulation
+	SIMULATION_SEEDS=10000 SIMULATION_DAYS=7 PYTHONHASHSEED=0 $(BIN)/pytest -q -n 2 --dist worksteal --timeout 7200 tests/simulation
 	CRON_PAIRS=10000 $(BIN)/pytest -q -n 2 --dist worksteal --timeout 7200 \
 	  tests/unit/test_cron_agreement.py tests/unit/test_cron_systemd.py
 	$(BIN)/pytest -q -n 0 -m cluster tests/cluster

@@ -1,7 +1,8 @@
 """The real loop in a simulated world: faults and crashes never make or lose a deployment.
 
 `SIMULATION_SEEDS` sets how many histories are run, of `SIMULATION_DAYS` each; a failing one
-prints its seed, and `SIMULATION_FIRST=<seed> SIMULATION_SEEDS=1` plays it again.
+prints its seed, and `SIMULATION_FIRST=<seed> SIMULATION_SEEDS=1` plays it again: with
+`PYTHONHASHSEED=0`, as the Makefile has it, since the order of a set is the process's own.
 """
 
 from __future__ import annotations
