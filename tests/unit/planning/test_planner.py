@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.api.types import JobStatus, Operation
 from reconciler.model import (
+    Approval,
     CancelRecord,
     Desired,
     History,
@@ -16,6 +17,7 @@ from reconciler.model import (
     Observed,
     Reason,
     ReasonCode,
+    RequestKind,
     RunEnd,
     Schedule,
     State,
@@ -23,6 +25,7 @@ from reconciler.model import (
     Unknown,
 )
 from reconciler.planning import transitions
+from reconciler.planning.gates import approval_key
 from reconciler.planning.planner import plan
 from tests.factories import (
     NIGHTLY,
@@ -292,3 +295,21 @@ def test_a_history_that_went_with_its_destroy_begins_anew() -> None:
     assert plan(wanted, observed(after, history=History(latest=0)), NOW).starts is not None
     lost = plan(wanted, observed(settled(last_version=7), history=History(latest=0)), NOW)
     assert (lost.state, lost.verdict.code) == (State.STALLED, ReasonCode.HISTORY_LOST)
+
+
+def test_an_approval_is_for_the_preview_that_was_shown() -> None:
+    """What was approved of one preview is not approved of the next, whatever is wanted."""
+    shown = Approval(
+        digest="d" * 64,
+        source="a" * 40,
+        operation=Operation.UPDATE,
+        version=6,
+        asked=NOW,
+    )
+    request = replace(trigger(), kind=RequestKind.APPROVE, binds=approval_key(shown))
+    gated = desired(spec(needs_approval=True))
+    same = plan(gated, observed(settled(approval=shown), requests=(request,)), NOW)
+    newer = settled(approval=replace(shown, version=7))
+    other = plan(gated, observed(newer, requests=(request,)), NOW)
+    assert [type(a).__name__ for a in same.actions] == ["Grant"]
+    assert [type(a).__name__ for a in other.actions] == ["DropRequest"]
