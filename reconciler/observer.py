@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from reconciler import pulumi_output
 from reconciler.api.dialects import Dialect
@@ -19,7 +19,6 @@ from reconciler.api.types import (
     MARKER_PREFIX,
     Deployment,
     JobStatus,
-    Operation,
     StackRef,
     StepStatus,
 )
@@ -57,9 +56,6 @@ MOST_LOG_PAGES = 40
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")
 # What a terminal obeys, and halves of characters, which no file can hold.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-_LOOKS: Final = frozenset({Operation.REFRESH, Operation.DETECT_DRIFT})
-_NO_CHANGE: Final = frozenset({Operation.PREVIEW, Operation.DETECT_DRIFT})
 
 
 class Observer:
@@ -165,8 +161,7 @@ class Observer:
 
     def _is_paused(self, api: ApiClient, stack: StackRef, run: Run, seen: Deployment) -> bool:
         """Whether a run that stays in the queue does so because somebody paused its stack."""
-        queued = seen.status in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}
-        if not queued or self._clock.now() < run.submitted + PAUSED_AFTER:
+        if not seen.status.queued or self._clock.now() < run.submitted + PAUSED_AFTER:
             return False
         if api.dialect is Dialect.PREVIEW:
             return False
@@ -228,11 +223,11 @@ def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> His
     if status.foreign is not None and not status.foreign.ended:
         since = min(since, status.foreign.version - 1)
     fresh = status.attempt is None and not status.last_version
-    found = History(latest=latest)
+    found, whose = History(latest=latest), _Whose(status, owner)
     for listed in sorted(newest, key=lambda d: d.version):
         if listed.version <= since and not fresh:
             continue
-        found = _counted(api, stack, listed, found, _Whose(status, owner))
+        found = _counted(api, stack, listed, found, whose)
     return found
 
 
@@ -249,7 +244,7 @@ class _Whose:
     """Says whose a deployment is, by its marker."""
 
     def __init__(self, status: Status, owner: str) -> None:
-        self._status = status
+        self._runs = tuple(r for r in (status.run, status.last, status.latest) if r is not None)
         self._ours = f"{MARKER_PREFIX}{owner}_"
 
     def owner(self, marker: str) -> str:
@@ -262,13 +257,11 @@ class _Whose:
 
     def is_the_run(self, deployment: Deployment) -> bool:
         """Whether it is the very deployment that we follow, or followed."""
-        runs = (self._status.run, self._status.last, self._status.latest)
-        return any(run is not None and run.version == deployment.version for run in runs)
+        return any(run.version == deployment.version for run in self._runs)
 
     def is_known(self, marker: str) -> bool:
         """Whether it is a request that we know the run of."""
-        runs = (self._status.run, self._status.last, self._status.latest)
-        return any(run is not None and run.marker == marker for run in runs)
+        return any(run.marker == marker for run in self._runs)
 
 
 def _counted(
@@ -287,7 +280,8 @@ def _counted(
         by=whole.requested_by.name or whole.requested_by.github_login,
         operation=operation,
         owner=whose.owner(marker),
-        changes=operation not in _NO_CHANGE and whole.status is not JobStatus.SKIPPED,
+        changes=(operation is None or not operation.changes_nothing)
+        and whole.status is not JobStatus.SKIPPED,
         ended=whole.status.ended,
     )
     # One that changes nothing does not hide one that did.
@@ -324,7 +318,7 @@ def _tail(api: ApiClient, stack: StackRef, deployment: Deployment, run: Run) -> 
 
 
 def _interests(run: Run) -> bool:
-    return run.operation in _LOOKS or run.cause.kind is CauseKind.APPROVAL
+    return run.operation.looks_for_drift or run.cause.kind is CauseKind.APPROVAL
 
 
 def _found(run: Run, log: tuple[str, ...]) -> str:

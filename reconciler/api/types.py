@@ -81,6 +81,21 @@ class Operation(StrEnum):
     DETECT_DRIFT = "detect-drift"
     REMEDIATE_DRIFT = "remediate-drift"
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it leaves the stack, and what is there, as they are."""
+        return self in {Operation.PREVIEW, Operation.DETECT_DRIFT}
+
+    @property
+    def looks_for_drift(self) -> bool:
+        """Whether what it finds to change is drift."""
+        return self in {Operation.REFRESH, Operation.DETECT_DRIFT}
+
+    @property
+    def brings_up(self) -> bool:
+        """Whether it makes the stack what the program says."""
+        return self in {Operation.UPDATE, Operation.REMEDIATE_DRIFT}
+
 
 # Those of the API of 2022, which are those of a spec too.
 PREVIEW_OPERATIONS = (
@@ -105,6 +120,11 @@ class JobStatus(StrEnum):
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self in {JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.SKIPPED}
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits for its turn."""
+        return self in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}
 
 
 class StepStatus(StrEnum):

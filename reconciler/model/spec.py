@@ -197,6 +197,10 @@ class Spec:
         """Whether a destroy is what the spec itself asks for."""
         return self.request.operation is Operation.DESTROY
 
+    def run_for(self, operation: Operation) -> Operation:
+        """Return what is run where an operation is asked for: with `dryRun` no more than a look."""
+        return Operation.PREVIEW if self.dry_run and not operation.changes_nothing else operation
+
     def problem(self, pointer: str, message: str) -> Problem:
         """Return a problem at that place of this file."""
         line, column = self.places.get(pointer, (0, 0))

@@ -28,7 +28,6 @@ __all__ = ["Agenda", "Entry", "Fate", "Subject", "agenda"]
 _COUNTED: Final = 20_000
 
 _A_MOMENT: Final = timedelta(microseconds=1)
-_CHANGES_NOTHING: Final = frozenset({Operation.PREVIEW, Operation.DETECT_DRIFT})
 
 
 class Fate(StrEnum):
@@ -137,8 +136,7 @@ def _entry(found: _Due, host: Sequence[Window]) -> Entry:
     (due, name, _), subject, schedule = found
     spec = subject.spec
     operation = Operation.DESTROY if schedule is None else schedule.operation
-    if spec.dry_run and operation not in _CHANGES_NOTHING:
-        operation = Operation.PREVIEW
+    operation = spec.run_for(operation)
     starts = windows.next_opening_of_all((spec.windows, host), due)
     fate = _fate(subject, schedule, due, starts)
     return Entry(

@@ -5,6 +5,7 @@ A gate that is shut answers with a plan that waits, says for what, and when to l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from reconciler.api.types import Operation
@@ -29,14 +30,12 @@ __all__ = ["APPROVAL_LASTS", "approval_key", "start"]
 # What was approved a day ago was approved of another world.
 APPROVAL_LASTS = timedelta(hours=24)
 
-_NO_CHANGE = frozenset({Operation.PREVIEW, Operation.DETECT_DRIFT})
-_NEEDS_APPROVAL = frozenset({Operation.UPDATE, Operation.DESTROY, Operation.REMEDIATE_DRIFT})
-
 
 def start(at: Situation, submit: Submit, reason: Reason, differing: tuple[str, ...] = ()) -> Plan:
     """Start a run, or say what it waits for."""
-    if at.spec.dry_run and submit.operation not in _NO_CHANGE:
-        submit = Submit(cause=submit.cause, operation=Operation.PREVIEW)
+    operation = at.spec.run_for(submit.operation)
+    if operation is not submit.operation:
+        submit = replace(submit, operation=operation)
         reason = Reason(reason.code, f"{reason.message} (a preview: reconcile.dryRun)")
     held = (
         _wait_for_order(at, submit, reason)
@@ -48,19 +47,8 @@ def start(at: Situation, submit: Submit, reason: Reason, differing: tuple[str, .
     if isinstance(at.observed.history, Unknown):
         return at.unknown(at.observed.history)
     plan = at.plan(State.PROGRESSING, reason, submit, differing=differing)
-    return plan if at.history is not None else _needing(plan)
-
-
-def _needing(plan: Plan) -> Plan:
-    """Keep the create in the plan, for whoever looks only; it is not carried out without."""
-    return Plan(
-        name=plan.name,
-        state=plan.state,
-        verdict=plan.verdict,
-        actions=plan.actions,
-        changes=plan.changes,
-        needs_history=True,
-    )
+    # The create stays in it, for whoever looks only; it is not carried out without the history.
+    return replace(plan, needs_history=at.history is None)
 
 
 def _with(held: Plan, at: Situation, submit: Submit, differing: tuple[str, ...]) -> Plan:
@@ -71,15 +59,7 @@ def _with(held: Plan, at: Situation, submit: Submit, differing: tuple[str, ...])
         known = next((s for s in at.status.schedules if s.name == cause.schedule), None)
         if known is not None and known.due != cause.slot:
             actions = (TakeUpSlot(schedule=cause.schedule, slot=cause.slot),)
-    return Plan(
-        name=held.name,
-        state=held.state,
-        verdict=held.verdict,
-        actions=actions,
-        changes=differing,
-        look_again_at=held.look_again_at,
-        needs_history=held.needs_history,
-    )
+    return replace(held, actions=actions, changes=differing)
 
 
 # ---------------------------------------------------------------- order
@@ -136,9 +116,9 @@ def _wait_for_approval(at: Situation, submit: Submit, reason: Reason) -> Plan | 
     """With `approval: required` nothing changes the stack before a person has agreed."""
     if not at.spec.needs_approval or submit.cause.kind is CauseKind.APPROVAL:
         return None
-    if submit.operation not in _NEEDS_APPROVAL:
-        return None
     destroys = submit.operation is Operation.DESTROY
+    if not destroys and not submit.operation.brings_up:
+        return None
     approval = at.status.approval
     binds = (
         approval is not None

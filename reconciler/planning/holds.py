@@ -38,6 +38,7 @@ __all__ = [
     "hold_foreign",
     "hold_lost_history",
     "hold_suspended",
+    "kept_by_another",
     "notice_others",
     "suspended_by",
     "wait_for_others",
@@ -201,7 +202,7 @@ def notice_others(at: Situation) -> Plan | None:
 def _double(at: Situation, double: Deployment) -> Plan:
     """A request of ours that arrived twice: the second is cancelled, or its end waited for."""
     told = f"version {double.version} is a request of ours that arrived twice"
-    if double.status in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
+    if double.status.queued:
         reason = Reason(ReasonCode.CANCELING, told)
         cancel = CancelDouble(deployment_id=double.id, version=double.version)
         return at.plan(State.PROGRESSING, reason, cancel)
@@ -212,10 +213,18 @@ def _double(at: Situation, double: Deployment) -> Plan:
     return at.plan(State.PROGRESSING, Reason(ReasonCode.RUNNING, told), notice)
 
 
-def hold_conflict(at: Situation) -> Plan | None:
-    """A stack that another owner reconciles is left to them, until a person says otherwise."""
+def kept_by_another(at: Situation) -> ForeignRun | None:
+    """Return the deployment by which another owner keeps the stack; None where none does."""
     foreign = at.status.foreign
     if foreign is None or not foreign.owner or foreign.version <= at.status.adopted_version:
+        return None
+    return foreign
+
+
+def hold_conflict(at: Situation) -> Plan | None:
+    """A stack that another owner reconciles is left to them, until a person says otherwise."""
+    foreign = kept_by_another(at)
+    if foreign is None:
         return None
     reason = Reason(
         ReasonCode.CONFLICT,

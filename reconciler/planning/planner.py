@@ -8,27 +8,19 @@ and is found again by its marker.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from reconciler.model import Desired, Observed, Plan, Reason, ReasonCode, State
 from reconciler.planning import holds, scheduled, starts, underway
-from reconciler.planning.situation import Rule, Situation, as_wanted_now
+from reconciler.planning.situation import Rule, Situation, as_wanted_now, first_answer
 
 __all__ = ["RULES", "plan"]
 
 
 def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     """Say what to do about one stack, and why."""
-    situation = Situation(as_wanted_now(desired, observed, now), observed, now)
-    for rule in RULES:
-        answer = rule(situation)
-        if answer is not None:
-            # With the history in hand there is nothing more to ask for.
-            known = observed.history is not None and answer.needs_history
-            return replace(answer, needs_history=False) if known else answer
-    raise AssertionError("the last rule always answers")
+    return first_answer(RULES, Situation(as_wanted_now(desired, observed, now), observed, now))
 
 
 def rest(at: Situation) -> Plan:

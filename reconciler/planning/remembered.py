@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from reconciler.api.types import DeploymentRequest, GitSource, Operation, StackRef
@@ -23,7 +24,7 @@ def spec_of(status: Status) -> Spec:
     Where the stack is to be kept, only its name is known, and nothing can be run from it.
     """
     if status.last_good_spec:
-        spec = from_text(Spec, status.last_good_spec)
+        spec = _read(status.last_good_spec)
         destroys = replace(spec.request, operation=Operation.DESTROY)
         return replace(spec, request=destroys, schedules=(), pin=True)
     request: DeploymentRequest[SecretReference] = DeploymentRequest(
@@ -37,4 +38,10 @@ def dependencies(status: Status) -> tuple[str, ...]:
     """Return the names that a removed spec depended on, as far as that matters for a destroy."""
     if not status.last_good_spec:
         return ()
-    return from_text(Spec, status.last_good_spec).depends_on
+    return _read(status.last_good_spec).depends_on
+
+
+# A pass over removed specs asks for each several times.
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Spec:
+    return from_text(Spec, text)

@@ -8,11 +8,10 @@ another spec claims is never touched.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from reconciler.api.types import JobStatus, Operation
+from reconciler.api.types import Operation
 from reconciler.model import (
     Cancel,
     Cause,
@@ -25,7 +24,7 @@ from reconciler.model import (
     Plan,
     Reason,
     ReasonCode,
-    RequestKind,
+    Removal,
     Run,
     State,
     Submit,
@@ -33,7 +32,7 @@ from reconciler.model import (
 )
 from reconciler.planning import holds, starts, underway
 from reconciler.planning.gates import start
-from reconciler.planning.situation import Rule, Situation
+from reconciler.planning.situation import Rule, Situation, first_answer
 
 __all__ = ["GONE_AFTER", "plan_removal"]
 
@@ -53,16 +52,16 @@ def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by
     if claimed_by:
         note = f"the file is gone, and its stack is {claimed_by}'s"
         return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
-    for rule in RULES:
-        answer = rule(at)
-        if answer is not None:
-            known = observed.history is not None and answer.needs_history
-            return replace(answer, needs_history=False) if known else answer
-    raise AssertionError("the last rule always answers")
+    return first_answer(RULES, at)
 
 
 def _destroys(at: Situation) -> bool:
     return at.spec.on_delete is OnDelete.DESTROY
+
+
+def _counts(removal: Removal, now: datetime) -> bool:
+    """Whether a missing file counts as removed by now."""
+    return removal.confirmed or now >= removal.since + GONE_AFTER
 
 
 def count_missing(at: Situation) -> Plan | None:
@@ -80,11 +79,11 @@ def cancel_queued(at: Situation) -> Plan | None:
         return None
     if _destroys(at) or seen is None or isinstance(seen, Unknown):
         return None
-    if seen.status not in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
+    if not seen.status.queued:
         return None
     if removal.begun is not None:
         return _cancel(at, run)
-    if at.now < removal.since + GONE_AFTER and not removal.confirmed:
+    if not _counts(removal, at.now):
         return None
     reason = Reason(ReasonCode.REMOVED, f"the file is gone: version {run.version} is not wanted")
     begin = MarkRemoved(begun=True)
@@ -103,7 +102,7 @@ def wait_for_files(at: Situation) -> Plan | None:
     if removal is None or removal.begun is not None:
         return None
     counts_from = removal.since + GONE_AFTER
-    if at.now < counts_from and not removal.confirmed:
+    if not _counts(removal, at.now):
         what = "destroyed (onDelete: destroy)" if _destroys(at) else "kept as it is and forgotten"
         reason = Reason(
             ReasonCode.REMOVED,
@@ -136,8 +135,8 @@ def forget_destroyed(at: Situation) -> Plan | None:
 
 def leave_to_others(at: Situation) -> Plan | None:
     """A stack that another owner reconciles by now is left to them."""
-    foreign = at.status.foreign
-    if foreign is None or not foreign.owner or foreign.version <= at.status.adopted_version:
+    foreign = holds.kept_by_another(at)
+    if foreign is None:
         return None
     note = f"the file is gone, and its stack is reconciled by another owner, {foreign.owner}"
     return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
@@ -145,7 +144,7 @@ def leave_to_others(at: Situation) -> Plan | None:
 
 def destroy_triggered(at: Situation) -> Plan | None:
     """A person says that the destroy shall go on."""
-    request = next(iter(at.requests(RequestKind.TRIGGER)), None)
+    request = next(iter(at.triggers()), None)
     if request is None:
         return None
     cause = Cause(kind=CauseKind.TRIGGER, desired=True, request_id=request.id, by=request.by)

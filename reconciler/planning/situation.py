@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from reconciler.model import (
     Plan,
     Reason,
     RequestKind,
+    Run,
     Schedule,
     ScheduleStatus,
     Spec,
@@ -27,7 +28,17 @@ from reconciler.model import (
 from reconciler.planning import slots
 from reconciler.planning.digest import digest
 
-__all__ = ["Rule", "Situation", "as_wanted_now", "expiry", "moved", "source_of", "spec_changed"]
+__all__ = [
+    "Rule",
+    "Situation",
+    "as_wanted_now",
+    "expiry",
+    "first_answer",
+    "moved",
+    "same_wanted",
+    "source_of",
+    "spec_changed",
+]
 
 # The field of the canonical form that a destroy by `destroyAfter` differs in.
 _OPERATION = "operation"
@@ -76,11 +87,7 @@ class Situation:
     def attempted(self) -> bool:
         """Whether what is wanted is what was last asked for."""
         attempt = self.status.attempt
-        return (
-            attempt is not None
-            and attempt.digest == self.desired.digest
-            and not moved(attempt, self.desired)
-        )
+        return attempt is not None and same_wanted(attempt, self.desired)
 
     def triggers(self) -> tuple[HandRequest, ...]:
         """The runs asked for by hand, oldest first."""
@@ -153,14 +160,30 @@ class Situation:
 Rule = Callable[[Situation], Plan | None]
 
 
-def source_of(wanted: Desired | Attempt) -> str:
+def first_answer(rules: Sequence[Rule], at: Situation) -> Plan:
+    """Return the plan of the first rule that has one; the last always has."""
+    for rule in rules:
+        answer = rule(at)
+        if answer is not None:
+            # With the history in hand there is nothing more to ask for.
+            known = at.observed.history is not None and answer.needs_history
+            return replace(answer, needs_history=False) if known else answer
+    raise AssertionError("the last rule always answers")
+
+
+def source_of(wanted: Desired | Attempt | Run) -> str:
     """Return what of the source counts as a change; the commit where nothing else is said."""
     return wanted.source or wanted.commit
 
 
-def moved(attempt: Attempt, desired: Desired) -> bool:
+def moved(before: Attempt | Run, wanted: Desired | Attempt) -> bool:
     """Whether the source has changed. At the same commit it has not, whichever paths count."""
-    return attempt.commit != desired.commit and source_of(attempt) != source_of(desired)
+    return before.commit != wanted.commit and source_of(before) != source_of(wanted)
+
+
+def same_wanted(before: Attempt, wanted: Desired | Attempt) -> bool:
+    """Whether what was asked for is what is wanted: the same request, of the same source."""
+    return before.digest == wanted.digest and not moved(before, wanted)
 
 
 def spec_changed(desired: Desired, status: Status) -> bool:

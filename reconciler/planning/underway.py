@@ -23,7 +23,7 @@ from reconciler.model import (
     Unknown,
     WhileRunning,
 )
-from reconciler.planning.situation import Situation, source_of
+from reconciler.planning.situation import Situation, moved, same_wanted
 
 __all__ = ["follow_run", "settle_intent"]
 
@@ -57,10 +57,8 @@ def settle_intent(at: Situation) -> Plan | None:
         )
         return at.plan(State.PROGRESSING, reason, again_at=settled_at)
     wanted = at.desired
-    moved = intent.cause.desired and (
-        (intent.attempt.digest, source_of(intent.attempt)) != at.wanted
-    )
-    if at.spec.suspended or at.observed.hold or (moved and wanted.blocked is None):
+    overtaken = intent.cause.desired and not same_wanted(intent.attempt, wanted)
+    if at.spec.suspended or at.observed.hold or (overtaken and wanted.blocked is None):
         note = "a create without an answer did not come through, and is no longer wanted"
         reason = Reason(ReasonCode.SETTLING, note)
         return at.plan(State.PROGRESSING, reason, Abandon(note=note))
@@ -134,7 +132,7 @@ def _cancel_by_hand(at: Situation, run: Run) -> Plan | None:
 def _cancel_double(at: Situation, run: Run) -> Plan | None:
     """A request that arrived twice has made two; the one that has not started goes."""
     double = at.history.double if at.history is not None else None
-    if double is None or double.status not in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}:
+    if double is None or not double.status.queued:
         return None
     reason = Reason(
         ReasonCode.CANCELING,
@@ -164,8 +162,8 @@ def _cancel_superseded(at: Situation, run: Run) -> Plan | None:
     if not run.cause.desired or at.desired.blocked is not None:
         return None
     changed = run.digest != at.desired.digest and at.spec.on_spec_change
-    moved = (run.source or run.commit) != source_of(at.desired) and at.spec.on_source_change
-    if not (changed or moved):
+    source_moved = moved(run, at.desired) and at.spec.on_source_change
+    if not (changed or source_moved):
         return None
     what = "the spec" if changed else "the source"
     reason = Reason(

@@ -21,7 +21,7 @@ from reconciler.model import (
     Submit,
     Upstream,
 )
-from reconciler.planning.situation import source_of
+from reconciler.planning.situation import same_wanted
 from reconciler.planning.transitions.notes import handled, noted
 
 __all__ = [
@@ -134,7 +134,8 @@ def _in_flight(status: Status, intent: Intent, run: Run) -> Status:
     )
     if not intent.cause.desired:
         return status
-    fresh = not _same(intent.attempt, status.attempt) or bool(intent.cause.by)
+    before = status.attempt
+    fresh = before is None or not same_wanted(before, intent.attempt) or bool(intent.cause.by)
     started_by_drift = intent.cause.kind is CauseKind.DRIFT
     return replace(
         status,
@@ -148,12 +149,6 @@ def _in_flight(status: Status, intent: Intent, run: Run) -> Status:
         # Drift starts one update; what comes of that is told as any run's end.
         drift=None if started_by_drift else status.drift,
     )
-
-
-def _same(one: Attempt, other: Attempt | None) -> bool:
-    if other is None or one.digest != other.digest:
-        return False
-    return one.commit == other.commit or source_of(one) == source_of(other)
 
 
 def _taken_up(status: Status, intent: Intent) -> Status:

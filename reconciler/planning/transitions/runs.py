@@ -48,9 +48,6 @@ LOCK_SHORTEST = timedelta(minutes=1)
 LOCK_LONGEST = timedelta(minutes=30)
 LOCK_GIVEN_UP = timedelta(hours=24)
 
-_LOOKS_FOR_DRIFT = frozenset({Operation.REFRESH, Operation.DETECT_DRIFT})
-_UPDATES = frozenset({Operation.UPDATE, Operation.REMEDIATE_DRIFT})
-
 
 def followed(status: Status, deployment: Deployment, now: datetime) -> Status:
     """Remember how the run in flight stands."""
@@ -128,9 +125,9 @@ def _succeeded(status: Status, run: Run, found: str, now: datetime) -> Status:
     was_destroyed = status.destroyed
     if run.operation is Operation.DESTROY:
         status = replace(status, destroyed=True, drift=None)
-    elif run.operation in _UPDATES:
+    elif run.operation.brings_up:
         status = replace(status, destroyed=False, drift=None)
-    elif run.operation in _LOOKS_FOR_DRIFT:
+    elif run.operation.looks_for_drift:
         drift = Drift(version=run.version, found=now, summary=found) if found else None
         status = replace(status, drift=drift)
     if not run.cause.desired:
@@ -149,7 +146,7 @@ def _succeeded(status: Status, run: Run, found: str, now: datetime) -> Status:
         )
         return replace(status, approval=approval)
     applied_at = status.first_applied
-    if run.operation in _UPDATES:
+    if run.operation.brings_up:
         # A stack that was destroyed and is made again lives from then on.
         applied_at = (None if was_destroyed else applied_at) or now
     return replace(status, applied=run.version, first_applied=applied_at)

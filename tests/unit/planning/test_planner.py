@@ -23,6 +23,7 @@ from reconciler.model import (
     State,
     Submit,
     Unknown,
+    WhileRunning,
 )
 from reconciler.planning import transitions
 from reconciler.planning.gates import approval_key
@@ -313,3 +314,14 @@ def test_an_approval_is_for_the_preview_that_was_shown() -> None:
     other = plan(gated, observed(newer, requests=(request,)), NOW)
     assert [type(a).__name__ for a in same.actions] == ["Grant"]
     assert [type(a).__name__ for a in other.actions] == ["DropRequest"]
+
+
+def test_other_source_paths_at_the_same_commit_cancel_no_run() -> None:
+    """What counts of a commit has changed, and the commit has not: the run is what is wanted."""
+    under_way = run(commit="a" * 40, source="paths-1", digest="d" * 64)
+    wanted = desired(spec(while_running=WhileRunning.CANCEL), source="paths-2")
+    made = plan(wanted, observed(status(run=under_way), seen=deployment()), NOW)
+    assert made.actions == ()
+    later = replace(wanted, commit="b" * 40)
+    made = plan(later, observed(status(run=under_way), seen=deployment()), NOW)
+    assert [type(a).__name__ for a in made.actions] == ["Cancel"]
