@@ -17,6 +17,7 @@ from reconciler.api.types import StackRef
 from reconciler.clock import Clock
 from reconciler.errors import ApiError, EngineUnavailableError, LostError, RefusedError
 from reconciler.model import Reason, ReasonCode, Unknown
+from reconciler.patience import CLOCK_TOLERANCE, LONGEST_RETRY_AFTER, PROBE_AFTER
 from reconciler.ports import ApiSource
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ R = TypeVar("R")
 # While the API is down it is asked again after 1, 2, 4 … seconds.
 BACKOFF_SHORTEST = timedelta(seconds=1)
 BACKOFF_LONGEST = timedelta(seconds=30)
-# A token, an organization or a stack that was refused is tried again once a minute.
-PROBE_AFTER = timedelta(minutes=1)
-LONGEST_RETRY_AFTER = timedelta(hours=1)
-
-# A clock that is slewed goes back by less.
-CLOCK_TOLERANCE = timedelta(seconds=2)
 
 UNAUTHORIZED = 401
 TOO_MANY = 429

@@ -29,6 +29,7 @@ from reconciler.model import (
 )
 from reconciler.observer import Observer
 from reconciler.passes import Given, Planned, Planner
+from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning import admission, transitions
 from reconciler.planning.admission import Limits
 from reconciler.pool import Pool
@@ -42,9 +43,6 @@ RESCAN_EVERY = timedelta(seconds=30)
 
 # How often requests by hand are looked for: a directory listing, and a person is waiting.
 REQUESTS_EVERY = timedelta(milliseconds=500)
-
-# A clock that is slewed goes back by less.
-CLOCK_TOLERANCE = timedelta(seconds=2)
 
 # How often an organization's list is asked for what others have deployed.
 NEWS_EVERY = timedelta(seconds=60)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, NamedTuple
 
-__all__ = ["Bounds", "Ended", "run_bounded"]
+__all__ = ["Bounds", "Ended", "end_session", "exchange", "run_bounded"]
 
 
 class Bounds(NamedTuple):
@@ -57,24 +57,27 @@ def run_bounded(
 
     def stop() -> None:
         too_late.set()
-        _kill(process)
+        end_session(process)
 
     timer = threading.Timer(bounds.timeout_s, stop)
     timer.start()
     try:
         with process:
-            output, errors, whole = _exchange(process, content, bounds.output_bytes)
+            output, errors, whole = exchange(process, content, bounds.output_bytes)
             if not whole:
-                _kill(process)
+                end_session(process)
     finally:
         timer.cancel()
     return Ended(process.returncode, output, errors, too_late.is_set(), not whole)
 
 
-def _exchange(
+def exchange(
     process: subprocess.Popen[bytes], content: bytes, limit: int
 ) -> tuple[bytes, bytes, bool]:
-    """Write the input and read both outputs to their ends; False where one is too long."""
+    """Write the input and read both outputs to their ends, or until one is longer than `limit`.
+
+    The last of what is returned is False then.
+    """
     outputs: dict[IO[bytes], bytearray] = {}
     with selectors.DefaultSelector() as selector:
         for stream in (process.stdout, process.stderr):
@@ -115,7 +118,7 @@ def _write(process: subprocess.Popen[bytes], left: memoryview) -> memoryview:
     return left
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the program and what it started: they are a session of their own."""
+def end_session(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to the program and what it started: they are a session of their own."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import selectors
 import signal
 import subprocess  # noqa: TID251 - this is where git is started
 import tempfile
@@ -18,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+from reconciler.adapters.bounded_process import end_session, exchange
 from reconciler.api.types import GitAuth, GitSource, Secret
 from reconciler.files import read_regular
 from reconciler.git import isolation, known_hosts
@@ -189,7 +189,7 @@ class Git:
             self._closed = True
             running = list(self._running)
         for process in running:
-            _kill(process, signal.SIGTERM)
+            end_session(process, signal.SIGTERM)
 
     # ------------------------------------------------------------ inside
 
@@ -242,18 +242,18 @@ class Git:
 
             def stop() -> None:
                 too_late.set()
-                _kill(process, signal.SIGTERM)
+                end_session(process, signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE_S)
-                _kill(process, signal.SIGKILL)
+                end_session(process)
 
             timer = threading.Timer(bounds.timeout_s, stop)
             timer.daemon = True
             timer.start()
             try:
-                output, errors, whole = _drain(process, bounds.output_bytes)
+                output, errors, whole = exchange(process, b"", bounds.output_bytes)
                 if not whole:
-                    _kill(process, signal.SIGKILL)
+                    end_session(process)
                 process.wait()
             finally:
                 timer.cancel()
@@ -326,33 +326,6 @@ def _certificates(more: Path) -> bytes:
     usual = ssl.get_default_verify_paths().cafile
     files = [Path(usual)] if usual and Path(usual).exists() else []
     return b"\n".join(read_regular(f.resolve(), MAX_CERTIFICATES_BYTES) for f in (*files, more))
-
-
-def _drain(process: subprocess.Popen[bytes], most: int) -> tuple[bytes, bytes, bool]:
-    """Read both outputs to their ends, or until one is too long (then the last is False)."""
-    outputs: dict[IO[bytes], bytearray] = {}
-    with selectors.DefaultSelector() as selector:
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                outputs[stream] = bytearray()
-                selector.register(stream, selectors.EVENT_READ)
-        whole = True
-        while selector.get_map() and whole:
-            for key, _ in selector.select():
-                stream = next(each for each in outputs if each is key.fileobj)
-                chunk = os.read(stream.fileno(), 1 << 16)
-                if not chunk:
-                    selector.unregister(stream)
-                outputs[stream] += chunk
-                whole = whole and len(outputs[stream]) <= most
-    output, errors = outputs.values()
-    return bytes(output), bytes(errors), whole
-
-
-def _kill(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """End git and what it started: they are a session of their own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
 
 
 def _last_words(errors: bytes) -> str:

@@ -25,6 +25,7 @@ from reconciler.model import (
     TakeOver,
     Unknown,
 )
+from reconciler.patience import PROBE_AFTER
 from reconciler.planning.gates import approval_key, start
 from reconciler.planning.situation import Situation
 
@@ -46,7 +47,6 @@ __all__ = [
 
 # How often others' deployments, and a history that has lost something, are looked at again.
 LOOK_AGAIN = timedelta(seconds=10)
-PROBE_EVERY = timedelta(minutes=1)
 
 
 def answer_requests(at: Situation) -> Plan | None:
@@ -167,7 +167,7 @@ def find_own_history(at: Situation) -> Plan | None:
         f"the stack has {history.latest} deployments and no status file tells of them; "
         f"`reconciler adopt {name}` takes it as it is, `reconciler trigger {name}` runs it",
     )
-    return at.wait(State.STALLED, reason, at.now + PROBE_EVERY)
+    return at.wait(State.STALLED, reason, at.now + PROBE_AFTER)
 
 
 def _brought_what_is_wanted(ours: Deployment, digest: str) -> bool:
@@ -291,4 +291,4 @@ def hold_lost_history(at: Situation) -> Plan | None:
         f"version {status.last_version} was there, and now {has}: data was lost on that side; "
         f"look there first, then `reconciler adopt {at.spec.name}` goes on",
     )
-    return at.wait(State.STALLED, reason, at.now + PROBE_EVERY)
+    return at.wait(State.STALLED, reason, at.now + PROBE_AFTER)

@@ -20,6 +20,7 @@ from reconciler.model import (
     State,
     Submit,
 )
+from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning import slots
 from reconciler.planning.gates import start
 from reconciler.planning.situation import Situation
@@ -31,8 +32,6 @@ DESTROY_DEADLINE = timedelta(minutes=5)
 
 # A clock that stays behind what was written down is believed after this long.
 BELIEVE_AFTER = timedelta(minutes=10)
-# Two machines' clocks, or one that is slewed, differ by less.
-CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 def skip_overlapped(at: Situation) -> Plan | None:

@@ -21,6 +21,7 @@ from reconciler.model import (
     Submit,
     Upstream,
 )
+from reconciler.patience import LONGEST_RETRY_AFTER, PROBE_AFTER
 from reconciler.planning.situation import same_wanted
 from reconciler.planning.transitions.notes import handled, noted
 
@@ -35,11 +36,6 @@ __all__ = [
     "refused",
     "scheduled",
 ]
-
-# How long the API is left alone after it refused the token or the path; it says so itself
-# for the others (Retry-After), and is asked again after this long where it does not.
-PROBE_AFTER = timedelta(minutes=1)
-LONGEST_RETRY_AFTER = timedelta(hours=1)
 
 # A refusal with one of these is about the request: the same again would be refused again.
 REQUEST_REFUSED = frozenset({400, 402, 405, 406, 409, 410, 411, 413, 414, 415, 422})
