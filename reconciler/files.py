@@ -8,6 +8,7 @@ status, or writes a status, does it through here.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from reconciler.errors import NotDurableError
 
 __all__ = [
+    "locked",
     "make_folder",
     "read_below",
     "read_below_real",
@@ -173,6 +175,22 @@ def write_durably(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise NotDurableError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on a folder, or on a file (made where it is not there), as long as it takes.
+
+    The system frees it when the process ends, however it ends. Raises OSError.
+    """
+    folder = path.is_dir()
+    flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_durably(path: Path) -> None:

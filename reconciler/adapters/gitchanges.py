@@ -11,13 +11,11 @@ to the other: a squash, a revert or a forced push is judged by what it comes to.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +26,7 @@ from reconciler.adapters.git_process import (
     Repository,
     is_theirs,
 )
-from reconciler.files import make_folder
+from reconciler.files import locked, make_folder
 from reconciler.git.paths import PathRules
 from reconciler.git.urls import credentials, plain
 
@@ -75,7 +73,7 @@ class GitChanges:
         make_folder(self._folder)
         name = self._name(repository)
         asked = f"refs/asked/{hashlib.sha256(ref.encode()).hexdigest()}"
-        with _locked(self._folder / f"{name}.lock"):
+        with locked(self._folder / f"{name}.lock"):
             copy = self._folder / name
             if self._commit(copy, asked) != commit:
                 self._fetch(repository, copy, f"+{ref}:{asked}")
@@ -142,7 +140,7 @@ class GitChanges:
         for _, name, size in sorted(found):
             if total <= LARGEST_SUM_BYTES or name == used:
                 return
-            with _locked(self._folder / f"{name}.lock"):
+            with locked(self._folder / f"{name}.lock"):
                 shutil.rmtree(self._folder / name, ignore_errors=True)
             total -= size
 
@@ -172,14 +170,3 @@ def _size(copy: Path) -> int:
             with contextlib.suppress(OSError):
                 total += file.stat().st_size
     return total
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a copy's lock; who has it goes on for some minutes at most."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

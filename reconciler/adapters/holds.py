@@ -8,9 +8,7 @@ Both lie in the state directory, so a hold outlives a checkout, and needs no com
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_regular, write_durably
+from reconciler.files import locked, make_folder, read_regular, write_durably
 from reconciler.jsonform import from_json, to_json
 from reconciler.model import Hold, Holds
 from reconciler.planning.admission import Mass
@@ -137,13 +135,9 @@ class HoldsFiles:
     def _change(self, change: Callable[[_Book], _Book]) -> None:
         """Read, change and write, with nobody else in between; NotDurableError."""
         make_folder(self._folder)
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self._folder):
             book = change(self._book())
             write_durably(self._path, json.dumps(to_json(book), indent=2).encode())
-        finally:
-            os.close(descriptor)
 
     def _book(self) -> _Book:
         try:

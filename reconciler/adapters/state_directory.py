@@ -23,7 +23,7 @@ from typing import Final, Self
 
 from reconciler.clock import Clock
 from reconciler.errors import AnotherInstanceError, UsageError
-from reconciler.files import make_folder, read_regular, write_durably
+from reconciler.files import locked, make_folder, read_regular, write_durably
 from reconciler.jsonform import time_text
 
 __all__ = ["DirectoryState", "InstanceLock", "StateDirectory", "locate"]
@@ -131,26 +131,13 @@ class StateDirectory:
         path = self.root / name
         if not path.exists():
             make_folder(self.root)
-            with _locked(self.root):  # two commands may start at once
+            with locked(self.root):  # two commands may start at once
                 if not path.exists():
                     write_durably(path, made)
         try:
             return read_regular(path, _MAX_BYTES)
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-
-
-class _locked:  # noqa: N801 - reads as a statement
-    """Holds a lock on a folder for the time of a `with`, waiting for it as long as it takes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
 
 
 class InstanceLock:

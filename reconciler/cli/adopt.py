@@ -14,6 +14,7 @@ from reconciler.cli import names, wiring
 from reconciler.cli.by_hand import carry_out, request, show
 from reconciler.errors import UsageError
 from reconciler.model import ReasonCode, RequestKind, State, Status
+from reconciler.planning.holds import kept_by_another
 
 __all__ = ["run"]
 
@@ -63,29 +64,19 @@ def _adoptable(status: Status) -> bool:
     if status.reason is None:
         return False
     if status.reason.code is ReasonCode.CONFLICT:
-        return _of_another_owner(status)
+        return kept_by_another(status) is not None
     return status.reason.code in _ADOPTED
-
-
-def _of_another_owner(status: Status) -> bool:
-    foreign = status.foreign
-    return foreign is not None and bool(foreign.owner) and foreign.version > status.adopted_version
 
 
 def _refuse_pointless(found: names.Named, where: wiring.Place) -> None:
     status, name = found.status, found.name
-    hold = where.holds.read().of(name)
-    if hold is not None:
-        go_on = "--all" if hold.everything else name
-        raise UsageError(f"{name} is suspended by {hold.by}; first `reconciler resume {go_on}`")
-    if found.spec is not None and found.spec.suspended:
-        raise UsageError(f"{name} is suspended (reconcile.suspend in {found.spec.path})")
+    names.refuse_suspended(found, where.holds.read().of(name))
     if found.gone:
         raise UsageError(f"the file of {name} is gone: bring it back, then adopt it")
     if status.state is State.READY:
         raise UsageError(f"{name} is Ready: there is nothing to take over")
     code = status.reason.code if status.reason is not None else None
-    if code is ReasonCode.CONFLICT and not _of_another_owner(status):
+    if code is ReasonCode.CONFLICT and kept_by_another(status) is None:
         assert status.reason is not None  # noqa: S101 - its code was read
         raise UsageError(f"{name} cannot be adopted: {status.reason.message}")
 

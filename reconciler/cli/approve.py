@@ -18,6 +18,7 @@ from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
 from reconciler.model import Approval, RequestKind
 from reconciler.planning.gates import APPROVAL_LASTS, approval_key
+from reconciler.planning.telling import few
 
 __all__ = ["run"]
 
@@ -108,6 +109,5 @@ def _unknown(mass: str, waiting: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _listed(found: Mapping[str, str]) -> str:
-    shown = ", ".join(sorted(found)[:NAMES_SHOWN])
-    more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
-    return f"{len(found)} of them: {shown}{more}" if len(found) > 1 else shown
+    shown = few(found, NAMES_SHOWN)
+    return f"{len(found)} of them: {shown}" if len(found) > 1 else shown

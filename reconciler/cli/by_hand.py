@@ -113,11 +113,7 @@ def who() -> str:
 def _refuse_trigger(found: names.Named, hold: Hold | None, operation: Operation | None) -> None:
     """Refuse a run that would never start, and say what is in its way."""
     name = found.name
-    if hold is not None:
-        what, go_on = ("all specs are", "--all") if hold.everything else (f"{name} is", name)
-        raise UsageError(f"{what} suspended by {hold.by}; first `reconciler resume {go_on}`")
-    if found.spec is not None and found.spec.suspended:
-        raise UsageError(f"{name} is suspended (reconcile.suspend in {found.spec.path})")
+    names.refuse_suspended(found, hold)
     if not found.gone:
         return
     if spec_of(found.status).on_delete is OnDelete.KEEP:

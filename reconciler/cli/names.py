@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from reconciler.adapters.spec_walk import check_name
 from reconciler.cli import wiring
 from reconciler.errors import UsageError
-from reconciler.model import Spec, Status
+from reconciler.model import Hold, Spec, Status
 
-__all__ = ["Named", "known", "one_or_all"]
+__all__ = ["Named", "known", "one_or_all", "refuse_suspended"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +63,13 @@ def one_or_all(name: str, *, everything: bool) -> str:
     if not everything and not name:
         raise UsageError("give the NAME of a spec, or --all")
     return name
+
+
+def refuse_suspended(found: Named, hold: Hold | None) -> None:
+    """Refuse what would never start, as a person or the file has suspended the name."""
+    name = found.name
+    if hold is not None:
+        what, go_on = ("all specs are", "--all") if hold.everything else (f"{name} is", name)
+        raise UsageError(f"{what} suspended by {hold.by}; first `reconciler resume {go_on}`")
+    if found.spec is not None and found.spec.suspended:
+        raise UsageError(f"{name} is suspended (reconcile.suspend in {found.spec.path})")

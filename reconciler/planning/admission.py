@@ -25,6 +25,7 @@ from reconciler.model import (
     Status,
     Window,
 )
+from reconciler.planning.telling import few
 
 __all__ = [
     "MASS_CHANGE_WITHIN",
@@ -234,8 +235,6 @@ def _too_many(count: int, total: int, percent: int, number: int) -> bool:
 def _mass(code: ReasonCode, names: Mapping[str, str], count: int, total: int) -> Mass:
     lines = [f"{code}", *(f"{name} {names[name]}" for name in sorted(names))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_ID_LENGTH]
-    shown = ", ".join(sorted(names)[:NAMES_SHOWN])
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     if code is ReasonCode.MASS_CHANGE:
         what = f"{count} of {total} specs have changed at once"
         look = "look at `reconciler plan`"
@@ -243,7 +242,7 @@ def _mass(code: ReasonCode, names: Mapping[str, str], count: int, total: int) ->
         what = f"the files of {count} of {total} specs are gone"
         look = "bring them back"
     message = (
-        f"{what} ({shown}{more}): held; {look}, or let these through: "
+        f"{what} ({few(names, NAMES_SHOWN)}): held; {look}, or let these through: "
         f"`reconciler approve --mass {digest}`"
     )
     return Mass(code=code, id=digest, names=MappingProxyType(dict(names)), message=message)

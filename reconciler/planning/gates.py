@@ -24,8 +24,12 @@ from reconciler.model import (
 )
 from reconciler.planning import windows
 from reconciler.planning.situation import Situation
+from reconciler.planning.telling import few
 
 __all__ = ["APPROVAL_LASTS", "approval_key", "start"]
+
+# More names than these in a message help nobody.
+NAMES_SHOWN = 5
 
 # What was approved a day ago was approved of another world.
 APPROVAL_LASTS = timedelta(hours=24)
@@ -71,8 +75,7 @@ def _wait_for_order(at: Situation, submit: Submit, reason: Reason) -> Plan | Non
         left = [d.name for d in at.observed.downstream if not d.gone]
         if not left:
             return None
-        names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")  # noqa: PLR2004
-        message = f"waits for {names}, which depend on it and are not destroyed"
+        message = f"waits for {few(left, NAMES_SHOWN)}, which depend on it and are not destroyed"
         return at.wait(State.WAITING, _then(ReasonCode.DEPENDENCY, message, reason))
     waits = [u for u in at.observed.upstream if u.state is not State.READY]
     if not waits:

@@ -21,6 +21,7 @@ from reconciler.model import (
     RequestKind,
     Response,
     State,
+    Status,
     Submit,
     TakeOver,
     Unknown,
@@ -213,17 +214,17 @@ def _double(at: Situation, double: Deployment) -> Plan:
     return at.plan(State.PROGRESSING, Reason(ReasonCode.RUNNING, told), notice)
 
 
-def kept_by_another(at: Situation) -> ForeignRun | None:
+def kept_by_another(status: Status) -> ForeignRun | None:
     """Return the deployment by which another owner keeps the stack; None where none does."""
-    foreign = at.status.foreign
-    if foreign is None or not foreign.owner or foreign.version <= at.status.adopted_version:
+    foreign = status.foreign
+    if foreign is None or not foreign.owner or foreign.version <= status.adopted_version:
         return None
     return foreign
 
 
 def hold_conflict(at: Situation) -> Plan | None:
     """A stack that another owner reconciles is left to them, until a person says otherwise."""
-    foreign = kept_by_another(at)
+    foreign = kept_by_another(at.status)
     if foreign is None:
         return None
     reason = Reason(

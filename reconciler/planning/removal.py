@@ -135,7 +135,7 @@ def forget_destroyed(at: Situation) -> Plan | None:
 
 def leave_to_others(at: Situation) -> Plan | None:
     """A stack that another owner reconciles by now is left to them."""
-    foreign = holds.kept_by_another(at)
+    foreign = holds.kept_by_another(at.status)
     if foreign is None:
         return None
     note = f"the file is gone, and its stack is reconciled by another owner, {foreign.owner}"

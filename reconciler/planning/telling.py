@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from reconciler.model import (
@@ -26,7 +26,7 @@ from reconciler.model import (
     TakeUpSlot,
 )
 
-__all__ = ["does"]
+__all__ = ["does", "few"]
 
 _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     Submit: lambda a: f"start {a.operation}",
@@ -47,6 +47,13 @@ _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     Ask: lambda a: f"ask for approval to {a.operation}",
     Grant: lambda a: f"take down that {a.by} approved",
 }
+
+
+def few(names: Iterable[str], most: int) -> str:
+    """Write names for a person: at most so many, sorted, and how many more there are."""
+    found = sorted(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
 
 
 def does(action: Action) -> str:
