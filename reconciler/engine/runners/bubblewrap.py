@@ -26,7 +26,7 @@ from reconciler.engine.runners.base import (
     Surroundings,
 )
 from reconciler.engine.runners.host import HostPlace, end_on_host
-from reconciler.engine.runners.local_layer import local_layer
+from reconciler.engine.runners.local_layer import LOCAL, local_layer
 from reconciler.engine.runners.process import Sandbox, program_path, start_supervised
 from reconciler.engine.runners.supervisor import ARGUMENTS
 
@@ -75,6 +75,10 @@ _SECRET_PLACES = (
 # bubblewrap takes 9,000 arguments, and a variable is three.
 MOST_VARIABLES = 2500
 
+# By its path: the sandbox would look for it in every directory of the program's PATH, and one
+# of those may be the program's to write.
+_ENV = shutil.which("env", path=os.defpath) or "/usr/bin/env"
+
 # The one thing below /run that ordinary programs need, where it leads there: host names.
 _RESOLVER = Path("/etc/resolv.conf")
 
@@ -119,9 +123,11 @@ class BubblewrapRunner:
             if not path.exists():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_tmp(surroundings.workspace)
-        sandbox = Sandbox(arguments=("--chdir", str(command.cwd), *_variables(command)))
-        layer = local_layer(place.folder)
-        argv = [*layer.before, self._bwrap, *_base(), *_view(surroundings, command), *layer.binds]
+        arguments = ("--chdir", str(command.cwd), *_variables(command))
+        sandbox = Sandbox(arguments=arguments, layer=local_layer(place.folder))
+        argv = [self._bwrap, *_base(), *_view(surroundings, command)]
+        if sandbox.layer is not None:
+            argv += ["--bind", str(LOCAL), str(LOCAL)]
         argv += ["--args", str(ARGUMENTS), "--"]
         argv += [*_own_pwd(command), program, *command.argv[1:]]
         return start_supervised(command, argv, on_output, place.bounds, sandbox)
@@ -221,4 +227,4 @@ def _programs(command: Command) -> Iterator[Path]:
 def _own_pwd(command: Command) -> tuple[str, ...]:
     """Return what undoes bubblewrap's own PWD: the program gets what it was given."""
     pwd = command.environment.get("PWD")
-    return ("env", "-u", "PWD") if pwd is None else ("env", f"PWD={pwd}")
+    return (_ENV, "-u", "PWD") if pwd is None else (_ENV, f"PWD={pwd}")

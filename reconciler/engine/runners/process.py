@@ -73,9 +73,13 @@ def program_path(command: Command) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """A program around the command's own, with a PID namespace, and the arguments in its file."""
+    """A program around the command's own, with a PID namespace, and the arguments in its file.
+
+    `layer` is a directory and the folder of what covers it (see `supervisor.lay`).
+    """
 
     arguments: tuple[str, ...] = field(repr=False)
+    layer: tuple[str, str] | None = None
 
 
 def start_supervised(
@@ -95,7 +99,8 @@ def start_supervised(
     if sandbox is not None:
         environment = {BUILD_ID: build_id} if build_id else {}
     arguments = None if sandbox is None else sandbox.arguments
-    order = supervisor.pack(str(command.cwd), argv, environment, arguments)
+    layer = None if sandbox is None else sandbox.layer
+    order = supervisor.pack(str(command.cwd), argv, environment, arguments, layer)
     control, theirs = socket.socketpair()
     output, into = os.pipe()
     try:

@@ -13,7 +13,7 @@ kills everything, as does the end of the socket. When nothing of the program is 
 
 Run as a script, this is a nursery (`nurse`): started once an engine by `nursery.py`, it forks a
 supervisor whenever it is asked to. To start Python for each command would take as long as many a
-command does.
+command does. With two arguments it only tries `lay`.
 
 Standard library only, and little of it: Python starts it isolated, the pages that it has are
 copied for every supervisor, and `typing` alone would be as much as all the rest.
@@ -42,6 +42,7 @@ __all__ = [
     "Seen",
     "code_of",
     "descendants",
+    "lay",
     "look",
     "pack",
     "processes",
@@ -53,6 +54,9 @@ INTERRUPT = b"i"
 KILL = b"k"
 
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x00020000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
 
 # The file at which a sandbox finds what is not for its command line.
 ARGUMENTS = 9
@@ -147,20 +151,41 @@ def pack(
     argv: Sequence[str],
     environment: Mapping[str, str],
     sandbox: Sequence[str] | None = None,
+    layer: tuple[str, str] | None = None,
 ) -> bytes:
     """Return the order to start a program. ValueError where a text holds a NUL.
 
     With `sandbox`, `argv` is a sandbox that has its own PID namespace, and the program to
     interrupt is the first one within it; these texts it finds at file `ARGUMENTS`, each with a
-    NUL behind it. `argv[0]` is a path.
+    NUL behind it. `layer` is for `lay`. `argv[0]` is a path.
     """
     variables = [f"{name}={value}" for name, value in environment.items()]
-    texts = ["" if sandbox is None else "inner", cwd, str(len(argv)), *argv]
+    texts = ["" if sandbox is None else "inner", *(layer or ("", "")), cwd, str(len(argv)), *argv]
     texts += [str(len(sandbox or ())), *(sandbox or ()), *variables]
     if any("\0" in text for text in texts):
         raise ValueError("an argument or environment variable holds a NUL character")
     packed = b"\0".join(map(os.fsencode, texts))
     return len(packed).to_bytes(LENGTH_BYTES, "big") + packed
+
+
+def lay(over: str, folder: str) -> None:
+    """Put a layer over a directory, for this process and its children alone; OSError.
+
+    What they write there is in `upper` in the folder, which has a `work` beside it. The mount
+    goes with the last of them. A program around them that does the same takes 5 ms.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Relative names: a comma or a colon in the folder's would need an escape.
+    os.chdir(folder)
+    options = b"lowerdir=%s,upperdir=upper,workdir=work" % os.fsencode(over)
+    for what, *arguments in (
+        (libc.unshare, CLONE_NEWNS),
+        (libc.mount, None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None),
+        (libc.mount, b"overlay", os.fsencode(over), b"overlay", ctypes.c_ulong(0), options),
+    ):
+        if what(*arguments) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), over)
 
 
 def nurse() -> int:
@@ -241,10 +266,12 @@ def main() -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     length = int.from_bytes(_read(LENGTH_BYTES), "big")
-    inner, cwd, count, *texts = _read(length).split(b"\0")
+    inner, over, folder, cwd, count, *texts = _read(length).split(b"\0")
     argv, (given, *texts) = texts[: int(count)], texts[int(count) :]
     arguments, variables = texts[: int(given)], texts[int(given) :]
     try:
+        if folder:
+            lay(os.fsdecode(over), os.fsdecode(folder))
         os.chdir(cwd)
         environment = dict(variable.split(b"=", 1) for variable in variables)
         program = _spawn(argv, environment, arguments)
@@ -433,4 +460,7 @@ def _read_of(pid: int, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(nurse())
+    if sys.argv[1:]:
+        lay(*sys.argv[1:])  # tried, and gone again with this process
+    else:
+        sys.exit(nurse())

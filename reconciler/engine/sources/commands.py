@@ -96,7 +96,9 @@ if [ "$kind" = commit ] && [ ! "$what" ]; then
   find "$name"
   what=$found
 fi
-git init --quiet --template= -- "$into" && cd -- "$into" || exit
+head=main
+[ "$kind" != branch ] || head=$name
+git init --quiet --template= --initial-branch="$head" -- "$into" && cd -- "$into" || exit
 git remote add -- origin "$url" || exit
 case $kind in
   branch) onto=refs/remotes/origin/$name ;;
@@ -111,7 +113,7 @@ git ls-tree -r -l "$onto" -- | awk -v most="$MOST_BYTES" -v entry="$ENTRY_BYTES"
   bytes > most { exit 1 }
 ' || exit "$TOO_LARGE"
 case $kind in
-  branch) git symbolic-ref HEAD "refs/heads/$name" && git reset --hard "$onto" -- ;;
+  branch) git reset --hard "$onto" -- ;;
   tag) git checkout --detach "$onto" -- ;;
   commit) git checkout --detach "$what" -- && git update-ref -d "$onto" ;;
 esac || exit
