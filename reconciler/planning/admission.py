@@ -118,10 +118,10 @@ def admit(plans: Sequence[Plan], facts: Facts, limits: Limits) -> tuple[Plan, ..
     free = _Free(facts, limits)
     admitted: dict[str, Plan] = {}
     for plan in _in_turns(plans, facts):
-        if removals is not None and _removes(plan) and plan.name in removals.names:
-            admitted[plan.name] = _held(plan, ReasonCode.MASS_REMOVAL, removals.message)
-        elif facts.unusable and _removes(plan):
+        if facts.unusable and _removes(plan):
             admitted[plan.name] = _held(plan, ReasonCode.MASS_REMOVAL, facts.unusable)
+        elif removals is not None and _removes(plan) and plan.name in removals.names:
+            admitted[plan.name] = _held(plan, ReasonCode.MASS_REMOVAL, removals.message)
         elif changes is not None and plan.name in changes.names and _starts_by_itself(plan):
             admitted[plan.name] = _held(plan, ReasonCode.MASS_CHANGE, changes.message)
         elif plan.starts is None:
@@ -209,7 +209,11 @@ class _Free:
 
 
 def masses(facts: Facts, limits: Limits) -> tuple[Mass, ...]:
-    """Return the changes and removals that are held because there are too many at once."""
+    """Return the changes and removals that are held because there are too many at once.
+
+    What a directory that cannot be believed seems to have lost is not for a person to let
+    through: what is gone from it, nobody knows.
+    """
     found = []
     waiting = {n: d for n, d in facts.changed.items() if (n, d) not in facts.approved}
     just_now = {n for n, d in facts.recent.items() if (n, d) not in facts.approved}
@@ -220,9 +224,8 @@ def masses(facts: Facts, limits: Limits) -> tuple[Mass, ...]:
         found.append(_mass(ReasonCode.MASS_CHANGE, waiting, count, facts.total))
     gone = {n: d for n, d in facts.missing.items() if (n, d) not in facts.approved}
     there = facts.total + len(facts.missing)
-    if gone and (
-        facts.unusable
-        or _too_many(len(gone), there, limits.mass_removal_percent, limits.mass_removal_count)
+    if not facts.unusable and _too_many(
+        len(gone), there, limits.mass_removal_percent, limits.mass_removal_count
     ):
         found.append(_mass(ReasonCode.MASS_REMOVAL, gone, len(gone), there))
     return tuple(found)

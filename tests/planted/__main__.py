@@ -16,16 +16,6 @@ from tests.planted.bugs import BUGS, Bug
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("reconciler", "tests", "schemas", "pyproject.toml", "deployments.d", "examples", "tools")
-# The quick ones first: what they find need not be simulated.
-TESTS = (
-    "tests/unit/planning",
-    "tests/unit/test_files.py",
-    "tests/unit/test_observer.py",
-    "tests/unit/test_daemon.py",
-    "tests/semantics",
-    "tests/simulation/test_short_histories.py",
-    "tests/simulation/test_simulation.py",
-)
 OPTIONS = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-rf", "--no-header")
 LIMIT_S = 900
 
@@ -49,15 +39,13 @@ def found(bug: Bug) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plant(bug, folder)
-        tests = [test for test in TESTS if (folder / test).exists()]
         environment = {
             **os.environ,
             "PYTHONPATH": str(folder),
-            "SIMULATION_SEEDS": "40",
             "SHORT_HISTORIES": "4",
         }
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *OPTIONS, *tests],
+            [sys.executable, "-m", "pytest", *OPTIONS, *bug.tests],
             cwd=folder,
             env=environment,
             capture_output=True,

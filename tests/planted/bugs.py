@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["BUGS", "Bug"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """What is wrong, and how it is made so: in a file, the text that is there once, and another."""
+    """What is wrong, and how it is made so: in a file, the text that is there once, and another.
+
+    `tests` are those that have to find it, the quickest first: a bug that only the whole suite
+    would find has no test of its own.
+    """
 
     name: str
     file: str
     good: str
     bad: str
+    tests: tuple[str, ...]
+
+
+PLANNING: Final = "tests/unit/planning"
+FILES: Final = "tests/unit/test_files.py"
+STATUS_FILES: Final = "tests/unit/adapters/test_statusfile.py"
+OBSERVER: Final = "tests/unit/test_observer.py"
+DAEMON: Final = "tests/unit/test_daemon.py"
+RUNS: Final = "tests/semantics/test_rows_runs.py"
+FLEET: Final = "tests/semantics/test_rows_fleet.py"
+SHORT: Final = "tests/simulation/test_short_histories.py"
 
 
 BUGS = (
@@ -23,24 +39,28 @@ BUGS = (
         "reconciler/files.py",
         "                os.fsync(file.fileno())\n            Path(temporary).replace(path)",
         "            Path(temporary).replace(path)",
+        (FILES, STATUS_FILES),
     ),
     Bug(
         "the create is sent before the intent is written",
         "reconciler/executor.py",
         "        status = self._write(begun)\n        stack = desired.spec.stack",
         "        status = begun\n        stack = desired.spec.stack",
+        (RUNS, SHORT),
     ),
     Bug(
         "a create without an answer is sent again at once",
         "reconciler/planning/underway.py",
         "    settled_at = intent.at + at.observed.settle",
         "    settled_at = intent.at",
+        (PLANNING, RUNS),
     ),
     Bug(
         "the settle window is too short",
         "reconciler/planning/underway.py",
         "    settled_at = intent.at + at.observed.settle",
         "    settled_at = intent.at + at.observed.settle / 3",
+        (PLANNING, RUNS),
     ),
     Bug(
         "what is asked for again gets a new name",
@@ -49,119 +69,139 @@ BUGS = (
         "        again = replace(submit.again, at=now, run_id=name.run_id)\n"
         "        marker = name.marker(again.attempt.digest)\n"
         "        return replace(status, intent=replace(again, marker=marker))",
+        (PLANNING, RUNS),
     ),
     Bug(
         "a lost answer is taken for a refusal",
         "reconciler/executor.py",
         "            return self._write(transitions.lost(status, tools.clock.now()))",
         '            return self._write(transitions.abandoned(status, "", tools.clock.now()))',
+        (RUNS, SHORT),
     ),
     Bug(
         "the walk begins one version too late",
         "reconciler/observer.py",
         "    version = intent.after_version\n",
         "    version = intent.after_version + 1\n",
+        (OBSERVER, RUNS),
     ),
     Bug(
         "a new schedule counts from before it was there",
         "reconciler/planning/transitions/events.py",
         "definition=schedule.definition, last=now)",
         "definition=schedule.definition, last=now - __import__('datetime').timedelta(days=1))",
+        (PLANNING, FLEET),
     ),
     Bug(
         "a slot that was taken is not remembered",
         "reconciler/planning/transitions/creates.py",
         "        replace(s, last=max(s.last, slot), due=None) if s.name == cause.schedule else s\n",
         "        replace(s, due=None) if s.name == cause.schedule else s\n",
+        (PLANNING, FLEET),
     ),
     Bug(
         "slots that are passed over are not recorded",
         "reconciler/planning/scheduled.py",
         "    if len(due) > 1:\n",
         "    if len(due) > 1_000_000:\n",
+        (PLANNING, FLEET),
     ),
     Bug(
         "a run that is told of and not seen counts as ended",
         "reconciler/planning/underway.py",
         "    if at.now >= deadline:\n        reason = Reason(ReasonCode.HISTORY_LOST",
         "    if at.now >= run.submitted:\n        reason = Reason(ReasonCode.HISTORY_LOST",
+        (PLANNING, RUNS),
     ),
     Bug(
         "a list that lags behind is believed",
         "reconciler/observer.py",
         "    if latest < since and api.by_version(stack, since) is not None:",
         "    if latest < since and api.by_version(stack, since) is None:",
+        (OBSERVER, RUNS),
     ),
     Bug(
         "a run that was cut off in the operation is tried again by itself",
         "reconciler/planning/transitions/runs.py",
         "        case RunEnd.INTERRUPTED:\n            return Reason(",
         "        case RunEnd.INTERRUPTED if not name:\n            return Reason(",
+        (PLANNING, RUNS),
     ),
     Bug(
         "retries are counted with one too many",
         "reconciler/planning/transitions/runs.py",
         "    if failures > retry.limit:",
         "    if failures > retry.limit + 1:",
+        (PLANNING, RUNS),
     ),
     Bug(
         "a removed file counts at once",
         "reconciler/planning/removal.py",
         "GONE_AFTER: Final = timedelta(minutes=10)",
         "GONE_AFTER: Final = timedelta(0)",
+        (PLANNING, FLEET),
     ),
     Bug(
         "an unreadable directory counts as empty",
         "reconciler/rolls.py",
         "    if not catalog.complete:",
         "    if not catalog.complete and catalog.specs:",
+        (DAEMON, FLEET),
     ),
     Bug(
         "the mass guard looks at percents alone the wrong way",
         "reconciler/planning/admission.py",
         "    return count > number and count * 100 > total * percent",
         "    return count > number and count * 100 > total * (percent + 100)",
+        (PLANNING, FLEET),
     ),
     Bug(
         "a destroyed stack of another spec is not left alone",
         "reconciler/planning/removal.py",
         "    if claimed_by:\n",
         "    if claimed_by == '?':\n",
+        (PLANNING, FLEET),
     ),
     Bug(
         "an approval binds no preview",
         "reconciler/planning/gates.py",
         '    return f"{wanted}-{approval.operation}-{approval.version}"',
         '    return f"{approval.operation}"',
+        (PLANNING, FLEET),
     ),
     Bug(
         "an approval never expires",
         "reconciler/planning/gates.py",
         "        if approval.granted is not None and at.now < ends:",
         "        if approval.granted is not None:",
+        (PLANNING, FLEET),
     ),
     Bug(
         "a suspended spec carries out requests",
         "reconciler/planning/holds.py",
         "    if request.kind is RequestKind.TRIGGER and (at.spec.suspended or at.observed.hold):",
         "    if request.kind is RequestKind.TRIGGER and at.spec.suspended and at.observed.hold:",
+        (PLANNING, FLEET),
     ),
     Bug(
         "others' deployments are taken for ours",
         "reconciler/observer.py",
         "        return marker.startswith(self._ours)",
         "        return bool(marker)",
+        (OBSERVER, RUNS),
     ),
     Bug(
         "a request by hand is forgotten before it is carried out",
         "reconciler/planning/transitions/creates.py",
         "    if cause.request_id:\n        status = handled(status, cause.request_id)\n",
         "",
+        (PLANNING, FLEET),
     ),
     Bug(
         "the clock of the API is believed for time limits",
         "reconciler/planning/transitions/runs.py",
         "        run = replace(run, seen_running=now)",
         "        run = replace(run, seen_running=run.started)",
+        (PLANNING, RUNS),
     ),
 )

@@ -308,6 +308,26 @@ def test_row_26_a_destroy_comes_in_reverse_order() -> None:
     assert not {"net", "app"} & set(it.disk)
 
 
+@pytest.mark.parametrize("valid", [True, False])
+def test_row_26_a_stack_that_another_spec_claims_is_left_to_it(*, valid: bool) -> None:
+    """Where a second spec, valid or not, names the stack of one that went, nothing is destroyed."""
+    it = settled(*four(on_delete=OnDelete.DESTROY))
+    daemon = it.daemon()
+    second = spec("second", stack=it.specs["web"].stack)
+    it.specs["second"] = second
+    go(it, daemon, MINUTE)
+    assert it.disk["second"].state is State.CONFLICT
+    del it.specs["web"]
+    if not valid:
+        del it.specs["second"]
+        problem = Problem(path=second.path, message="is no number")
+        broken = MappingProxyType({"second": Broken(problem, second.stack)})
+        it.catalog = Catalog(specs=tuple(it.specs[n] for n in sorted(it.specs)), broken=broken)
+    go(it, daemon, HOUR, 10 * SECOND)
+    assert set(operations(it)) == {"update"}
+    assert "web" not in it.disk
+
+
 @pytest.mark.parametrize("way", ["many", "empty", "unreadable"])
 def test_row_27_very_many_removals_do_nothing(way: str) -> None:
     """Where too many files go, or the directory is empty or unreadable, nothing is removed."""
@@ -324,8 +344,33 @@ def test_row_27_very_many_removals_do_nothing(way: str) -> None:
     assert code(it, "s0") is ReasonCode.MASS_REMOVAL
     reason = it.disk["s0"].reason
     assert reason is not None
-    told = {"many": "files of 4 of 9", "empty": "of 9 specs", "unreadable": "of 9 specs"}
+    told = {"many": "files of 4 of 9", "empty": "holds no spec", "unreadable": "cannot be read"}
     assert told[way] in reason.message
+    assert ("approve --mass" in reason.message) is bool(it.masses) is (way == "many")
+
+
+@pytest.mark.parametrize("left", ["nothing", "a broken file", "a valid file"])
+def test_row_27_what_cannot_be_read_is_not_gone(left: str) -> None:
+    """Where a part of the directory cannot be read, nothing counts as removed, and it says so."""
+    gone = [spec(f"s{i}", on_delete=OnDelete.DESTROY) for i in range(2)]
+    other = spec("other")
+    it = settled(*gone, other) if left != "nothing" else settled(*gone)
+    daemon = it.daemon()
+    daemon.tick()
+    broken = Broken(Problem(path=other.path, message="is no number"), other.stack)
+    it.catalog = Catalog(
+        specs=(other,) if left == "a valid file" else (),
+        broken=MappingProxyType({"other": broken} if left == "a broken file" else {}),
+        problems=(Problem(path=Path("/specs/team"), message="cannot be read: no permission"),),
+        complete=False,
+    )
+    go(it, daemon, HOUR, 10 * SECOND)
+    for one in gone:
+        assert operations(it, one.name) == ["update"]
+        assert code(it, one.name) is ReasonCode.MASS_REMOVAL
+        reason = it.disk[one.name].reason
+        assert reason is not None
+        assert "/specs/team:1:1: cannot be read: no permission" in reason.message
 
 
 def test_row_27_one_after_the_other_counts_too() -> None:
@@ -542,6 +587,24 @@ def test_row_34_an_approval_ends_and_a_destroy_needs_one() -> None:
     approve(it)
     go(it, daemon, 5 * MINUTE)
     assert operations(it)[3:] == ["destroy"]
+
+
+def test_row_34_an_approval_that_was_not_used_ends() -> None:
+    """What was approved more than a day ago is shown, and asked for, anew."""
+    late = Window(days=frozenset({3}), start=8 * 60, end=18 * 60)
+    it = world(spec("web", needs_approval=True))
+    daemon = it.daemon()
+    go(it, daemon, 5 * MINUTE)
+    it.specs["web"] = replace(it.specs["web"], windows=(late,))
+    daemon.wake()
+    approve(it)
+    go(it, daemon, 67 * HOUR, 5 * MINUTE)
+    assert (operations(it), code(it)) == (["preview"], ReasonCode.WINDOW)
+    go(it, daemon, 2 * HOUR, MINUTE)
+    assert (operations(it), code(it)) == (["preview", "preview"], ReasonCode.APPROVAL)
+    approve(it)
+    go(it, daemon, 5 * MINUTE)
+    assert operations(it) == ["preview", "preview", "update"]
 
 
 @pytest.mark.parametrize("on_drift", list(Response))

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.status_form import parse
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.client import ApiClient
 from reconciler.api.types import EndingKind, JobStatus, Operation, Secret
+from reconciler.breaker import Breaker
+from reconciler.executor import Executor, Job, Tools
 from reconciler.model import (
     Conclude,
     ReasonCode,
@@ -20,12 +23,25 @@ from reconciler.model import (
     Retry,
     State,
     Status,
+    Submit,
     WhileRunning,
 )
 from reconciler.planning import transitions
-from tests.factories import NOW, attempt, deployment, request, run, spec, status
+from tests.factories import (
+    NOW,
+    attempt,
+    cause,
+    deployment,
+    desired,
+    observed,
+    request,
+    run,
+    spec,
+    status,
+)
 from tests.fakes.deployments_api import TOKEN, Fault, Outcome
-from tests.fakes.world import World
+from tests.fakes.losing_disk import LosingDisk
+from tests.fakes.world import Lookups, RequestFiles, World
 from tests.semantics.scene import (
     DAY,
     HOUR,
@@ -68,6 +84,37 @@ def test_row_01_no_create_before_its_intent_is_durable() -> None:
     assert daemon.run_once(LONG)
     assert known == [record.shown.marker for record in records(it)]
     assert len(known) == 1
+
+
+def test_row_01_an_intent_outlives_a_power_cut(tmp_path: Path) -> None:
+    """When a create is sent its intent is on the disk, whatever of it was not synced is lost."""
+    it = world(spec("web"))
+    files = StatusFiles(tmp_path / "specs", None, tmp_path / "copies")
+    tools = Tools(
+        breaker=Breaker(it.source, it.clock),
+        statuses=files,
+        requests=RequestFiles(it),
+        resolver=Lookups(it),
+        clock=it.clock,
+        owner="owner",
+        new_run_id=it.new_run_id,
+    )
+    found: list[bytes | None] = []
+    with LosingDisk(tmp_path) as disk:
+
+        def look(method: str, _: str) -> Fault:
+            found.extend(disk.may_hold(files.path("web")) if method == "POST" else ())
+            return Fault.NONE
+
+        it.api.faults = look
+        job = Job(desired=desired(it.specs["web"]), observed=observed())
+        submit = Submit(cause=cause(), operation=Operation.UPDATE)
+        Executor(tools).carry_out(submit, job, files.read("web"))
+    (content,) = found
+    assert content
+    intent = parse(content).intent
+    assert intent is not None
+    assert intent.marker == records(it)[0].shown.marker
 
 
 @pytest.mark.parametrize("knows_markers", [True, False])

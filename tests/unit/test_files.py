@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_below, read_regular, write_durably, write_new
+from reconciler.files import (
+    make_folder,
+    read_below,
+    read_regular,
+    remove_durably,
+    write_durably,
+    write_new,
+)
+from tests.fakes.losing_disk import LosingDisk
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -136,3 +144,47 @@ def test_a_new_file_is_written_where_nothing_is(tmp_path: Path) -> None:
         write_new(tmp_path / "absent/web.yaml", b"one")
     assert path.read_bytes() == b"one"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dead", "web.yaml"]
+
+
+def test_a_write_outlives_a_power_cut(tmp_path: Path) -> None:
+    """Whenever the power goes, the old or the new is there whole; once written, the new one."""
+    path = tmp_path / "web.status.json"
+    write_durably(path, b"old")
+    with LosingDisk(tmp_path) as disk:
+        moments = disk.watch(path)
+        write_durably(path, b"new")
+        assert set().union(*moments) == {b"old", b"new"}
+        assert disk.may_hold(path) == {b"new"}
+
+
+def test_a_new_file_and_its_folders_outlive_a_power_cut(tmp_path: Path) -> None:
+    """Of a file that is new, in folders that are new, never a part is there, and then all."""
+    one, other = tmp_path / "a" / "b" / "one", tmp_path / "a" / "b" / "other"
+    with LosingDisk(tmp_path) as disk:
+        moments = [disk.watch(one), disk.watch(other)]
+        make_folder(one.parent)
+        write_durably(one, b"one")
+        write_new(other, b"other")
+        assert [set().union(*each) for each in moments] == [{None, b"one"}, {None, b"other"}]
+        assert (disk.may_hold(one), disk.may_hold(other)) == ({b"one"}, {b"other"})
+
+
+def test_what_is_removed_stays_away_after_a_power_cut(tmp_path: Path) -> None:
+    """Whenever the power goes the file is there whole or not at all; once removed, not at all."""
+    path = tmp_path / "web.status.json"
+    write_durably(path, b"old")
+    with LosingDisk(tmp_path) as disk:
+        moments = disk.watch(path)
+        remove_durably(path)
+        assert set().union(*moments) == {b"old", None}
+        assert disk.may_hold(path) == {None}
+
+
+def test_what_nobody_synced_is_lost(tmp_path: Path) -> None:
+    """The disk of these tests does lose things: a plain write and rename outlive nothing."""
+    path = tmp_path / "file"
+    with LosingDisk(tmp_path) as disk:
+        (tmp_path / "new").write_bytes(b"new")
+        (tmp_path / "new").replace(path)
+        assert path.read_bytes() == b"new"
+        assert disk.may_hold(path) == {None, b""}

@@ -120,6 +120,19 @@ def test_a_followed_run_has_the_apis_state(state: JobStatus, started: object) ->
     assert (after.run.started, after.last_version) == (started, 4)
 
 
+@pytest.mark.parametrize("off", [timedelta(hours=-5), timedelta(hours=5)])
+def test_a_time_limit_counts_from_when_we_saw_it_run(off: timedelta) -> None:
+    """The API's clock may be hours off: a limit is held against our own, from the first look."""
+    before = status(run=run(started=None, seen_running=None, status=JobStatus.NOT_STARTED))
+    now = NOW + off
+    after = transitions.followed(before, deployment(), now)
+    assert after.run is not None
+    assert (after.run.started, after.run.seen_running) == (NOW, now)
+    again = transitions.followed(after, deployment(), now + timedelta(minutes=5))
+    assert again.run is not None
+    assert again.run.seen_running == now
+
+
 def test_a_skipped_run_is_tried_again_and_is_no_failure() -> None:
     """That it waited too long in a queue says nothing against the program."""
     after = concluded(state=JobStatus.SKIPPED, failed_step="")
