@@ -359,6 +359,7 @@ class Execution:
             tail=lambda: self._tail.text,
             remove=partial(self._succeeds, rm, log),
             note=log.note,
+            keep=self._patiently,
         )
         return operate(self._tools, self.record, self._request.options, hands)
 

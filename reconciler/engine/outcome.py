@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler import pulumi_output
 from reconciler.api.types import Operation, Options
@@ -24,13 +25,14 @@ class Hands:
 
     `run` runs an operation on its stack and returns its exit code, None where it was not begun;
     `tail` is the end of what that printed. `remove` deletes the stack from its backend. `note`
-    writes to the log.
+    writes to the log. `keep` makes something durable, however long that cannot be done.
     """
 
     run: Callable[[Operation], int | None]
     tail: Callable[[], str]
     remove: Callable[[], bool]
     note: Callable[[str], None]
+    keep: Callable[[Callable[[], None]], None]
 
 
 def operate(tools: Tools, record: Record, options: Options, hands: Hands) -> bool:
@@ -55,7 +57,7 @@ def _detect(tools: Tools, record: Record, options: Options, hands: Hands) -> boo
         changes=changes,
         at=tools.clock.now(),
     )
-    tools.store.drift.record(record.id, phase, remediates=False)
+    hands.keep(partial(tools.store.drift.record, record.id, phase, remediates=False))
     if not found:
         return found is False
     hands.note(f"Drift: {pulumi_output.told(changes) or 'changes'}")
@@ -67,17 +69,17 @@ def _remediate(tools: Tools, record: Record, hands: Hands) -> bool:
     phase = Phase(
         succeeded=succeeded, changes=pulumi_output.summary(hands.tail()), at=tools.clock.now()
     )
-    tools.store.drift.record(record.id, phase, remediates=True)
+    hands.keep(partial(tools.store.drift.record, record.id, phase, remediates=True))
     return succeeded
 
 
 def _delete(tools: Tools, record: Record, hands: Hands) -> bool:
     # Forgotten before it is gone: in between, a state without resources does no harm, and a
     # stack without its state would.
-    tools.store.stacks.mark_uninitialized(record.stack)
+    hands.keep(partial(tools.store.stacks.mark_uninitialized, record.stack))
     if not hands.remove():
         hands.note("the stack could not be deleted; its resources are destroyed")
         return False
-    tools.store.forget_stack(record.stack)
+    hands.keep(partial(tools.store.forget_stack, record.stack))
     hands.note("the stack was deleted")
     return True

@@ -11,7 +11,7 @@ import pytest
 from reconciler.engine import server, tokens
 from reconciler.engine.config import EngineConfig
 from reconciler.engine.server import Engine
-from reconciler.engine.store import Store
+from reconciler.engine.store import Store, deployments
 from tests.engine.harness import Api, Gate
 
 pytestmark = pytest.mark.real
@@ -90,6 +90,29 @@ def test_what_waited_for_seven_days_is_skipped(tmp_path: Path, repository: Path)
         ended = caller(engine).ended("acme/web/old", made)
     assert ended["status"] == "skipped"
     assert ended["ending"]["kind"] == "expired"
+
+
+def test_a_queue_has_an_end(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where as many wait as may, a create is refused; what was made by it before is still told."""
+    monkeypatch.setattr(deployments, "MOST_WAITING", 2)
+    config = EngineConfig(data=tmp_path / "data", port=0, local_repositories=True, workers=0)
+    stack, marked = "acme/web/full", {"RECONCILER_RUN_owner_run1_0123abcd": "1"}
+    with server.running(config) as engine:
+        api = caller(engine)
+        made = api.create(stack, repository, environmentVariables=marked)
+        waiting = api.create(stack, repository)["id"]
+        source = {"repoUrl": f"file://{repository}", "branch": "refs/heads/main"}
+        refused = api.post(api.path(stack), api.body(source))
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+        assert refused.json()["message"] == (
+            "2 deployments of acme wait in the queue, and no more may: cancel some, or try again "
+            "later"
+        )
+        assert api.create(stack, repository, environmentVariables=marked) == made
+        assert api.cancel(stack, waiting) == 200
+        assert api.create(stack, repository)["version"] == 3
 
 
 def caller(engine: Engine) -> Api:

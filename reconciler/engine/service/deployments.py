@@ -19,13 +19,16 @@ from reconciler.engine.model import CancelAsked, Event, Record, Withdrawn, deplo
 from reconciler.engine.queue import Queue
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
 from reconciler.engine.service.making import Asker, maker
-from reconciler.engine.store import PageQuery
+from reconciler.engine.store import PageQuery, QueueFullError
 from reconciler.engine.tokens import Caller
 from reconciler.engine.tools import Tools
 from reconciler.engine.validation import Policy, Refusal
 from reconciler.git.urls import Reach
 
 __all__ = ["Deployments", "ListedPage"]
+
+# What a full queue asks for: some have ended by then.
+QUEUE_FULL_RETRY_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,10 @@ class Deployments:
             raise AnswerError(400, accepted.message)
         asker = Asker(user=caller.user, email=caller.email, initiator=initiator)
         make = maker(self._tools, stack, accepted, asker)
-        record, new = self._tools.store.deployments.create(stack, accepted.marker, make)
+        try:
+            record, new = self._tools.store.deployments.create(stack, accepted.marker, make)
+        except QueueFullError as error:
+            raise AnswerError(429, str(error), QUEUE_FULL_RETRY_S) from error
         if new:
             self._queue.wake()
         url = self._tools.reserved(stack, record.id, record.version).build_url

@@ -24,7 +24,7 @@ from reconciler.engine.store.audit import (
 )
 from reconciler.engine.store.claims import Claim, FencedError
 from reconciler.engine.store.database import Database, DatabaseLostError, StoreError
-from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery
+from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery, QueueFullError
 from reconciler.engine.store.drift import Drift, DriftRun, Phase, forget_drift
 from reconciler.engine.store.facts import Facts
 from reconciler.engine.store.log_parts import LogPart, LogParts
@@ -66,6 +66,7 @@ __all__ = [
     "MakeDeployment",
     "PageQuery",
     "Phase",
+    "QueueFullError",
     "ScheduleKind",
     "SessionLostError",
     "Signal",

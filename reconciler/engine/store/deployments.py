@@ -34,12 +34,25 @@ from reconciler.engine.store.columns import (
     stack_columns,
     stack_values,
 )
-from reconciler.engine.store.database import Database
+from reconciler.engine.store.database import Database, StoreError
 from reconciler.engine.store.prepared import Prepared
 from reconciler.engine.store.signals import Signal, Topic
 from reconciler.engine.store.stacks import count_deployments, lock_stack, next_version
 
-__all__ = ["DEPLOYMENTS", "SORTS", "Deployments", "PageQuery", "add_deployment", "status_of"]
+__all__ = [
+    "DEPLOYMENTS",
+    "MOST_WAITING",
+    "SORTS",
+    "Deployments",
+    "PageQuery",
+    "QueueFullError",
+    "add_deployment",
+    "status_of",
+]
+
+# Of one organization: a deployment of each of its stacks twice over, where it has 10,000. To
+# choose from so many takes a dispatcher a tenth of a second.
+MOST_WAITING = 20_000
 
 # SQLite counts by itself only in a column that is called INTEGER.
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -110,6 +123,10 @@ class PageQuery:
     ascending: bool = False
 
 
+class QueueFullError(StoreError):
+    """As many deployments of an organization wait as may; nothing was added."""
+
+
 class Deployments:
     """Deployments by their ids, and by their stacks."""
 
@@ -122,7 +139,7 @@ class Deployments:
         """Add a deployment and return it and True.
 
         `make` is given its version and returns it and its encrypted request. Where the stack
-        has one with this marker already, that one and False are returned.
+        has one with this marker already, that one and False are returned. QueueFullError.
         """
         with self._database.write_rows() as connection:
             made = add_deployment(connection, stack, marker, make)
@@ -363,11 +380,31 @@ def add_deployment(
         known = _one(connection, is_stack(DEPLOYMENTS, stack), DEPLOYMENTS.c.marker == marker)
         if known is not None:
             return known, False
+    _check_queue(connection, stack.organization)
     version = next_version(connection, stack)
     record, request = make(version)
     values = _values(record) | {"request": request}
     key = connection.execute(sa.insert(DEPLOYMENTS).values(values)).inserted_primary_key
     return replace(record, sequence=0 if key is None else int(key[0])), True
+
+
+def _check_queue(connection: sa.Connection, organization: str) -> None:
+    """QueueFullError where no more may wait. Creates at the same time may go over it by a few."""
+    c = DEPLOYMENTS.c
+    waiting = (
+        sa.select(c.id)
+        .where(c.status == str(JobStatus.NOT_STARTED), c.organization == organization)
+        .limit(MOST_WAITING)
+        .subquery()
+    )
+    if connection.execute(sa.select(sa.func.count()).select_from(waiting)).scalar_one() < (
+        MOST_WAITING
+    ):
+        return
+    raise QueueFullError(
+        f"{MOST_WAITING} deployments of {organization} wait in the queue, and no more may: "
+        "cancel some, or try again later"
+    )
 
 
 def status_of(connection: sa.Connection, deployment_id: str) -> JobStatus | None:

@@ -26,7 +26,7 @@ from reconciler.engine.store.columns import (
     stack_values,
 )
 from reconciler.engine.store.database import Database
-from reconciler.engine.store.deployments import add_deployment, status_of
+from reconciler.engine.store.deployments import QueueFullError, add_deployment, status_of
 from reconciler.engine.timing import Schedule, Timing, Turn
 
 __all__ = [
@@ -291,7 +291,10 @@ def _take(
     if not isinstance(make, str) and _still_waits(connection, schedule.id):
         make = "skipped: the deployment of the slot before this one still waits"
     if not isinstance(make, str):
-        record, _ = add_deployment(connection, schedule.stack, "", make)
+        try:
+            record, _ = add_deployment(connection, schedule.stack, "", make)
+        except QueueFullError as error:
+            make = f"skipped: {error}"
     connection.execute(
         sa.insert(_slots).values(
             id=str(uuid.uuid4()),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from reconciler.api.types import GitSource, Operation, Options, StackRef, Step
 from reconciler.engine.model import Record
 from reconciler.engine.outcome import Hands, operate
-from reconciler.engine.store import Store
+from reconciler.engine.store import Phase, Store
 from reconciler.engine.tools import Tools
+from reconciler.errors import NotDurableError
 from tests.fakes.world import SimClock
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -32,6 +34,7 @@ class Scene:
     removed: bool = True
     ran: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    refused: int = 0
 
     def operate(self, operation: Operation, options: Options | None = None) -> bool:
         record = Record(
@@ -48,9 +51,21 @@ class Scene:
         self.store.stacks.mark_initialized(WEB)
         tools = SimpleNamespace(store=self.store, clock=SimClock(time=NOW))
         hands = Hands(
-            run=self.run, tail=lambda: DRIFTED, remove=self.remove, note=self.notes.append
+            run=self.run,
+            tail=lambda: DRIFTED,
+            remove=self.remove,
+            note=self.notes.append,
+            keep=self.keep,
         )
         return operate(cast("Tools", tools), record, options or Options(), hands)
+
+    def keep(self, write: Callable[[], None]) -> None:
+        """Write until that is on the disk."""
+        while True:
+            with contextlib.suppress(NotDurableError):
+                write()
+                return
+            self.refused += 1
 
     def run(self, operation: Operation) -> int | None:
         self.ran.append(str(operation))
@@ -118,6 +133,25 @@ def test_drift_is_kept_and_remediated_where_that_is_asked(
     assert run.detection is not None
     assert run.detection.changes == {"delete": 1, "same": 2}
     assert ("Drift: 1 to delete" in scene.notes) is detected
+
+
+def test_a_disk_that_is_full_for_a_while_loses_no_drift(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an operation has found is written as soon as it can be, and the deployment succeeds."""
+    record, full = scene.store.drift.record, iter((True, True, False, True, False))
+
+    def on_a_full_disk(deployment: str, phase: Phase, *, remediates: bool) -> None:
+        if next(full):
+            raise NotDurableError("the disk is full")
+        record(deployment, phase, remediates=remediates)
+
+    monkeypatch.setattr(scene.store.drift, "record", on_a_full_disk)
+    scene.codes[Operation.DETECT_DRIFT] = 7
+    assert scene.operate(Operation.DETECT_DRIFT, Options(remediate_drift=True))
+    run = scene.store.drift.get(WEB, "d1")
+    assert run is not None
+    assert (run.detected, run.stands, scene.refused) == (True, False, 3)
 
 
 def test_a_stack_is_deleted_only_after_its_destroy(scene: Scene) -> None:

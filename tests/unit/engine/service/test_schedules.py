@@ -19,7 +19,13 @@ from reconciler.engine.queue import Queue
 from reconciler.engine.secrets_box import open_box
 from reconciler.engine.service import AnswerError, Service, Wanted
 from reconciler.engine.service.schedules import LOOK_AGAIN, LOOK_EVERY, MOST_SCHEDULES
-from reconciler.engine.store import PageQuery, ScheduleKind, Store, StoredSchedule
+from reconciler.engine.store import (
+    PageQuery,
+    ScheduleKind,
+    Store,
+    StoredSchedule,
+    deployments,
+)
 from reconciler.engine.timing import Timing
 from reconciler.engine.tokens import Caller, Role, Tokens
 from reconciler.engine.tools import Tools
@@ -150,6 +156,21 @@ def test_no_more_than_one_of_a_schedule_waits(engine: Engine) -> None:
         == results[1]
         == ("skipped: the deployment of the slot before this one still waits")
     )
+
+
+def test_a_slot_is_skipped_where_the_queue_is_full(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot for which no more may wait is recorded with that reason; the next one counts again."""
+    made = engine.service.schedules.create(ANN, WEB, HOURLY).stored
+    monkeypatch.setattr(deployments, "MOST_WAITING", 0)
+    engine.fire(NOW + timedelta(hours=1))
+    monkeypatch.undo()
+    engine.fire(NOW + timedelta(hours=2))
+    later, skipped = engine.history(made.id)
+    assert later == "not-started"
+    assert skipped.startswith("skipped: 0 deployments of acme wait in the queue, and no more may")
+    assert len(engine.deployments()) == 1
 
 
 def test_a_crash_in_between_leaves_the_slot_due(
