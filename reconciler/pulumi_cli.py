@@ -47,14 +47,16 @@ def cache_directory(environment: Mapping[str, str]) -> Path:
     return base / "reconciler" / f"pulumi-{VERSION}"
 
 
-def find(environment: Mapping[str, str] | None = None) -> PulumiCli | str:
+def find(
+    environment: Mapping[str, str] | None = None, limit_s: float = VERSION_LIMIT_S
+) -> PulumiCli | str:
     """Return the Pulumi to use, or a text that says what to do where there is none.
 
     `environment` is this process's own by default. The first `pulumi` on PATH counts when the
-    programs it needs are beside it or on PATH too, and it tells its version.
+    programs it needs are beside it or on PATH too, and it tells its version within `limit_s`.
     """
     environment = os.environ if environment is None else environment
-    on_path = _on_path(environment)
+    on_path = _on_path(environment, limit_s)
     if isinstance(on_path, PulumiCli):
         return on_path
     cached = cache_directory(environment)
@@ -66,7 +68,7 @@ def find(environment: Mapping[str, str] | None = None) -> PulumiCli | str:
     )
 
 
-def _on_path(environment: Mapping[str, str]) -> PulumiCli | str:
+def _on_path(environment: Mapping[str, str], limit_s: float) -> PulumiCli | str:
     """Return the Pulumi on PATH, or why there is none that can be used."""
     path = environment.get("PATH", "")
     found = shutil.which(PROGRAMS[0], path=path)
@@ -77,13 +79,13 @@ def _on_path(environment: Mapping[str, str]) -> PulumiCli | str:
     missing = [name for name in PROGRAMS if shutil.which(name, path=beside) is None]
     if missing:
         return f"{found} is there without {', '.join(missing)}"
-    version = _version(Path(found), environment)
+    version = _version(Path(found), environment, limit_s)
     if not version.startswith("v"):
         return f"{found} does not tell its version ({version})"
     return PulumiCli(directory=directory, version=version)
 
 
-def _version(program: Path, environment: Mapping[str, str]) -> str:
+def _version(program: Path, environment: Mapping[str, str], limit_s: float) -> str:
     """Return what `pulumi version` says, or in words why it says nothing."""
     quiet = {"PULUMI_SKIP_UPDATE_CHECK": "true", "HOME": str(_home(environment))}
     try:
@@ -92,11 +94,11 @@ def _version(program: Path, environment: Mapping[str, str]) -> str:
             env={"PATH": environment.get("PATH", ""), **quiet},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=VERSION_LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {VERSION_LIMIT_S:.0f} s"
+        return f"no answer within {limit_s:.0f} s"
     except OSError as error:
         return error.strerror or "it cannot be started"
     if answer.returncode != 0:

@@ -46,7 +46,7 @@ from reconciler.errors import LostError, RefusedError, UsageError
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
-__all__ = ["ApiClient", "LogPage", "Paused", "StepLogPage", "check_url"]
+__all__ = ["ApiClient", "Identity", "LogPage", "Paused", "StepLogPage", "check_url"]
 
 R = TypeVar("R")
 
@@ -91,6 +91,15 @@ class Paused:
     def holds(self, stack: StackRef) -> bool:
         """Whether a stack's deployments do not start."""
         return self.everything or f"{stack.project}/{stack.stack}" in self.stacks
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose the token is, the organizations it sees, and its role where the API tells that."""
+
+    user: str
+    organizations: frozenset[str]
+    role: str
 
 
 class _TokenAuth(AuthBase):
@@ -178,7 +187,8 @@ class ApiClient:
 
     Every call raises `RefusedError` on a 4xx answer and `LostError` where there is no
     usable answer. `session` is given by tests that put another transport in; `connections` is
-    how many are kept, as many as there are threads that call.
+    how many are kept, as many as there are threads that call. `server_time` is what the last
+    answer's Date said, None where it said nothing.
     """
 
     def __init__(
@@ -192,10 +202,15 @@ class ApiClient:
         check_url(url)
         self.url = url.rstrip("/")
         self.dialect = dialect
+        self.server_time: datetime | None = None
         self._session = _session(connections) if session is None else session
         self._session.auth = _TokenAuth(token)
         self._session.headers["Accept"] = "application/json"
         self._session.headers["User-Agent"] = "reconciler"
+
+    def identity(self) -> Identity:
+        """Return whose the token is."""
+        return _read(_identity_from_json, self._send("GET", "/api/user"))
 
     def create(self, stack: StackRef, request: DeploymentRequest[Secret]) -> Created:
         """Ask for a deployment."""
@@ -330,6 +345,7 @@ class ApiClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
+                self.server_time = _date(response)
                 content = _content(response, deadline)
         except requests.RequestException as error:
             raise LostError(f"{self.url} did not answer: {_cause(error)}") from None
@@ -391,6 +407,23 @@ def _paused_from_json(body: Mapping[str, object]) -> Paused:
         everything=body.get("paused") is True,
         stacks=frozenset(str(s) for s in stacks) if isinstance(stacks, list) else frozenset(),
     )
+
+
+def _identity_from_json(body: Mapping[str, Any]) -> Identity:
+    organizations = body.get("organizations") or []
+    return Identity(
+        user=str(body["githubLogin"]),
+        organizations=frozenset(str(each["githubLogin"]) for each in organizations),
+        role=str(body.get("role") or ""),
+    )
+
+
+def _date(response: requests.Response) -> datetime | None:
+    try:
+        said = parsedate_to_datetime(response.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    return said if said.tzinfo is not None else None
 
 
 def _error(response: requests.Response, content: bytes) -> RefusedError | LostError:

@@ -27,7 +27,7 @@ from reconciler.files import write_durably
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient
 
-__all__ = ["EmbeddedEngine", "EngineOptions"]
+__all__ = ["Address", "EmbeddedEngine", "EngineOptions", "running_in"]
 
 # An engine answers within a second; on a loaded machine Python alone may take several.
 START_LIMIT = timedelta(seconds=30)
@@ -65,9 +65,22 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
+class Address:
+    """Where an engine answers, and its process's id."""
+
     url: str
     pid: int
+
+
+def running_in(folder: Path) -> Address | None:
+    """Return where the engine of a directory answers, if the process that says so is alive."""
+    try:
+        body = json.loads((folder / "address.json").read_bytes())
+        address = Address(str(body["url"]), int(body["pid"]))
+        arguments = Path(f"/proc/{address.pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return address if os.fsencode(folder) in arguments else None
 
 
 class EmbeddedEngine:
@@ -85,7 +98,7 @@ class EmbeddedEngine:
         self._clock = clock
         self._environ = {k: v for k, v in environ.items() if k in PASSED_ON or k.startswith("LC_")}
         self._user: int | None = None
-        self._client: tuple[_Address, ApiClient] | None = None
+        self._client: tuple[Address, ApiClient] | None = None
         self._never = threading.Event()
         self._starting = threading.Lock()
 
@@ -120,7 +133,7 @@ class EmbeddedEngine:
             message = f"the embedded engine's token cannot be read: {error}"
             raise EngineUnavailableError(message) from None
 
-    def _join(self) -> _Address:
+    def _join(self) -> Address:
         """Become a user of an engine with our options, and start it where it does not run."""
         address = self._running()
         other = address is not None and self._started_with() != self._options
@@ -139,7 +152,7 @@ class EmbeddedEngine:
         # It may have been about to end when it was found: then it is gone now, or soon.
         return self._running() or self._start()
 
-    def _start(self) -> _Address:
+    def _start(self) -> Address:
         # What an engine that was killed left behind must not be taken for the new one's.
         (self._folder / "address.json").unlink(missing_ok=True)
         options = json.dumps(asdict(self._options)).encode()
@@ -173,15 +186,8 @@ class EmbeddedEngine:
         while not condition() and self._clock.now() < deadline:
             self._clock.wait_until(self._clock.now() + LOOK_EVERY, self._never)
 
-    def _running(self) -> _Address | None:
-        """Return where the engine answers, if the process that says so is alive."""
-        try:
-            body = json.loads((self._folder / "address.json").read_bytes())
-            address = _Address(str(body["url"]), int(body["pid"]))
-            arguments = Path(f"/proc/{address.pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return address if os.fsencode(self._folder) in arguments else None
+    def _running(self) -> Address | None:
+        return running_in(self._folder)
 
     def _started_with(self) -> EngineOptions | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler import __version__
 from reconciler.cli import (
     access_options,
     checkout_options,
     engine_database,
     kubernetes_options,
     listen_options,
+    machine_options,
     runner_options,
     source_options,
     webhook_options,
@@ -73,7 +73,7 @@ def build() -> argparse.ArgumentParser:
         prog="reconciler",
         description="GitOps for Pulumi: committed YAML becomes Pulumi deployments.",
     )
-    parser.add_argument("--version", action="version", version=f"reconciler {__version__}")
+    parser.add_argument("--version", action=machine_options.ShowVersion, nargs=0)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _init(commands)
     _import(commands)
@@ -91,6 +91,7 @@ def build() -> argparse.ArgumentParser:
     _adopt(commands)
     _suspend(commands)
     _engine(commands)
+    machine_options.add(commands)
     return parser
 
 

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from reconciler.engine.http.document import TEXT, Operation, listed, record
+from reconciler.engine.http.document import TEXT, Operation, listed, one_of, record
 from reconciler.engine.http.reading import caller_of
 from reconciler.engine.service import Service
-from reconciler.engine.tokens import EVERY_ORGANIZATION
+from reconciler.engine.tokens import EVERY_ORGANIZATION, Role
 
 __all__ = ["OPERATIONS", "routes"]
 
@@ -28,6 +28,7 @@ OPERATIONS = (
                     **dict.fromkeys(("id", "githubLogin", "name", "email", "avatarUrl"), TEXT),
                     "organizations": _ORGANIZATIONS,
                     "identities": listed(TEXT),
+                    "role": one_of(*Role),
                 }
             )
         },
@@ -90,6 +91,8 @@ class _Accounts:
                     for name in self._service.stacks.organizations(caller)
                 ],
                 "identities": [],
+                # Of this API alone: what its caller may do.
+                "role": str(caller.role),
             }
         )
 

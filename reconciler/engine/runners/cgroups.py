@@ -20,7 +20,7 @@ from pathlib import Path
 
 from reconciler.engine.config import Limits
 
-__all__ = ["Bounds", "Groups", "find_groups"]
+__all__ = ["Bounds", "Groups", "find_groups", "within_reach"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ GONE_ROUNDS = 200
 LOOK_AGAIN_S = 0.01
 
 _MIB = 1024**2
+
+_CONTROLLERS = frozenset({"memory", "pids"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,24 @@ def find_groups() -> Groups | None:
     return found
 
 
+def within_reach() -> int:
+    """Return the version of the groups that this process could make, 0 for none; makes none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().splitlines()
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        found = find_in(own, mounts)
+        if found is None:
+            return 0
+        needed = [found.memory, found.pids]
+        if found.version == 2:  # noqa: PLR2004 - the kernel's own number
+            if not set((found.memory / "cgroup.controllers").read_text().split()) >= _CONTROLLERS:
+                return 0
+            needed += [found.memory / name for name in ("cgroup.procs", "cgroup.subtree_control")]
+    except (OSError, ValueError):
+        return 0
+    return found.version if all(os.access(path, os.W_OK) for path in needed) else 0
+
+
 def find_in(own: list[str], mounts: list[str]) -> Groups | None:
     """Read where a process's groups are from /proc/self/cgroup and /proc/self/mountinfo."""
     paths = {}
@@ -102,10 +122,9 @@ def _below(point: str, root: str, path: str) -> Path:
 
 def _open_for_groups(group: Path) -> None:
     """Have a group of version 2 give its controllers on; it may then hold no process itself."""
-    wanted = {"memory", "pids"}
-    if not wanted <= set((group / "cgroup.controllers").read_text().split()):
+    if not set((group / "cgroup.controllers").read_text().split()) >= _CONTROLLERS:
         raise OSError(0, "the memory and pids controllers are not given to this group")
-    if wanted <= set((group / "cgroup.subtree_control").read_text().split()):
+    if set((group / "cgroup.subtree_control").read_text().split()) >= _CONTROLLERS:
         return
     own = group / "engine"
     own.mkdir(exist_ok=True)

@@ -1,0 +1,109 @@
+"""The commands about the machine that all this runs on: `doctor`, `version` and beside them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from reconciler.cli.options import Commands, Options, command, data, duration
+
+__all__ = ["ShowVersion", "add"]
+
+
+def add(commands: Commands) -> None:
+    """Add them all."""
+    _doctor(commands)
+    _version(commands)
+
+
+class ShowVersion(argparse.Action):
+    """`--version`: prints what `version` prints, and ends."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **named: object) -> None:
+        del named
+        text = "tell the versions of this program and of what it uses"
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=text)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Print it."""
+        del namespace, values, option_string
+        from reconciler.cli import version  # noqa: PLC0415 - only this option needs it
+
+        print("\n".join(version.lines()))
+        parser.exit()
+
+
+def _doctor(commands: Commands) -> None:
+    text = "look at this machine, and say what is not right and what to do"
+    parser = command(commands, "doctor", "doctor", text)
+    parser.add_argument(
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path("deployments.d"),
+        metavar="DIR",
+        help="the directory of specs; default: %(default)s",
+    )
+    data(parser)
+    _files(parser)
+    parser.add_argument(
+        "--runner",
+        choices=("bubblewrap", "container", "kubernetes", "process"),
+        help="what deployments are to run in; default: what would be chosen by itself",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=timedelta(seconds=10),
+        metavar="TIME",
+        help="how long any check may take; default: 10s",
+    )
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+
+def _files(parser: Options) -> None:
+    parser.add_argument(
+        "--engine-data",
+        type=Path,
+        metavar="DIR",
+        help="the data directory of an `engine serve` on this machine",
+    )
+    parser.add_argument(
+        "--api-url",
+        metavar="URL",
+        help="the API to use; default: $RECONCILER_API_URL, or the embedded engine",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="default: $PULUMI_ACCESS_TOKEN"
+    )
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="the key of the engine's stored secrets"
+    )
+    parser.add_argument(
+        "--secrets-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where `run` may read secrets; may be repeated",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="what this host allows; default: /etc/reconciler/config.yaml",
+    )
+
+
+def _version(commands: Commands) -> None:
+    text = "tell the versions of this program and of what it uses"
+    parser = command(commands, "version", "version", text)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
