@@ -7,7 +7,7 @@ while one call is let through as a probe, and what it finds counts for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from reconciler.api.types import StackRef
 from reconciler.clock import Clock
 from reconciler.errors import ApiError, EngineUnavailableError, LostError, RefusedError
+from reconciler.metrics import OFF, Meter, Reading, of_loop
 from reconciler.model import Reason, ReasonCode, Unknown
 from reconciler.patience import CLOCK_TOLERANCE, LONGEST_RETRY_AFTER, PROBE_AFTER
 from reconciler.ports import ApiSource
@@ -37,6 +38,7 @@ ACCESS_REFUSED = frozenset({403, 404})
 
 # What is shut: the API (""), an organization ("acme"), or a stack ("acme/web/dev").
 _API = ""
+_KINDS = ("api", "organization", "stack")
 
 
 class NotKnownError(Exception):
@@ -56,9 +58,10 @@ class _Shut:
 class Breaker:
     """Asks one API. May be used by several threads."""
 
-    def __init__(self, api: ApiSource, clock: Clock) -> None:
+    def __init__(self, api: ApiSource, clock: Clock, meter: Meter = OFF) -> None:
         self._api = api
         self._clock = clock
+        self._meter = meter
         self._shut: dict[str, _Shut] = {}
         self._lock = Lock()
 
@@ -92,6 +95,12 @@ class Breaker:
         self._worked(scopes)
         return answer
 
+    def readings(self) -> Iterable[Reading]:
+        """Tell what is shut, for a scrape."""
+        with self._lock:
+            shut = [_kind(scope) for scope in self._shut]
+        return tuple(Reading(of_loop.API_SHUT, shut.count(kind), (kind,)) for kind in _KINDS)
+
     def _let_through(self, scopes: tuple[str, ...]) -> None:
         now = self._clock.now()
         with self._lock:
@@ -116,6 +125,7 @@ class Breaker:
     def _failed(self, scopes: tuple[str, ...], error: Exception) -> Unknown:
         now = self._clock.now()
         scope, reason, wait = self._judge(scopes, error)
+        self._meter.count(of_loop.API_FAILURES, _kind(scope))
         unknown = Unknown(reason, now + wait)
         with self._lock:
             self._shut[scope] = _Shut(unknown, wait)
@@ -140,6 +150,10 @@ class Breaker:
         if isinstance(error, RefusedError) and error.status != TOO_MANY:
             scope = scopes[-1]  # it answers, and cannot answer this
         return scope, Reason(ReasonCode.API_UNAVAILABLE, str(error)), wait
+
+
+def _kind(scope: str) -> str:
+    return "stack" if "/" in scope else "organization" if scope else "api"
 
 
 def _scopes(about: StackRef | str) -> tuple[str, ...]:

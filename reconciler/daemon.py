@@ -7,8 +7,9 @@ only mark names dirty: what is done is decided from the state. Nothing here deci
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.executor import Executor, Job
 from reconciler.fleet import Fleet, Standing
+from reconciler.metrics import OFF, Meter, Reading, of_loop
 from reconciler.model import (
     Forget,
     HandRequest,
@@ -57,6 +59,10 @@ MOST_LOOKS = 256
 NOT_DURABLE_AGAIN = timedelta(seconds=10)
 
 
+# What a change may still be on its way in to its create.
+_WAITING = frozenset({State.PROGRESSING, State.WAITING, State.UNKNOWN})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What the loop is made of. `say` is told each time a stack's standing changes."""
@@ -72,6 +78,7 @@ class Parts:
     limits: Limits
     pool: Pool
     say: Callable[[str, State, Reason], None]
+    meter: Meter = OFF
 
 
 @dataclass(slots=True)
@@ -85,6 +92,7 @@ class _Memory:
     told: dict[str, tuple[State, Reason]] = field(default_factory=dict)
     masses: tuple[admission.Mass, ...] = ()
     dirty: set[str] = field(default_factory=set)
+    noticed: dict[str, datetime] = field(default_factory=dict)
     recheck: set[str] = field(default_factory=set)
 
 
@@ -105,6 +113,7 @@ class Daemon:
         self._rescan = threading.Event()
         self._marks: set[str] = set()
         self._paths: set[str] = set()
+        self._heard: datetime | None = None  # when the first of both came, since the last pass
         self._marking = threading.Lock()
         self._only: frozenset[str] = frozenset()
         self.started = 0
@@ -161,12 +170,14 @@ class Daemon:
         with self._marking:
             if len(self._paths) <= MOST_LOOKS:  # with more of them, all are looked at
                 self._paths.update(paths)
+            self._heard = self._heard or self._parts.clock.now()
         self._woken.set()
 
     def mark(self, names: Iterable[str]) -> None:
         """What these names want may have changed: look at them in the next pass, which is now."""
         with self._marking:
             self._marks.update(names)
+            self._heard = self._heard or self._parts.clock.now()
         self._woken.set()
 
     def standings(self) -> Mapping[str, Standing]:
@@ -176,6 +187,19 @@ class Daemon:
     def statuses(self) -> Mapping[str, Status]:
         """Return what is remembered of every name."""
         return dict(sorted(self._fleet.statuses.items()))
+
+    def readings(self) -> Iterable[Reading]:
+        """Tell how everything stands, for a scrape. May run in any thread."""
+        fleet, seen = self._fleet, self._memory.seen
+        standings, statuses = tuple(fleet.standings.values()), tuple(fleet.statuses.values())
+        found = Counter((s.plan.state, s.plan.verdict.code) for s in standings)
+        for (state, reason), number in sorted(found.items()):
+            yield Reading(of_loop.SPECS, number, (str(state), str(reason)))
+        yield Reading(of_loop.DRIFTED, sum(1 for s in statuses if s.drift is not None))
+        yield Reading(of_loop.IN_FLIGHT, len(fleet.in_flight))
+        yield Reading(of_loop.MASSES, len(self._memory.masses))
+        if seen is not None:
+            yield Reading(of_loop.LAST_PASS, seen.timestamp())
 
     def masses(self) -> tuple[admission.Mass, ...]:
         """Return the changes and removals that are held because there are very many."""
@@ -205,6 +229,13 @@ class Daemon:
         self._take_news(now)
         requests = self._requests()
         due = self._due(now, requests)
+        if due:
+            self._parts.meter.observe(of_loop.PASS_NAMES, len(due))
+            with self._parts.meter.timed(of_loop.PASS):
+                self._rounds(due, requests)
+
+    def _rounds(self, due: set[str], requests: Mapping[str, tuple[HandRequest, ...]]) -> None:
+        """Plan and carry out what is due, and what that makes due, within a bound."""
         for _ in range(MOST_ROUNDS):
             if not due or self._stopping.is_set():
                 return
@@ -231,7 +262,8 @@ class Daemon:
                 return
         self._rescan.clear()
         memory.rescan_at = now + RESCAN_EVERY
-        found = self._rolls.scan()
+        with self._parts.meter.timed(of_loop.SCAN):
+            found = self._rolls.scan()
         memory.dirty |= found
         if found:
             memory.dirty |= self._held_by_mass()
@@ -296,7 +328,11 @@ class Daemon:
         due = {*fleet.agenda.due(now), *sorted(fleet.held_by_limit)[:free], *requests}
         with self._marking:
             due |= self._marks
+            heard, self._heard = self._heard or now, None
+            fresh = self._marks | memory.dirty
             self._marks.clear()
+        for name in fresh:
+            memory.noticed.setdefault(name, heard)
         found = {n for n in memory.dirty | due if fleet.plannable(n)}
         if self._only:
             found &= self._only
@@ -379,6 +415,7 @@ class Daemon:
                     if self._stopping.is_set():
                         return status
                     self.started += 1
+                    job = replace(job, noticed=self._memory.noticed.pop(plan.name, None))
                 status = parts.executor.carry_out(action, job, status)
         except NotDurableError as error:
             return error
@@ -388,7 +425,10 @@ class Daemon:
         """Take down what came of a plan; True where the stack is to be planned again at once."""
         fleet, name = self._fleet, plan.name
         path = self._path(name)
+        if plan.state not in _WAITING:
+            self._memory.noticed.pop(name, None)
         if isinstance(outcome, NotDurableError):
+            self._parts.meter.count(of_loop.NOT_DURABLE)
             # Nothing was started, or its intent is on disk: start from what is there.
             fleet.put(self._parts.statuses.read(name))
             reason = Reason(ReasonCode.NOT_DURABLE, str(outcome))

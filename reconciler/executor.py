@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.api.types import DeploymentRequest, Secret, map_secrets
 from reconciler.breaker import Breaker, NotKnownError
@@ -19,15 +20,20 @@ from reconciler.errors import (
     SecretUnavailableError,
 )
 from reconciler.masking import Redactor
+from reconciler.metrics import OFF, Meter, of_loop
 from reconciler.model import (
     Action,
     Cancel,
     CancelDouble,
+    Cause,
+    CauseKind,
+    Conclude,
     Desired,
     DropRequest,
     Forget,
     Grant,
     Observed,
+    Run,
     Status,
     Submit,
     TakeOver,
@@ -36,6 +42,9 @@ from reconciler.planning import transitions
 from reconciler.ports import Requests, Resolves, Statuses
 
 __all__ = ["Executor", "Job", "Tools"]
+
+# Whose runs answer a change; all others have a moment of their own, or none.
+_CHANGES = frozenset({CauseKind.NEW, CauseKind.CHANGE, CauseKind.SOURCE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +58,19 @@ class Tools:
     clock: Clock
     owner: str
     new_run_id: Callable[[], str]
+    meter: Meter = OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What an action is carried out for: what was wanted and known when it was planned."""
+    """What an action is carried out for: what was wanted and known when it was planned.
+
+    `noticed` is when a change was that has not led to a create yet; None: there was none.
+    """
 
     desired: Desired
     observed: Observed
+    noticed: datetime | None = None
 
 
 class Executor:
@@ -84,6 +98,8 @@ class Executor:
             case _:
                 now = self._tools.clock.now()
                 status = self._write(transitions.remembered(status, action, job.desired, now))
+        if isinstance(action, Conclude) and status.latest is not None:
+            self._measure_run(status.latest)
         if isinstance(action, DropRequest | Grant | TakeOver) and action.request_id:
             self._tools.requests.remove(action.request_id)
         return status
@@ -101,20 +117,25 @@ class Executor:
             )
         except SecretUnavailableError:
             return status  # the next look finds the same, and says so
+        self._measure_wait(intent.cause, job.noticed)
         status = self._write(begun)
         stack = desired.spec.stack
         try:
             created = tools.breaker.send(stack, lambda api: api.create(stack, request))
         except NotKnownError:
             # It was not sent, as the API is left alone; without the intent nothing is doubted.
+            self._count(intent.cause, "not-sent")
             note = "the create was not sent: the API is left alone for a while"
             return self._write(transitions.abandoned(status, note, tools.clock.now()))
         except RefusedError as error:
+            self._count(intent.cause, "refused")
             masked = RefusedError(error.status, _mask(request, error.message), error.retry_after_s)
             status = self._write(transitions.refused(status, masked, tools.clock.now()))
         except (LostError, EngineUnavailableError):
+            self._count(intent.cause, "lost")
             return self._write(transitions.lost(status, tools.clock.now()))
         else:
+            self._count(intent.cause, "accepted")
             status = self._write(transitions.accepted(status, created, tools.clock.now()))
         if intent.cause.request_id in status.handled:
             tools.requests.remove(intent.cause.request_id)
@@ -127,9 +148,11 @@ class Executor:
         try:
             tools.breaker.send(stack, lambda api: api.cancel(stack, cancel.deployment_id))
         except (NotKnownError, LostError, RefusedError, EngineUnavailableError):
+            tools.meter.count(of_loop.CANCELS, _why(cancel), "failed")
             # Not known to have arrived: the record goes, so the next look cancels again.
             status = self._write(transitions.cancel_unanswered(status, cancel))
         else:
+            tools.meter.count(of_loop.CANCELS, _why(cancel), "accepted")
             if cancel.request_id:
                 tools.requests.remove(cancel.request_id)
         return status
@@ -140,11 +163,38 @@ class Executor:
         try:
             tools.breaker.send(stack, lambda api: api.cancel(stack, cancel.deployment_id))
         except (NotKnownError, LostError, RefusedError, EngineUnavailableError):
+            tools.meter.count(of_loop.CANCELS, "double", "failed")
             return status
+        tools.meter.count(of_loop.CANCELS, "double", "accepted")
         return self._write(transitions.double_canceled(status, cancel, tools.clock.now()))
+
+    # ------------------------------------------------------------ measuring
+
+    def _count(self, cause: Cause, outcome: str) -> None:
+        self._tools.meter.count(of_loop.CREATES, str(cause.kind), outcome)
+
+    def _measure_wait(self, cause: Cause, noticed: datetime | None) -> None:
+        """Take down how late a create is, which is about to be sent."""
+        now, meter = self._tools.clock.now(), self._tools.meter
+        if noticed is not None and cause.kind in _CHANGES:
+            meter.observe(of_loop.CHANGE_TO_CREATE, (now - noticed).total_seconds())
+        if cause.slot is not None:
+            meter.observe(of_loop.SLOT_TO_CREATE, (now - cause.slot).total_seconds())
+
+    def _measure_run(self, run: Run) -> None:
+        """Take down how a run ended, and after how long."""
+        operation, meter = str(run.operation), self._tools.meter
+        meter.count(of_loop.RUNS, operation, str(run.end))
+        if run.seen_ended is not None:
+            took = run.seen_ended - run.submitted
+            meter.observe(of_loop.RUN_DURATION, took.total_seconds(), operation)
 
     def _write(self, status: Status) -> Status:
         return self._tools.statuses.write(transitions.stamped(status, self._tools.clock.now()))
+
+
+def _why(cancel: Cancel) -> str:
+    return "timeout" if cancel.timed_out else "superseded" if cancel.superseded else "request"
 
 
 def _mask(request: DeploymentRequest[Secret], text: str) -> str:

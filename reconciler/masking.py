@@ -43,14 +43,15 @@ class Redactor:
 
     Occurrences that overlap are masked as one, so that no tail of one secret stays visible
     behind the head of another. One stream at a time: `flush` ends it and begins the next.
-    Not for use by several threads at once.
+    Not for use by several threads at once. `masked` counts the masks that were put.
     """
 
-    __slots__ = ("_covered", "_find", "_held", "_needles", "_secrets", "_starts")
+    __slots__ = ("_covered", "_find", "_held", "_needles", "_secrets", "_starts", "masked")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = frozenset(secrets)
         self._held = b""
+        self.masked = 0
         self._covered = 0  # how much of it a mask already stands for
         self._prepare()
 
@@ -86,6 +87,7 @@ class Redactor:
         A secret too short to be masked inside other text is masked where it is all there is.
         """
         if text in self._secrets and text:
+            self.masked += 1
             return MASK
         data = text.encode("utf-8", "surrogatepass")
         return self._mask(data, len(data), 0)[0].decode("utf-8", "surrogatepass")
@@ -127,6 +129,7 @@ class Redactor:
         while match is not None and match.start() < decided:
             if match.start() >= end:
                 parts += (text[end : match.start()], _MASK)
+                self.masked += 1
             end = max(end, match.end())
             # One that begins inside this one is found as well: nothing of it may stay visible.
             match = self._find.search(text, match.start() + 1)

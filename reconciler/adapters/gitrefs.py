@@ -23,6 +23,7 @@ from reconciler.api.create_body import is_relative_url
 from reconciler.api.types import GitSource, Secret
 from reconciler.clock import Clock
 from reconciler.git.urls import identity, parse
+from reconciler.metrics import OFF, Meter, Reading, of_loop
 
 __all__ = [
     "Fingerprints",
@@ -157,6 +158,7 @@ class Helpers:
     fingerprints: Fingerprints
     clock: Clock
     jitter: Callable[[], float]
+    meter: Meter = OFF
 
 
 def resolve_url(url: str, base: Path) -> str:
@@ -178,6 +180,7 @@ class GitRefs:
         self._fingerprints = helpers.fingerprints
         self._clock = helpers.clock
         self._jitter = helpers.jitter
+        self._meter = helpers.meter
         self._pace = pace
         self._pool = pool or Pool()
         # Nothing is put off for longer; where it seems to be, the clock was set back.
@@ -231,6 +234,16 @@ class GitRefs:
                     remote.again_at = max(now, remote.asked_at + HINTS_APART)
                 remote.once_more = remote.asking
         self._wake.set()
+
+    def readings(self) -> Iterable[Reading]:
+        """Tell of the repositories, for a scrape."""
+        with self._lock:
+            remotes = tuple(self._remotes.values())
+        failed = sum(1 for r in remotes if r.failures)
+        answered = sum(1 for r in remotes if r.answers and not r.failures)
+        counts = {"answered": answered, "failed": failed}
+        counts["asking"] = len(remotes) - answered - failed
+        return tuple(Reading(of_loop.GIT_REPOSITORIES, n, (kind,)) for kind, n in counts.items())
 
     # ------------------------------------------------------------ asking by itself
 
@@ -343,12 +356,15 @@ class GitRefs:
     def _answer(self, remote: _Remote, questions: frozenset[_Question]) -> bool:
         """Find the answers; True where the repository could not be asked."""
         refs = sorted({ref for question in questions for ref in question.refs})
+        begun = time.monotonic()
         try:
             listed = self._git.list_refs(remote.repository, refs)
         except GitFailedError as error:
+            self._meter.observe(of_loop.GIT_ASK, time.monotonic() - begun, "failed")
             words = f"{remote.shown} cannot be asked: {error}"
             self._publish(remote, dict.fromkeys(questions, words))
             return True
+        self._meter.observe(of_loop.GIT_ASK, time.monotonic() - begun, "answered")
         found = {q: self._found(remote, q, listed) for q in questions}
         later = {q: a for q, a in found.items() if q.paths and not a.failure and not a.source}
         self._publish(remote, {q: a for q, a in found.items() if q not in later})

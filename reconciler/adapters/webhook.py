@@ -7,33 +7,27 @@ slow or sends much is cut off.
 
 from __future__ import annotations
 
-import logging
-import socket
 import stat
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from reconciler.bounded_server import BoundedServer, Quiet
 from reconciler.errors import UsageError
 from reconciler.files import read_regular
 from reconciler.git.hooks import genuine, repositories
 
 __all__ = ["PATH", "Webhook", "read_secrets"]
 
-_log = logging.getLogger(__name__)
-
 PATH: Final = "/webhook"
 # Forges cut what they send off at far less than their own limits, of which GitHub's is 25 MiB.
 LARGEST_BODY: Final = 1 << 20
 # All bodies that are being read, together.
 LARGEST_BODIES: Final = 16 << 20
-# A connection is a thread, and none lives longer than this.
 MOST_CONNECTIONS: Final = 256
-LONGEST_CONNECTION_S: Final = 10.0
 # Of one address: so many at once, and then so many in a second.
 BURST: Final = 60
 PER_SECOND: Final = 5.0
@@ -78,79 +72,27 @@ class Webhook:
             raise UsageError(f"--webhook cannot listen on {host}:{port}: {reason}") from None
         self._server.secrets = secrets
         self._server.heard = heard
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True
-        )
-        self._thread.start()
+        self._server.start()
 
     @property
     def url(self) -> str:
         """Where it is."""
-        host, port = self._server.server_address[:2]
-        shown = f"[{host!s}]" if ":" in str(host) else str(host)
-        return f"http://{shown}:{port}{PATH}"
+        return f"{self._server.url}{PATH}"
 
     def close(self) -> None:
         """Hear nothing more; who is connected is cut off."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server.cut_off(older_than_s=0.0)
+        self._server.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class _Server(BoundedServer):
     secrets: tuple[bytes, ...]
     heard: Callable[[frozenset[str]], None]
 
     def __init__(self, host: str, port: int) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._lock = threading.Lock()
-        self._open: dict[socket.socket, float] = {}
         self._allowances: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._bodies = 0
-        super().__init__((host, port), _Handler)
-
-    # ------------------------------------------------------------ connections
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection its thread, where there are not too many."""
-        with self._lock:
-            full = len(self._open) >= MOST_CONNECTIONS
-            if not full:
-                self._open[request] = time.monotonic()
-        if full:
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget a connection that has ended."""
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """Cut off who takes too long; called several times in a second."""
-        self.cut_off(older_than_s=LONGEST_CONNECTION_S)
-
-    def cut_off(self, older_than_s: float) -> None:
-        """End the connections that are as old; their threads then end by themselves."""
-        begun_before = time.monotonic() - older_than_s
-        with self._lock:
-            late = [each for each, begun in self._open.items() if begun <= begun_before]
-        for connection in late:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it has just ended
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Note that a connection broke; that is the other side's business."""
-        del request
-        _log.debug("a connection of %s broke", client_address, exc_info=True)
+        super().__init__(host, port, _Handler, MOST_CONNECTIONS)
 
     # ------------------------------------------------------------ allowances
 
@@ -180,19 +122,16 @@ class _Server(ThreadingHTTPServer):
             self._bodies -= size
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     server: _Server
-    timeout = LONGEST_CONNECTION_S
-    server_version = "reconciler"
-    sys_version = ""
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the library's name
         """Take an event."""
-        self._answer(self._post())
+        self.answer(self._post())
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the same
         """Answer whoever only looks."""
-        self._answer(405 if self._is_ours() else 404)
+        self.answer(405 if self._is_ours() else 404)
 
     do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - the library's names
 
@@ -229,18 +168,3 @@ class _Handler(BaseHTTPRequestHandler):
         if found:
             self.server.heard(found)
         return 202  # the same whether we have such a repository or not
-
-    def _answer(self, status: int) -> None:
-        self.close_connection = True
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.send_header("Connection", "close")
-        self.end_headers()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no request, without a word."""
-        del message, explain
-        self._answer(code)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name there
-        """Say nothing: whoever wants could fill the log."""

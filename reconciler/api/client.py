@@ -42,6 +42,7 @@ from reconciler.api.types import (
     StackRef,
 )
 from reconciler.errors import LostError, RefusedError, UsageError
+from reconciler.metrics import OFF, Meter, of_loop
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -188,7 +189,7 @@ class ApiClient:
     Every call raises `RefusedError` on a 4xx answer and `LostError` where there is no
     usable answer. `session` is given by tests that put another transport in; `connections` is
     how many are kept, as many as there are threads that call. `server_time` is what the last
-    answer's Date said, None where it said nothing.
+    answer's Date said, None where it said nothing. `meter` may be set.
     """
 
     def __init__(
@@ -203,6 +204,7 @@ class ApiClient:
         self.url = url.rstrip("/")
         self.dialect = dialect
         self.server_time: datetime | None = None
+        self.meter: Meter = OFF
         self._session = _session(connections) if session is None else session
         self._session.auth = _TokenAuth(token)
         self._session.headers["Accept"] = "application/json"
@@ -336,19 +338,24 @@ class ApiClient:
         """Send one request, once, and return the JSON of the answer (None: an empty one)."""
         deadline = time.monotonic() + CALL_TIMEOUT_S
         try:
-            with self._session.request(
-                method,
-                self.url + path,
-                params=params,
-                json=body,
-                timeout=(CONNECT_TIMEOUT_S, CALL_TIMEOUT_S),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                self.meter.timed(of_loop.API_DURATION, method),
+                self._session.request(
+                    method,
+                    self.url + path,
+                    params=params,
+                    json=body,
+                    timeout=(CONNECT_TIMEOUT_S, CALL_TIMEOUT_S),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 self.server_time = _date(response)
                 content = _content(response, deadline)
         except requests.RequestException as error:
+            self.meter.count(of_loop.API_CALLS, method, "none")
             raise LostError(f"{self.url} did not answer: {_cause(error)}") from None
+        self.meter.count(of_loop.API_CALLS, method, str(response.status_code))
         if response.status_code >= ERROR_STATUS:
             raise _error(response, content)
         if not content.strip():

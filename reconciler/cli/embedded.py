@@ -23,6 +23,7 @@ from reconciler.api.types import Secret
 from reconciler.clock import Clock
 from reconciler.errors import EngineUnavailableError
 from reconciler.files import write_durably
+from reconciler.metrics import OFF, Meter
 
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient
@@ -93,6 +94,7 @@ class EmbeddedEngine:
         self, folder: Path, options: EngineOptions, clock: Clock, environ: Mapping[str, str]
     ) -> None:
         self.looking_only = False
+        self.meter: Meter = OFF
         self._folder = folder
         self._options = options
         self._clock = clock
@@ -117,7 +119,9 @@ class EmbeddedEngine:
         if self._client is None or self._client[0] != address:
             from reconciler.api.client import ApiClient  # noqa: PLC0415 - costs 100 ms, and is seldom needed
 
-            self._client = (address, ApiClient(address.url, self._token))
+            client = ApiClient(address.url, self._token)
+            client.meter = self.meter
+            self._client = (address, client)
         return self._client[1]
 
     def close(self) -> None:

@@ -82,6 +82,7 @@ def _config(options: argparse.Namespace) -> EngineConfig:
         sources=source_options.settings(options),
         kubernetes=kubernetes_options.settings(options),
         database=database_of(options),
+        metrics=options.metrics,
         keep_logs=KeepLogs(age=options.keep_logs, size_bytes=options.keep_logs_size * 1024**3),
     )
 

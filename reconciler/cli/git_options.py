@@ -14,6 +14,7 @@ from reconciler.adapters.gitchanges import GitChanges
 from reconciler.adapters.gitrefs import GitRefs, Helpers, Pace
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.clock import SystemClock
+from reconciler.metrics import OFF, Meter
 
 __all__ = ["Repositories", "engine_arguments", "repositories"]
 
@@ -41,12 +42,17 @@ class Repositories:
 
 
 def repositories(
-    options: argparse.Namespace, root: StateDirectory, usual: timedelta | None = None
+    options: argparse.Namespace,
+    root: StateDirectory,
+    usual: timedelta | None = None,
+    meter: Meter = OFF,
 ) -> Repositories:
     """Return what the options say; nothing is asked yet. `usual` is the host's poll interval."""
     git = Git(_known_hosts(options, root), getattr(options, "repository_ca", None))
     changes = GitChanges(git, root.root / "sources", root.hash_key)
-    helpers = Helpers(git=git, fingerprints=changes, clock=SystemClock(), jitter=random.random)
+    helpers = Helpers(
+        git=git, fingerprints=changes, clock=SystemClock(), jitter=random.random, meter=meter
+    )
     poll: timedelta | None = getattr(options, "poll_interval", None)
     pace = Pace(
         poll_interval=poll or usual or Pace().poll_interval, alone_wait_s=WAIT_WITHOUT_DAEMON_S

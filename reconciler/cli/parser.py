@@ -175,6 +175,7 @@ def _run(commands: Commands) -> None:
     _directory(parser)
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     webhook_options.add(parser)
+    _metrics(parser)
     parser.set_defaults(pulls=True)
     _reconciling(parser)
 
@@ -312,6 +313,7 @@ def _engine_process(parser: Options) -> None:
     engine_database.add(parser)
     engine_database.add_work(parser)
     engine_database.add_logs(parser)
+    _metrics(parser)
     _engine_options(parser)
     _key_file(parser)
     source_options.add(parser, _duration)
@@ -438,6 +440,15 @@ def _api(parser: Options) -> None:
         type=_duration,
         metavar="TIME",
         help="how long an unanswered create may still come through; default: 30s, 2s embedded",
+    )
+
+
+def _metrics(parser: Options) -> None:
+    parser.add_argument(
+        "--metrics",
+        default="",
+        metavar="HOST:PORT",
+        help="serve metrics for Prometheus there, such as 127.0.0.1:9464; port 0 takes a free one",
     )
 
 

@@ -19,6 +19,8 @@ from reconciler.cli.rows import Rows
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon
 from reconciler.errors import ReconcilerError
+from reconciler.metrics import of_loop
+from reconciler.metrics.metered import metered
 from reconciler.model import Reason, State
 
 __all__ = ["run", "say"]
@@ -26,11 +28,15 @@ __all__ = ["run", "say"]
 
 def run(options: argparse.Namespace) -> int:
     """Reconcile; 0 where all are Ready or Suspended in the end, else 1."""
-    where = wiring.place(options)
+    with metered(options.metrics, of_loop.MEASURES, _print) as meter:
+        return _run(options, wiring.place(options, meter))
+
+
+def _run(options: argparse.Namespace, where: wiring.Place) -> int:
     with (
         where.root.lock(where.home, SystemClock()),
         closing(where.repositories),
-        wiring.api_source(options, where.root) as api,
+        wiring.api_source(options, where.root, meter=where.meter) as api,
     ):
         _fetch(where)
         live = _live(where) if options.once and sys.stdout.isatty() else None
@@ -45,6 +51,10 @@ def run(options: argparse.Namespace) -> int:
         with _watching(options, where, daemon):
             daemon.run()
     return 0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 def _fetch(where: wiring.Place) -> None:

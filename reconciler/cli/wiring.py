@@ -31,6 +31,7 @@ from reconciler.daemon import Daemon, Parts
 from reconciler.errors import UsageError
 from reconciler.executor import Executor, Tools
 from reconciler.files import make_folder
+from reconciler.metrics import OFF, Meter
 from reconciler.model import Catalog, Reason, Spec, State, Status
 from reconciler.observer import Observer
 from reconciler.planning.admission import Limits
@@ -75,6 +76,7 @@ class Place:
     holds: HoldsFiles
     specs: SpecReader
     repositories: git_options.Repositories
+    meter: Meter
 
 
 class Foreseen:
@@ -138,12 +140,12 @@ def say_nothing(name: str, state: State, reason: Reason) -> None:
     del name, state, reason
 
 
-def place(options: argparse.Namespace) -> Place:
+def place(options: argparse.Namespace, meter: Meter = OFF) -> Place:
     """Find out where things are; UsageError where the directory is none."""
     root = StateDirectory(locate(options.data, os.environ))
     config = host.config(options)
     rules = host.rules(options, config)
-    repositories = git_options.repositories(options, root, config.poll_interval)
+    repositories = git_options.repositories(options, root, config.poll_interval, meter)
     directory: Path = options.directory
     home, status_dir = directory, options.status_dir
     checkout = None
@@ -173,17 +175,22 @@ def place(options: argparse.Namespace) -> Place:
         holds=HoldsFiles(state.folder),
         specs=SpecReader(directory, rules),
         repositories=repositories,
+        meter=meter,
     )
 
 
 @contextmanager
 def api_source(
-    options: argparse.Namespace, root: StateDirectory, *, look_only: bool = False
+    options: argparse.Namespace,
+    root: StateDirectory,
+    *,
+    look_only: bool = False,
+    meter: Meter = OFF,
 ) -> Iterator[ApiSource]:
     """Give the API to use: the one that is named, or the embedded engine."""
     url = options.api_url or os.environ.get("RECONCILER_API_URL", "")
     if url:
-        yield _remote(options, url)
+        yield _remote(options, url, meter)
         return
     if options.token_file is not None:
         raise UsageError("--token-file is for a remote API; name it by --api-url")
@@ -208,13 +215,14 @@ def api_source(
         os.environ,
     )
     engine.looking_only = look_only
+    engine.meter = meter
     try:
         yield engine.api
     finally:
         engine.close()
 
 
-def _remote(options: argparse.Namespace, url: str) -> ApiSource:
+def _remote(options: argparse.Namespace, url: str, meter: Meter) -> ApiSource:
     from reconciler.api.client import ApiClient, check_url  # noqa: PLC0415 - costs 100 ms
 
     check_url(url)
@@ -233,6 +241,7 @@ def _remote(options: argparse.Namespace, url: str) -> ApiSource:
 
     token()  # what is missing is better said now than by a refused call
     client: ApiClient = ApiClient(url, token, Dialect(options.dialect), connections=API_THREADS)
+    client.meter = meter
     return lambda: client
 
 
@@ -242,7 +251,7 @@ def build(
     """Return the loop, put together; with `look_only` it can plan and writes nothing."""
     clock = SystemClock()
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
-    breaker = Breaker(api, clock)
+    breaker = Breaker(api, clock, where.meter)
     resolver = Resolver(
         where.repositories.refs,
         SecretReader(where.rules, os.environ, clock),
@@ -262,8 +271,9 @@ def build(
         clock=clock,
         owner=owner,
         new_run_id=lambda: secrets.token_hex(8),
+        meter=where.meter,
     )
-    return Daemon(
+    daemon = Daemon(
         Parts(
             specs=Foreseen(where.specs, resolver, where.checkout),
             statuses=statuses,
@@ -276,8 +286,12 @@ def build(
             limits=_limits(options, where.config),
             pool=Pool(API_THREADS),
             say=say,
+            meter=where.meter,
         )
     )
+    for look in (daemon.readings, breaker.readings, where.repositories.refs.readings):
+        where.meter.ask(look)
+    return daemon
 
 
 def _limits(options: argparse.Namespace, config: HostConfig) -> Limits:

@@ -21,6 +21,7 @@ from reconciler.api.types import DeploymentRequest, Ending, EndingKind, Operatio
 from reconciler.engine import project, steps
 from reconciler.engine.drift import Tail
 from reconciler.engine.logs import StepLog
+from reconciler.engine.measuring import measure_step_output
 from reconciler.engine.model import Event, Record, Requeued, StepFailed, StepSucceeded
 from reconciler.engine.oidc.claims import Deployed
 from reconciler.engine.oidc.obtain import CredentialsError
@@ -178,6 +179,8 @@ class Execution:
                 event = self._walk(step, log, last=last)
             finally:
                 log.close()
+                measure_step_output(self._tools.meter, log.written, self._redactor.masked)
+                self._redactor.masked = 0
             self._record(event)
             if isinstance(event, StepFailed | Requeued) or self._abandoned:
                 return

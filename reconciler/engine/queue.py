@@ -22,6 +22,7 @@ from reconciler.engine.model import Begun, Event, Expired, Record, StepFailed, S
 from reconciler.engine.stopping import StopKind
 from reconciler.engine.store import Claim, DatabaseLostError, Signal, Topic
 from reconciler.engine.tools import Tools
+from reconciler.metrics import of_engine
 
 __all__ = ["Queue", "Watch"]
 
@@ -155,7 +156,8 @@ class Queue:
             self._wake.clear()
             now = self._tools.clock.now()
             try:
-                look_again_at = self._look(now)
+                with self._tools.meter.timed(of_engine.DISPATCH):
+                    look_again_at = self._look(now)
             except Exception:  # noqa: BLE001 - the next look may do better
                 _log.exception("dispatching failed; trying again")
                 look_again_at = now + LOOK_AGAIN

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from reconciler.api.types import StackRef
@@ -25,6 +26,7 @@ from reconciler.engine import embedded, recovery
 from reconciler.engine.config import EngineConfig, Layout
 from reconciler.engine.http.app import build_app
 from reconciler.engine.logs import FileLogs, LogStore, SharedLogs
+from reconciler.engine.measuring import readings, told
 from reconciler.engine.oidc.issuer import Issuer
 from reconciler.engine.oidc.obtain import Obtainer
 from reconciler.engine.queue import Queue
@@ -39,6 +41,8 @@ from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
 from reconciler.engine.worker import Part
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
+from reconciler.metrics import Meter, of_engine
+from reconciler.metrics.metered import metered
 from reconciler.pulumi_cli import PulumiCli, find
 
 __all__ = ["Engine", "running", "serve", "work", "working"]
@@ -119,18 +123,23 @@ def running(config: EngineConfig) -> Iterator[Engine]:
     layout = Layout(config.data.absolute())
     _make_directories(layout)
     shared = config.database is not None
-    with embedded.only_engine(layout, shared=shared), listen(config) as listener:
+    with (
+        embedded.only_engine(layout, shared=shared),
+        listen(config) as listener,
+        metered(config.metrics, of_engine.MEASURES, _say) as meter,
+    ):
         store = Store(config.database or layout.database, config.keep_audit)
         try:
             url = url_of(config, listener)
-            tools = _tools(config, store, config.public_url or url)
+            tools = _tools(config, store, config.public_url or url, meter)
             tools.backend(StackRef("check", "check", "check"))  # whether the setting can be
             if not shared:
                 recovery.settle(tools)
             part = Part(tools)
+            _measure(tools, part)
             tokens = Tokens(store, tools.clock)
             service = Service(tools, part.queue, tokens)
-            app = build_app(service, config.http)
+            app = build_app(service, config.http, meter)
             engine = Engine(url=url, queue=part.queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with (
@@ -153,15 +162,26 @@ def working(config: EngineConfig) -> Iterator[Queue]:
         raise UsageError("a worker needs the database that it shares: give --database URL")
     layout = Layout(config.data.absolute())
     _make_directories(layout)
-    with embedded.only_engine(layout, shared=True):
+    with (
+        embedded.only_engine(layout, shared=True),
+        metered(config.metrics, of_engine.MEASURES, _say) as meter,
+    ):
         store = Store(config.database)
         try:
-            tools = _tools(config, store, config.public_url)
+            tools = _tools(config, store, config.public_url, meter)
             part = Part(tools)
+            _measure(tools, part)
             with part.taken(), sweeping(tools):
                 yield part.queue
         finally:
             store.close()
+
+
+def _measure(tools: Tools, part: Part) -> None:
+    """Have the meter hear of every change, and ask how full it is at each scrape."""
+    meter, store, workers = tools.meter, tools.store, tools.config.workers
+    store.deployments.told = partial(told, meter)
+    meter.ask(lambda: readings(store, tools.clock, workers, lambda: len(part.queue.running())))
 
 
 def _make_directories(layout: Layout) -> None:
@@ -173,7 +193,7 @@ def _make_directories(layout: Layout) -> None:
         raise UsageError(f"{layout.data} cannot be used: {error.strerror}") from error
 
 
-def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
+def _tools(config: EngineConfig, store: Store, base_url: str, meter: Meter) -> Tools:
     layout = Layout(config.data.absolute())
     _tell_of_state(config)
     find_pulumi, clock = _FoundOnce(), SystemClock()
@@ -199,6 +219,7 @@ def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
         base_url=base_url,
         find_pulumi=find_pulumi,
         oidc=oidc,
+        meter=meter,
     )
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "host_path",
     "initial_steps",
     "install_command",
+    "kind_of",
     "operation_command",
     "parse_pulumi_env",
     "pre_run_command",
@@ -92,21 +93,40 @@ class BadLine:
     number: int
 
 
+# What the official service calls its steps; those of pre-run commands are numbered.
+_NAMES = {
+    StepKind.EXECUTOR: "Download deployment executor",
+    StepKind.CREDENTIALS: "Fetch provider credentials via OIDC",
+    StepKind.SOURCE: "Get source",
+    StepKind.DEPENDENCIES: "Download dependencies",
+    StepKind.OPERATION: "Pulumi operation",
+}
+_KINDS = {name: kind for kind, name in _NAMES.items()}
+
+
+def _step(kind: StepKind) -> PlannedStep:
+    return PlannedStep(name=_NAMES[kind], kind=kind)
+
+
 def build(request: DeploymentRequest[Secret]) -> tuple[PlannedStep, ...]:
     """Return the steps of a deployment, in order; the Pulumi operation is always the last."""
-    steps = [PlannedStep(name="Download deployment executor", kind=StepKind.EXECUTOR)]
+    steps = [_step(StepKind.EXECUTOR)]
     if request.oidc.asked:
-        name = "Fetch provider credentials via OIDC"
-        steps.append(PlannedStep(name=name, kind=StepKind.CREDENTIALS))
-    steps.append(PlannedStep(name="Get source", kind=StepKind.SOURCE))
+        steps.append(_step(StepKind.CREDENTIALS))
+    steps.append(_step(StepKind.SOURCE))
     if not request.skip_install_dependencies:
-        steps.append(PlannedStep(name="Download dependencies", kind=StepKind.DEPENDENCIES))
+        steps.append(_step(StepKind.DEPENDENCIES))
     steps += [
         PlannedStep(name=f"Pre-run command {number}", kind=StepKind.PRE_RUN, command=command)
         for number, command in enumerate(request.pre_run_commands, start=1)
     ]
-    steps.append(PlannedStep(name="Pulumi operation", kind=StepKind.OPERATION))
+    steps.append(_step(StepKind.OPERATION))
     return tuple(steps)
+
+
+def kind_of(name: str) -> StepKind:
+    """Return what a step of that name does."""
+    return _KINDS.get(name, StepKind.PRE_RUN)
 
 
 def initial_steps(request: DeploymentRequest[Secret]) -> tuple[Step, ...]:

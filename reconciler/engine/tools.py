@@ -22,6 +22,7 @@ from reconciler.engine.secrets_box import KeyFileError, SecretBox
 from reconciler.engine.store import Store
 from reconciler.engine.validation import Reserved
 from reconciler.git.urls import over_ssh
+from reconciler.metrics import OFF, Meter
 from reconciler.pulumi_cli import PulumiCli
 
 __all__ = ["Tools"]
@@ -53,6 +54,7 @@ class Tools:
     base_url: str
     find_pulumi: Callable[[], PulumiCli | str]
     oidc: Obtainer | None = None
+    meter: Meter = OFF
 
     def backend(self, stack: StackRef) -> Backend | RemoteBackend:
         """Return where the stack's state is kept; UsageError where the setting is wrong."""

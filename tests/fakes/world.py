@@ -25,6 +25,7 @@ from reconciler.breaker import Breaker
 from reconciler.daemon import Daemon, Parts
 from reconciler.errors import NotDurableError
 from reconciler.executor import Executor, Tools
+from reconciler.metrics import OFF, Meter
 from reconciler.model import (
     Attempt,
     Catalog,
@@ -91,6 +92,7 @@ class World:
     scans: int = 0
     journal: list[Status] = field(default_factory=list)
     source_every: timedelta | None = timedelta(seconds=60)
+    meter: Meter = OFF
 
     def __post_init__(self) -> None:
         self.api = FakeApi(now=self.clock.now)
@@ -101,7 +103,8 @@ class World:
 
     def daemon(self) -> Daemon:
         """Start a process: it knows only what is on the disk."""
-        breaker = Breaker(self.source, self.clock)
+        breaker = Breaker(self.source, self.clock, self.meter)
+        self.client.meter = self.meter
         executor = Executor(
             Tools(
                 breaker=breaker,
@@ -111,9 +114,10 @@ class World:
                 clock=self.clock,
                 owner="owner",
                 new_run_id=self.new_run_id,
+                meter=self.meter,
             )
         )
-        return Daemon(
+        daemon = Daemon(
             Parts(
                 specs=self,
                 statuses=self,
@@ -126,8 +130,12 @@ class World:
                 limits=self.limits,
                 pool=Pool(1),
                 say=lambda name, state, reason: self.said.append((name, state, reason)),
+                meter=self.meter,
             )
         )
+        self.meter.ask(daemon.readings)
+        self.meter.ask(breaker.readings)
+        return daemon
 
     def source(self) -> ApiClient:
         self.maybe_crash("call")

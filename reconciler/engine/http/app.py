@@ -26,8 +26,10 @@ from reconciler.engine.http.answers import exception_handlers
 from reconciler.engine.http.document import Operation, one_of, record
 from reconciler.engine.http.guard import Guard
 from reconciler.engine.http.headers import SafeHeaders
+from reconciler.engine.http.measured import Measured
 from reconciler.engine.http.streams import Streams
 from reconciler.engine.service import Service
+from reconciler.metrics import OFF, Meter
 
 __all__ = ["OPERATIONS", "build_app"]
 
@@ -56,7 +58,7 @@ OPERATIONS = (
 )
 
 
-def build_app(service: Service, limits: HttpLimits | None = None) -> Starlette:
+def build_app(service: Service, limits: HttpLimits | None = None, meter: Meter = OFF) -> Starlette:
     """Return the application that serves both dialects; `state.streams` are to be closed first."""
     streams = Streams(limits or HttpLimits())
     routes = [
@@ -75,6 +77,8 @@ def build_app(service: Service, limits: HttpLimits | None = None) -> Starlette:
     ]
     guard = Guard(service, OPERATIONS)
     guard.stand_before(routes)
+    for route in routes if meter is not OFF else ():
+        route.app = Measured(route.app, route.path, meter)
     app = Starlette(
         routes=routes,
         middleware=[Middleware(SafeHeaders)],

@@ -37,10 +37,15 @@ class StepLog(ABC):
 
     def __init__(self, now_ns: Callable[[], int], size: int) -> None:
         self._now_ns = now_ns
-        self._size = size
+        self._size = self._before = size
         self._partial = b""
         self._cut = False
         self._full = False
+
+    @property
+    def written(self) -> int:
+        """How many bytes of entries were written here, since it was opened."""
+        return self._size - self._before
 
     def write(self, output: bytes) -> None:
         """Append output; a line is kept back until it is whole."""

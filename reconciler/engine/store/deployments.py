@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -132,6 +132,8 @@ class Deployments:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Hears of each event once it is on disk, with the record after it.
+        self.told: Callable[[Record, Event], None] = lambda _, __: None
 
     def create(
         self, stack: StackRef, marker: str, make: Callable[[int], tuple[Record, bytes]]
@@ -178,7 +180,9 @@ class Deployments:
             event = decide(record)
             if event is None:
                 return record, None
-            return self._keep(connection, record, event), event
+            record = self._keep(connection, record, event)
+        self.told(record, event)
+        return record, event
 
     def apply(self, deployment_id: str, event: Event, claim: Claim | None = None) -> Record:
         """Record what happened to a deployment and return it as it is now."""
@@ -191,6 +195,7 @@ class Deployments:
         all workers. What begins is this worker's, and returned with its claim.
         """
         begun: list[tuple[Record, Claim]] = []
+        kept: list[tuple[Record, Event]] = []
         with self._database.write() as connection:
             # In this order: what goes back to the queue in between is in both, and its stack waits.
             running = _running_stacks(connection)
@@ -200,8 +205,11 @@ class Deployments:
                 if record is None or record.status is not JobStatus.NOT_STARTED:
                     continue
                 record = self._keep(connection, record, event)
+                kept.append((record, event))
                 if isinstance(event, Begun):
                     begun.append((record, take_claim(connection, deployment_id, worker)))
+        for record, event in kept:
+            self.told(record, event)
         return tuple(begun)
 
     def take_over(self, claim: Claim, worker: int) -> tuple[Record, Claim] | None:
@@ -268,6 +276,19 @@ class Deployments:
                 .limit(1)
             ).scalar_one_or_none()
         return None if found is None else moment(int(found))
+
+    def tally(self) -> tuple[Mapping[JobStatus, int], datetime | None]:
+        """Return how many wait and how many run, and when the longest waiting one was made."""
+        going_on = (JobStatus.NOT_STARTED, JobStatus.RUNNING)
+        status = DEPLOYMENTS.c.status
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(status, sa.func.count())
+                .where(status.in_([str(s) for s in going_on]))
+                .group_by(status)
+            ).all()
+        counts = {JobStatus(name): int(count) for name, count in rows}
+        return dict.fromkeys(going_on, 0) | counts, self.waiting()
 
     def unended(self, stack: StackRef) -> bool:
         """Whether a deployment of a stack waits or runs."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from reconciler import bounded_server
 from reconciler.adapters import webhook
 from reconciler.adapters.webhook import Webhook, read_secrets
 from reconciler.errors import UsageError
@@ -112,8 +113,8 @@ def test_slow_connections_hold_nobody_up(hook: Hook, monkeypatch: pytest.MonkeyP
             connection.sendall(b"POST /webhook HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
         begun = time.monotonic()
         assert hook.send(GITHUB)[0] == 202
-        assert time.monotonic() - begun < webhook.LONGEST_CONNECTION_S / 2
-        monkeypatch.setattr(webhook, "LONGEST_CONNECTION_S", 0.1)
+        assert time.monotonic() - begun < bounded_server.LONGEST_CONNECTION_S / 2
+        monkeypatch.setattr(bounded_server, "LONGEST_CONNECTION_S", 0.1)
         for connection in slow:
             while connection.recv(1000):
                 pass
@@ -123,9 +124,9 @@ def test_slow_connections_hold_nobody_up(hook: Hook, monkeypatch: pytest.MonkeyP
     assert hook.send(GITHUB)[0] == 202
 
 
-def test_no_more_connections_than_there_may_be(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_connections_than_there_may_be(hook: Hook) -> None:
     """One more than the most is closed at once, and room comes back."""
-    monkeypatch.setattr(webhook, "MOST_CONNECTIONS", 2)
+    hook.webhook._server.most = 2
     slow = [socket.create_connection(hook.address, timeout=LIMIT_S) for _ in range(2)]
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         hook.send(GITHUB)
