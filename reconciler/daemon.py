@@ -25,6 +25,7 @@ from reconciler.model import (
     Plan,
     Reason,
     ReasonCode,
+    Spec,
     State,
     Status,
     Submit,
@@ -187,6 +188,10 @@ class Daemon:
     def statuses(self) -> Mapping[str, Status]:
         """Return what is remembered of every name."""
         return dict(sorted(self._fleet.statuses.items()))
+
+    def spec(self, name: str) -> Spec | None:
+        """Return the spec of a name; None where it has no valid file."""
+        return self._fleet.specs.get(name)
 
     def readings(self) -> Iterable[Reading]:
         """Tell how everything stands, for a scrape. May run in any thread."""

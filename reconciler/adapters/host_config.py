@@ -1,4 +1,4 @@
-"""The host's own configuration: what specs may read here, and how much may happen at once.
+"""The host's own configuration: what specs may read here, how much may happen, who is told.
 
 It belongs to the host and not to the repository, so it is believed only where nobody but root
 and the daemon's own user can write it.
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from reconciler.adapters import yaml_reader
+from reconciler.adapters.host_news import Target, check_targets, read_targets
 from reconciler.adapters.spec_checks import section
 from reconciler.adapters.spec_defaults import problem_of
 from reconciler.adapters.spec_file import problem_at, sorted_problems, without_followers
@@ -40,7 +41,7 @@ MAX_BYTES: Final = 1 << 20
 SHORTEST_POLL: Final = timedelta(seconds=5)
 
 _CONFIG: Final = Form("config.schema.json", "the host's config")
-_BELONGS: Final = "secrets and limits belong here"
+_BELONGS: Final = "secrets, limits and notifications belong here"
 _LIMITS: Final[Pointer] = ("limits",)
 _COMMANDS: Final[Pointer] = ("secrets", "commands")
 _LONGEST_NAME: Final = 64
@@ -52,6 +53,7 @@ class HostConfig:
 
     `environment` are variables' names, or their beginnings with a `*` behind. `commands` is
     name → the program's path and its arguments. `poll_interval` is for each repository.
+    `targets` are told of what happens.
     """
 
     environment: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class HostConfig:
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     poll_interval: timedelta = timedelta(seconds=60)
+    targets: tuple[Target, ...] = ()
 
 
 def load(path: Path | None) -> HostConfig:
@@ -89,7 +92,7 @@ def parse(path: Path, content: bytes) -> HostConfig | tuple[Problem, ...]:
     found = [] if _CONFIG.fits(document.tree) else list(_CONFIG.faults(document.tree))
     faults: list[Fault] = []
     config = _config(tree, faults)
-    faults += [*_check_commands(tree), *_check_names(tree)]
+    faults += [*_check_commands(tree), *_check_names(tree), *check_targets(tree)]
     found = without_followers(found, faults)
     if found:
         origins = Origins([Layer(path, document, tree)], _CONFIG.shape)
@@ -107,6 +110,7 @@ def _config(tree: Mapping[str, Any], faults: list[Fault]) -> HostConfig:
         commands=MappingProxyType({name: _texts(argv) for name, argv in commands.items()}),
         limits=_limits(given, faults),
         poll_interval=_poll_interval(given, faults),
+        targets=read_targets(tree),
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from reconciler.api.types import Operation
-from reconciler.cli import names, table, wiring
+from reconciler.cli import names, notifying, table, wiring
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
 from reconciler.cli.run import say
@@ -86,7 +86,12 @@ def carry_out(
         ask()
         print(f"asked for; {error}, which takes it up")
         return None
-    with lock, closing(where.repositories), wiring.api_source(options, where.root) as api:
+    with (
+        lock,
+        closing(where.repositories),
+        wiring.api_source(options, where.root) as api,
+        notifying.sending(where, drain=True),
+    ):
         ask()
         daemon = wiring.build(options, where, api, say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):

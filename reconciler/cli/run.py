@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
-from reconciler.cli import table, webhook_options, wiring
+from reconciler.cli import notifying, table, webhook_options, wiring
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
@@ -37,6 +37,7 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
         where.root.lock(where.home, SystemClock()),
         closing(where.repositories),
         wiring.api_source(options, where.root, meter=where.meter) as api,
+        notifying.sending(where, drain=options.once),
     ):
         _fetch(where)
         live = _live(where) if options.once and sys.stdout.isatty() else None

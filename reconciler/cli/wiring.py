@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.host_config import HostConfig
+from reconciler.adapters.outbox import Outbox
 from reconciler.adapters.requests_by_hand import HandRequests
 from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
@@ -24,7 +26,7 @@ from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
 from reconciler.breaker import Breaker
-from reconciler.cli import checkouts, git_options, host, runner_options
+from reconciler.cli import checkouts, git_options, host, notifying, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon, Parts
@@ -36,7 +38,7 @@ from reconciler.model import Catalog, Reason, Spec, State, Status
 from reconciler.observer import Observer
 from reconciler.planning.admission import Limits
 from reconciler.pool import Pool
-from reconciler.ports import ApiSource, Statuses
+from reconciler.ports import ApiSource, HoldsBook, Statuses
 from reconciler.resolver import Resolver
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Place:
     specs: SpecReader
     repositories: git_options.Repositories
     meter: Meter
+    outbox: Callable[[], Outbox]
 
 
 class Foreseen:
@@ -176,6 +179,7 @@ def place(options: argparse.Namespace, meter: Meter = OFF) -> Place:
         specs=SpecReader(directory, rules),
         repositories=repositories,
         meter=meter,
+        outbox=cache(lambda: Outbox(state.folder / "outbox", SystemClock())),
     )
 
 
@@ -251,6 +255,16 @@ def build(
     """Return the loop, put together; with `look_only` it can plan and writes nothing."""
     clock = SystemClock()
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
+    holds: HoldsBook = where.holds
+    teller = None if look_only else notifying.teller(where)
+    if teller is not None:
+        from reconciler.told import ToldHolds, ToldStatuses  # noqa: PLC0415 - seldom
+
+        def spec(name: str) -> Spec | None:
+            return daemon.spec(name)
+
+        statuses = ToldStatuses(statuses, teller, spec)
+        holds = ToldHolds(holds, teller)
     breaker = Breaker(api, clock, where.meter)
     resolver = Resolver(
         where.repositories.refs,
@@ -278,7 +292,7 @@ def build(
             specs=Foreseen(where.specs, resolver, where.checkout),
             statuses=statuses,
             requests=where.requests,
-            holds=where.holds,
+            holds=holds,
             resolver=resolver,
             observer=Observer(breaker, clock, settle, owner),
             executor=Executor(tools),

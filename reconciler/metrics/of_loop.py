@@ -179,9 +179,30 @@ GIT_REPOSITORIES = Measure(
     about="Repositories that are followed, by whether the last question was answered.",
     labels=(Label("outcome", ("answered", "failed", "asking")),),
 )
+NEWS = Measure(
+    name="reconciler_notifications_total",
+    kind=Kind.COUNTER,
+    about="Notifications by what became of them, each target for itself; a `failed` one is tried "
+    "again, for a day.",
+    labels=(
+        Label("kind", ("failed", "stalled", "drift", "approval", "recovered", "succeeded")),
+        Label("outcome", ("sent", "failed", "given-up")),
+    ),
+)
+NEWS_PENDING = Measure(
+    name="reconciler_notifications_pending",
+    kind=Kind.GAUGE,
+    about="Notifications that are not sent to all their targets yet.",
+)
+NEWS_AGE = Measure(
+    name="reconciler_notifications_age_seconds",
+    kind=Kind.GAUGE,
+    about="How old the oldest of them is; 0 where none waits.",
+)
 
 MEASURES = (
     *(SPECS, DRIFTED, IN_FLIGHT, MASSES, LAST_PASS, PASS, PASS_NAMES, SCAN, NOT_DURABLE),
     *(CHANGE_TO_CREATE, SLOT_TO_CREATE, CREATES, CANCELS, RUNS, RUN_DURATION),
     *(API_CALLS, API_DURATION, API_SHUT, API_FAILURES, GIT_ASK, GIT_REPOSITORIES),
+    *(NEWS, NEWS_PENDING, NEWS_AGE),
 )

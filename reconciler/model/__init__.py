@@ -7,6 +7,7 @@ know of the stack. A `Plan` says what to do and why; `Status` is what we shall r
 from reconciler.model.desired import (
     Desired,
 )
+from reconciler.model.news import News, NewsKind
 from reconciler.model.observed import (
     Downstream,
     HandRequest,
@@ -114,6 +115,8 @@ __all__ = [
     "MarkClock",
     "MarkRemoved",
     "MissedRuns",
+    "News",
+    "NewsKind",
     "Notice",
     "Observed",
     "OnDelete",

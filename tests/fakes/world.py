@@ -42,6 +42,7 @@ from reconciler.planning.admission import Limits, Mass
 from reconciler.planning.digest import digest
 from reconciler.planning.transitions import same
 from reconciler.pool import Pool
+from reconciler.ports import Statuses
 from tests.factories import NOW
 from tests.fakes.deployments_api import TOKEN, FakeApi
 
@@ -93,6 +94,7 @@ class World:
     journal: list[Status] = field(default_factory=list)
     source_every: timedelta | None = timedelta(seconds=60)
     meter: Meter = OFF
+    tell: Callable[[World], Statuses] = lambda world: world
 
     def __post_init__(self) -> None:
         self.api = FakeApi(now=self.clock.now)
@@ -105,10 +107,11 @@ class World:
         """Start a process: it knows only what is on the disk."""
         breaker = Breaker(self.source, self.clock, self.meter)
         self.client.meter = self.meter
+        statuses = self.tell(self)
         executor = Executor(
             Tools(
                 breaker=breaker,
-                statuses=self,
+                statuses=statuses,
                 requests=RequestFiles(self),
                 resolver=Lookups(self),
                 clock=self.clock,
@@ -120,7 +123,7 @@ class World:
         daemon = Daemon(
             Parts(
                 specs=self,
-                statuses=self,
+                statuses=statuses,
                 requests=RequestFiles(self),
                 holds=HoldsInMemory(self),
                 resolver=Lookups(self),

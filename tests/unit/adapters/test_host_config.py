@@ -13,9 +13,10 @@ import yaml
 from reconciler.adapters import host_config
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.host_config import HostConfig, load, parse
+from reconciler.adapters.news_texts import WORDS, Texts
 from reconciler.cli import host, parser
 from reconciler.errors import UsageError
-from reconciler.model import SecretReference, Window
+from reconciler.model import NewsKind, SecretReference, Window
 from reconciler.planning.admission import Limits
 
 FULL = """\
@@ -33,6 +34,20 @@ limits:
   massChange: {percent: 10, count: 3}
   massRemoval: {percent: 0, count: 0}
   windows: [{days: mon-fri, from: "08:00", to: "18:00", timeZone: Europe/Berlin}]
+notifications:
+  ops-chat:
+    apprise: {url: {secret: {fromCredential: slack-url}}}
+    events: [failed, recovered]
+    specs: ["team-web/*", db]
+    title: "$name"
+    body: "$message"
+  bot: {webhook: {url: "https://bot.example.com/hook/", secret: {fromEnv: RECONCILER_SECRET_BOT}}}
+  hub: {github: {token: {secret: {fromFile: /run/secrets/hub}}, context: "deploy/$name"}}
+  lab:
+    gitlab:
+      url: "https://lab.example.com/api/v4"
+      token: {secret: {fromCommand: db-password}}
+      repository: a/b/c
 """
 
 
@@ -62,6 +77,22 @@ def test_a_whole_config_is_read() -> None:
     )
 
 
+def test_targets_are_read() -> None:
+    """Each service comes out with its secret as a reference, and with what it is told."""
+    chat, bot, hub, lab = read(FULL).targets
+    assert chat.secret == SecretReference("fromCredential", "slack-url")
+    assert chat.on == {NewsKind.FAILED, NewsKind.RECOVERED}
+    assert chat.specs == ("team-web/*", "db")
+    assert chat.texts == Texts(title="$name", body="$message")
+    assert (bot.url, bot.specs) == ("https://bot.example.com/hook", ("*",))
+    assert bot.secret == SecretReference("fromEnv", "RECONCILER_SECRET_BOT")
+    assert bot.on == set(NewsKind) - {NewsKind.SUCCEEDED}
+    assert hub.on == lab.on == set(NewsKind)
+    assert (hub.url, hub.repository, hub.context) == ("https://api.github.com", "", "deploy/$name")
+    assert (lab.url, lab.repository) == ("https://lab.example.com/api/v4", "a/b/c")
+    assert [t.service for t in read(FULL).targets] == ["apprise", "webhook", "github", "gitlab"]
+
+
 def test_what_is_left_out_is_as_without_a_file() -> None:
     """A config that says one thing leaves all others as they are."""
     assert read("limits: {}\n") == HostConfig()
@@ -74,7 +105,33 @@ def test_what_is_left_out_is_as_without_a_file() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "1:1: is empty; secrets and limits belong here"),
+        ("", "1:1: is empty; secrets, limits and notifications belong here"),
+        (
+            "notifications: {ops: {apprise: {url: slack://canary}}}\n",
+            (
+                "1:38: /notifications/ops/apprise/url: is a secret in the clear; name where it "
+                "comes from instead: {secret: {fromEnv: RECONCILER_SECRET_…}} or {secret: {fromFile: …}}"
+            ),
+        ),
+        (
+            "notifications: {ops: {events: [failed]}}\n",
+            "1:17: /notifications/ops: needs one of 'apprise', 'webhook', 'github' and 'gitlab'",
+        ),
+        (
+            "notifications: {ops: {webhook: {url: 'http://x.example', secret: {fromEnv: A}}}}\n",
+            (
+                "1:38: /notifications/ops/webhook/url: is no https URL without a user; plain http "
+                "is for this machine alone"
+            ),
+        ),
+        (
+            "notifications: {ops: {apprise: {url: {secret: {fromEnv: A}}}, title: $nme}}\n",
+            (
+                "1:70: /notifications/ops/title: names $nme; known are $id, $kind, $name, $stack, "
+                "$organization, $project, $stackName, $at, $state, $reason, $message, $version, "
+                "$operation, $commit, $shortCommit, $url"
+            ),
+        ),
         (
             "secret: {}\n",
             "1:1: /secret: is no key of the host's config; did you mean 'secrets'?",
@@ -237,3 +294,18 @@ def test_editors_agree() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     given = yaml.safe_load(FULL)
     jsonschema.validate(given, schema)
+
+
+def test_the_page_of_notifications_shows_what_there_is() -> None:
+    """Its example is read, and every key, kind and word is on it."""
+    page = Path("docs/notifications.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    assert [t.name for t in read(example).targets] == [
+        *("ops-chat", "team-web-mail", "deploy-bot", "github", "gitlab"),
+    ]
+    schema = yaml.safe_load(Path("schemas/config.schema.json").read_text())["$defs"]
+    keys = schema["target"]["properties"].keys() - {"apprise", "webhook", "github", "gitlab"}
+    keys |= {f"{f}.{key}" for f in ("github", "gitlab") for key in schema["forge"]["properties"]}
+    assert [key for key in sorted(keys) if f"`notifications.NAME.{key}`" not in page] == []
+    assert [kind for kind in NewsKind if f"| `{kind}` |" not in page] == []
+    assert [word for word in WORDS if f"`${word}`" not in page] == []

@@ -25,7 +25,7 @@ EVERY = (*of_loop.MEASURES, *of_engine.MEASURES)
 # What no spec, stack, person or program may choose the values of.
 LABELS = {
     *("state", "reason", "cause", "outcome", "operation", "end", "method", "status"),
-    *("scope", "step", "ending", "route"),
+    *("scope", "step", "ending", "route", "kind"),
 }
 
 

@@ -1,0 +1,97 @@
+"""Statuses and holds of which is told what is worth it: into the outbox first, then on.
+
+In this order nothing is lost: what crashes in between makes the same step again, and the outbox
+takes no id twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+from reconciler.adapters.host_news import Target
+from reconciler.adapters.outbox import Outbox
+from reconciler.clock import Clock
+from reconciler.git.urls import identity
+from reconciler.model import Holds, News, Spec, Status
+from reconciler.planning.admission import Mass
+from reconciler.planning.news import news, news_of_masses
+from reconciler.ports import HoldsBook, Statuses
+
+__all__ = ["Teller", "ToldHolds", "ToldStatuses"]
+
+
+class Teller:
+    """Puts news into the outbox, for the targets that want them."""
+
+    def __init__(self, targets: Sequence[Target], outbox: Outbox, clock: Clock) -> None:
+        self._targets = tuple(targets)
+        self._outbox = outbox
+        self.clock = clock
+
+    def tell(self, found: Sequence[News]) -> None:
+        """Take what somebody wants to hear; NotDurableError."""
+        for each in found:
+            targets = tuple(t.name for t in self._targets if _wants(t, each))
+            if targets:
+                self._outbox.put(each, targets)
+
+
+class ToldStatuses:
+    """Statuses, of whose steps people are told; `spec` gives the spec of a name, if any."""
+
+    def __init__(
+        self, statuses: Statuses, teller: Teller, spec: Callable[[str], Spec | None]
+    ) -> None:
+        self._statuses = statuses
+        self._teller = teller
+        self._spec = spec
+        self._known: dict[str, Status] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that anything is remembered of."""
+        return self._statuses.names()
+
+    def read(self, name: str) -> Status:
+        """Return what is remembered."""
+        self._known[name] = self._statuses.read(name)
+        return self._known[name]
+
+    def write(self, status: Status) -> Status:
+        """Tell what the step is worth, then make it durable; NotDurableError for both."""
+        old = self._known.get(status.name) or self.read(status.name)
+        spec = self._spec(status.name)
+        where = identity(spec.request.source.repo_url) if spec is not None else ""
+        self._teller.tell(news(old, status, self._teller.clock.now(), where))
+        self._known[status.name] = self._statuses.write(status)
+        return self._known[status.name]
+
+    def forget(self, name: str) -> None:
+        """Take a status away."""
+        self._statuses.forget(name)
+        self._known.pop(name, None)
+
+
+class ToldHolds:
+    """Holds, of whose mass changes people are told."""
+
+    def __init__(self, holds: HoldsBook, teller: Teller) -> None:
+        self._holds = holds
+        self._teller = teller
+        self._masses: tuple[Mass, ...] = ()
+
+    def read(self) -> Holds:
+        """Return what is held and approved now."""
+        return self._holds.read()
+
+    def tell(self, masses: Sequence[Mass]) -> None:
+        """Let people see which mass changes wait for their word, and tell of new ones."""
+        self._holds.tell(masses)
+        self._teller.tell(news_of_masses(self._masses, masses, self._teller.clock.now()))
+        self._masses = tuple(masses)
+
+
+def _wants(target: Target, found: News) -> bool:
+    if found.kind not in target.on:
+        return False
+    return not found.name or any(fnmatchcase(found.name, pattern) for pattern in target.specs)
