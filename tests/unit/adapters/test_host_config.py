@@ -110,7 +110,8 @@ def test_what_is_left_out_is_as_without_a_file() -> None:
             "notifications: {ops: {apprise: {url: slack://canary}}}\n",
             (
                 "1:38: /notifications/ops/apprise/url: is a secret in the clear; name where it "
-                "comes from instead: {secret: {fromEnv: RECONCILER_SECRET_…}} or {secret: {fromFile: …}}"
+                "comes from instead: {secret: {fromEnv: RECONCILER_SECRET_…}} or "
+                "{secret: {fromFile: …}}"
             ),
         ),
         (
