@@ -11,7 +11,7 @@ DEMO_FLAGS := --data $(DEMO_STATE) --secrets-dir examples/secrets --allow-write 
 # What a busy machine builds once is not to slow down whoever works on it.
 NICE := nice -n 5
 
-.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench lock clean
+.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench screenshots lock clean
 
 help:
 	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
@@ -23,6 +23,7 @@ help:
 	@echo "           10,000 cron expressions against cronsim and systemd; pods of a real Kubernetes (root)"
 	@echo "test-planted  plant bugs one at a time, and see that the tests find each"
 	@echo "bench      measure, as ratios in one run"
+	@echo "screenshots  take the pictures of the console that docs/ shows"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
 setup: $(STAMP)
@@ -78,6 +79,9 @@ test-planted: setup
 
 bench: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.bench $(WHAT)
+
+screenshots: system setup
+	@$(BIN)/python -m tests.console.screenshots
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \

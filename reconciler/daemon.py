@@ -16,7 +16,7 @@ from pathlib import Path
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.executor import Executor, Job
-from reconciler.fleet import Fleet, Standing
+from reconciler.fleet import Aside, Fleet, Standing
 from reconciler.metrics import OFF, Meter, Reading, of_loop
 from reconciler.model import (
     Forget,
@@ -39,7 +39,7 @@ from reconciler.pool import Pool
 from reconciler.ports import Directory, HoldsBook, Requests, Resolves, Statuses
 from reconciler.rolls import Rolls
 
-__all__ = ["Daemon", "Parts", "Standing"]
+__all__ = ["Aside", "Daemon", "Parts", "Standing"]
 
 # The full scan is the truth; a lost event costs at most this long.
 RESCAN_EVERY = timedelta(seconds=30)
@@ -180,6 +180,16 @@ class Daemon:
             self._marks.update(names)
             self._heard = self._heard or self._parts.clock.now()
         self._woken.set()
+
+    # ------------------------------------------------------------ for those who look on
+
+    def specs(self) -> Mapping[str, Spec]:
+        """Return every valid spec, as the last pass has read it."""
+        return dict(self._fleet.specs)
+
+    def aside(self) -> Mapping[str, Aside]:
+        """Return what cannot be planned, and why."""
+        return dict(self._fleet.aside)
 
     def standings(self) -> Mapping[str, Standing]:
         """Return how every name stands."""

@@ -20,6 +20,7 @@ need podman podman
 need runc runc
 need busybox busybox-static
 need containerd containerd
+need chromium chromium
 [ -d /usr/lib/cni ] || missing="$missing containernetworking-plugins"
 [ -z "$missing" ] && exit 0
 

@@ -33,6 +33,8 @@ _OWNER_LENGTH: Final = 12
 _OWNER_LETTERS: Final = string.ascii_lowercase + string.digits
 # As long as SHA-256's digest: more adds nothing to an HMAC, less takes away.
 _KEY_BYTES: Final = 32
+# What a person may put there in place of the one that is made, at the least.
+_SHORTEST_TOKEN: Final = 20
 # What is read here is at most a few hundred bytes.
 _MAX_BYTES: Final = 64 << 10
 
@@ -111,6 +113,23 @@ class StateDirectory:
         if len(key) != _KEY_BYTES:
             raise UsageError(f"{self.root / 'hash-key'} does not hold {_KEY_BYTES} bytes")
         return key
+
+    def token_path(self, name: str) -> Path:
+        """Return the file of a token that people present to a page of ours."""
+        return self.root / f"{name}.token"
+
+    def token(self, name: str) -> str:
+        """Return that token, made once: 256 bits behind `rcc_`, in a file of mode 0600.
+
+        Raises NotDurableError where it cannot be made, UsageError where it cannot be read, or is
+        too short to be one.
+        """
+        made = f"rcc_{secrets.token_urlsafe(_KEY_BYTES)}"
+        path = self.token_path(name)
+        found = self._once(path.name, made.encode()).decode("ascii", "replace").strip()
+        if len(found) < _SHORTEST_TOKEN:
+            raise UsageError(f"{path} holds no token; remove it, and a new one is made")
+        return found
 
     def of_directory(self, directory: Path) -> DirectoryState:
         """Return what belongs to a directory of specs, however its path is written."""

@@ -16,7 +16,7 @@ from reconciler.errors import UsageError
 from reconciler.model import ReasonCode, RequestKind, State, Status
 from reconciler.planning.holds import kept_by_another
 
-__all__ = ["run"]
+__all__ = ["adoptable", "run"]
 
 # A conflict is one of these only where another owner is in it: of two specs one has to go.
 _ADOPTED = frozenset(
@@ -57,10 +57,11 @@ def run(options: argparse.Namespace) -> int:
 def _waiting(where: wiring.Place) -> list[Status]:
     holds = where.holds.read()
     specs = (s for s in where.specs.scan().specs if not s.suspended and holds.of(s.name) is None)
-    return [status for s in specs if _adoptable(status := where.statuses.read(s.name))]
+    return [status for s in specs if adoptable(status := where.statuses.read(s.name))]
 
 
-def _adoptable(status: Status) -> bool:
+def adoptable(status: Status) -> bool:
+    """Whether a stack waits for a person to say that it is ours."""
     if status.reason is None:
         return False
     if status.reason.code is ReasonCode.CONFLICT:

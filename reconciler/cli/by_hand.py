@@ -25,7 +25,7 @@ from reconciler.errors import AnotherInstanceError, UsageError
 from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd
 from reconciler.planning.remembered import spec_of
 
-__all__ = ["carry_out", "request", "run", "show", "who"]
+__all__ = ["carry_out", "refuse_trigger", "request", "run", "show", "who"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     kind = RequestKind(options.kind)
     operation = Operation(options.operation) if options.operation else None
     if kind is RequestKind.TRIGGER:
-        _refuse_trigger(found, where.holds.read().of(found.name), operation)
+        refuse_trigger(found, where.holds.read().of(found.name), operation)
     elif found.status.run is None and found.status.intent is None:
         raise UsageError(f"nothing of {found.name} is running")
     asked = request(kind, found.name, operation=operation)
@@ -55,15 +55,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def request(
-    kind: RequestKind, name: str, *, operation: Operation | None = None, binds: str = ""
+    kind: RequestKind,
+    name: str,
+    *,
+    operation: Operation | None = None,
+    binds: str = "",
+    by: str = "",
 ) -> HandRequest:
-    """Return a request of the person who runs this command, made now."""
+    """Return a request made now, by whoever runs this command where nobody else is named."""
     now = SystemClock().now()
     return HandRequest(
         id=f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}",
         kind=kind,
         name=name,
-        by=who(),
+        by=by or who(),
         at=now,
         operation=operation,
         binds=binds,
@@ -115,7 +120,7 @@ def who() -> str:
         return str(os.getuid())
 
 
-def _refuse_trigger(found: names.Named, hold: Hold | None, operation: Operation | None) -> None:
+def refuse_trigger(found: names.Named, hold: Hold | None, operation: Operation | None) -> None:
     """Refuse a run that would never start, and say what is in its way."""
     name = found.name
     names.refuse_suspended(found, hold)

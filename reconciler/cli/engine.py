@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from reconciler.engine import server  # noqa: PLC0415 - costs 300 ms
+    from reconciler.engine.http.app import Pages, no_pages  # noqa: PLC0415 - the same
 
     host, port = _listen(options.listen)
     config = _config(options)
@@ -34,6 +35,12 @@ def _serve(options: argparse.Namespace) -> int:
     alone = _is_loopback(host) and not (options.public_url or options.trusted_proxy)
     if config.workers == 0 and config.database is None:
         raise UsageError("--workers 0 leaves the work to others: give --database URL")
+    pages: Pages = no_pages
+    if not options.embedded:
+        from reconciler.cli import console_stacks  # noqa: PLC0415 - costs 50 ms
+
+        pages = console_stacks.pages
+
     return server.serve(
         replace(
             config,
@@ -46,7 +53,8 @@ def _serve(options: argparse.Namespace) -> int:
             tls=listen_options.tls_files(options),
             insecure_listen=options.insecure_listen,
             embedded=options.embedded,
-        )
+        ),
+        pages,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from reconciler.cli import (
     access_options,
     checkout_options,
+    console_options,
     engine_database,
     kubernetes_options,
     listen_options,
@@ -176,6 +177,7 @@ def _run(commands: Commands) -> None:
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     webhook_options.add(parser)
     _metrics(parser)
+    console_options.add(parser)
     parser.set_defaults(pulls=True)
     _reconciling(parser)
 

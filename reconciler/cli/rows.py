@@ -17,7 +17,7 @@ from reconciler.cli.wiring import Place
 from reconciler.model import Catalog, Hold, ReasonCode, State
 from reconciler.planning.holds import suspended_by
 
-__all__ = ["Row", "Rows"]
+__all__ = ["Row", "Rows", "needs_person"]
 
 # What only a person can end, whatever the state says.
 _PEOPLES: Final = frozenset(
@@ -59,7 +59,12 @@ class Row:
     @property
     def needs_person(self) -> bool:
         """Whether it goes on only when a person does something."""
-        return self.state in {State.INVALID, State.CONFLICT, State.STALLED} or self.code in _PEOPLES
+        return needs_person(self.state, self.code)
+
+
+def needs_person(state: State, code: str) -> bool:
+    """Whether what stands so goes on only when a person does something."""
+    return state in {State.INVALID, State.CONFLICT, State.STALLED} or code in _PEOPLES
 
 
 class Rows:

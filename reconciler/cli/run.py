@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
-from reconciler.cli import notifying, table, webhook_options, wiring
+from reconciler.cli import console_options, notifying, table, webhook_options, wiring
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
@@ -28,6 +28,7 @@ __all__ = ["run", "say"]
 
 def run(options: argparse.Namespace) -> int:
     """Reconcile; 0 where all are Ready or Suspended in the end, else 1."""
+    console_options.check(options)
     with metered(options.metrics, of_loop.MEASURES, _print) as meter:
         return _run(options, wiring.place(options, meter))
 
@@ -49,7 +50,8 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
             sys.stderr.write(f"{problem}\n")
         if options.once:
             return _once(options, where, daemon, live)
-        with _watching(options, where, daemon):
+        shown = console_options.Shown(where=where, daemon=daemon, api=api)
+        with console_options.serving(options, shown), _watching(options, where, daemon):
             daemon.run()
     return 0
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.cli.options import address
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["add", "listening"]
 
 ANY_PORT = "127.0.0.1:0"
-LARGEST_PORT = 65535
 
 
 def add(parser: Options) -> None:
@@ -52,7 +52,7 @@ def listening(
 
     from reconciler.adapters.webhook import Webhook, read_secrets  # noqa: PLC0415 - the same
 
-    host, port = _address(options.webhook)
+    host, port = address(options.webhook, "--webhook", ANY_PORT)
     file: Path | None = options.webhook_secret_file
     directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
     path = file or (Path(directory) / "webhook.secret" if directory else None)
@@ -66,17 +66,3 @@ def listening(
         yield
     finally:
         webhook.close()
-
-
-def _address(text: str) -> tuple[str, int]:
-    from ipaddress import ip_address  # noqa: PLC0415 - rarely used
-
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        ip_address(host)
-    except ValueError:
-        colon = ""
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > LARGEST_PORT:
-        raise UsageError(f"--webhook {text!r} is no address and port such as {ANY_PORT}")
-    return host, int(port)

@@ -24,7 +24,7 @@ from reconciler.api.types import StackRef
 from reconciler.clock import SystemClock
 from reconciler.engine import embedded, recovery
 from reconciler.engine.config import EngineConfig, Layout
-from reconciler.engine.http.app import build_app
+from reconciler.engine.http.app import Pages, build_app, no_pages
 from reconciler.engine.logs import FileLogs, LogStore, SharedLogs
 from reconciler.engine.measuring import readings, told
 from reconciler.engine.oidc.issuer import Issuer
@@ -62,14 +62,14 @@ class Engine:
     layout: Layout
 
 
-def serve(config: EngineConfig) -> int:
+def serve(config: EngineConfig, pages: Pages = no_pages) -> int:
     """Run an engine until a signal, or until an embedded one is not needed; the exit code.
 
     Prints `listening on URL` when it answers. 75: another engine uses the data directory.
     """
 
     def run(stop: threading.Event) -> None:
-        with running(config) as engine:
+        with running(config, pages) as engine:
             _say(f"listening on {engine.url}")
             if config.embedded:
                 embedded.wait(engine.layout, engine.queue.busy, config.idle_exit, stop)
@@ -115,7 +115,7 @@ def _until_signal(run: Callable[[threading.Event], None]) -> int:
 
 
 @contextmanager
-def running(config: EngineConfig) -> Iterator[Engine]:
+def running(config: EngineConfig, pages: Pages = no_pages) -> Iterator[Engine]:
     """Give a running engine, and end it afterwards.
 
     AnotherInstanceError, UsageError, or another ReconcilerError where it cannot start.
@@ -139,7 +139,7 @@ def running(config: EngineConfig) -> Iterator[Engine]:
             _measure(tools, part)
             tokens = Tokens(store, tools.clock)
             service = Service(tools, part.queue, tokens)
-            app = build_app(service, config.http, meter)
+            app = build_app(service, config.http, meter, pages)
             engine = Engine(url=url, queue=part.queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with (

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from reconciler.model import (
+    Cause,
     CauseKind,
     Hold,
     Plan,
@@ -35,7 +36,7 @@ from reconciler.planning.removal import GONE_AFTER
 from reconciler.planning.situation import expiry
 from reconciler.planning.telling import does
 
-__all__ = ["Case", "Explanation", "Neighbour", "explain"]
+__all__ = ["Case", "Explanation", "Neighbour", "because", "explain"]
 
 # The end of a log says most; the whole of it is `reconciler logs`.
 LOG_LINES: Final = 10
@@ -233,15 +234,17 @@ def _done(case: Case) -> Iterator[str]:
         yield f"{status.failures} failed since what is wanted last changed"
 
 
-def _named(run: Run) -> str:
-    cause = run.cause
+def because(cause: Cause) -> str:
+    """Say what a run is for."""
     if cause.kind is CauseKind.SCHEDULE:
-        why = f"schedule {cause.schedule}"
-    elif cause.kind is CauseKind.TRIGGER:
-        why = f"{cause.by} asked for it"
-    else:
-        why = _CAUSES[cause.kind]
-    return f"{run.operation} (version {run.version}; {why})"
+        return f"schedule {cause.schedule}"
+    if cause.kind is CauseKind.TRIGGER:
+        return f"{cause.by} asked for it"
+    return _CAUSES[cause.kind]
+
+
+def _named(run: Run) -> str:
+    return f"{run.operation} (version {run.version}; {because(run.cause)})"
 
 
 def _ended(run: Run, now: datetime) -> str:

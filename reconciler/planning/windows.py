@@ -18,7 +18,14 @@ from zoneinfo import ZoneInfo
 from reconciler import zones
 from reconciler.model import Window
 
-__all__ = ["is_open", "next_closing", "next_opening", "next_opening_of_all", "open_in_all"]
+__all__ = [
+    "closed_between",
+    "is_open",
+    "next_closing",
+    "next_opening",
+    "next_opening_of_all",
+    "open_in_all",
+]
 
 Windows = Sequence[Window]
 
@@ -60,6 +67,20 @@ def next_closing(windows: Windows, moment: datetime) -> datetime | None:
     That is `moment` itself where none is open then; None where one is open for ever.
     """
     return _first((windows,), moment, opened=False)
+
+
+def closed_between(
+    groups: Sequence[Windows], begin: datetime, end: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the stretches from `begin` to `end` in which not each group is open, in UTC."""
+    at, end = begin.astimezone(UTC), end.astimezone(UTC)
+    while at < end:
+        if open_in_all(groups, at):
+            at = min((_first((g,), at, opened=False) or end for g in groups), default=end)
+            continue
+        opens = min(_first(groups, at, opened=True) or end, end)
+        yield at, opens
+        at = opens
 
 
 def _first(groups: Sequence[Windows], moment: datetime, *, opened: bool) -> datetime | None:

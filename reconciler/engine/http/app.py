@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from reconciler.engine.config import HttpLimits
 from reconciler.engine.http import (
@@ -31,7 +33,7 @@ from reconciler.engine.http.streams import Streams
 from reconciler.engine.service import Service
 from reconciler.metrics import OFF, Meter
 
-__all__ = ["OPERATIONS", "build_app"]
+__all__ = ["OPERATIONS", "Pages", "build_app", "no_pages"]
 
 # All that is served, for the document: an entry for each method of each route.
 OPERATIONS = (
@@ -58,7 +60,21 @@ OPERATIONS = (
 )
 
 
-def build_app(service: Service, limits: HttpLimits | None = None, meter: Meter = OFF) -> Starlette:
+# What is served beside the API, made of the same use cases and within the same limits.
+Pages = Callable[[Service, Streams], Sequence[BaseRoute]]
+
+
+def no_pages(_: Service, __: Streams) -> Sequence[BaseRoute]:
+    """Serve nothing beside the API."""
+    return ()
+
+
+def build_app(
+    service: Service,
+    limits: HttpLimits | None = None,
+    meter: Meter = OFF,
+    pages: Pages = no_pages,
+) -> Starlette:
     """Return the application that serves both dialects; `state.streams` are to be closed first."""
     streams = Streams(limits or HttpLimits())
     routes = [
@@ -80,7 +96,7 @@ def build_app(service: Service, limits: HttpLimits | None = None, meter: Meter =
     for route in routes if meter is not OFF else ():
         route.app = Measured(route.app, route.path, meter)
     app = Starlette(
-        routes=routes,
+        routes=[*routes, *pages(service, streams)],
         middleware=[Middleware(SafeHeaders)],
         exception_handlers=exception_handlers(guard),
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.api.types import StackRef
 from reconciler.engine import removal
 from reconciler.engine.service.errors import AnswerError, may_deploy, may_see
-from reconciler.engine.store import ListedStack, StackInfo
+from reconciler.engine.store import ListedStack, Newest, StackInfo
 from reconciler.engine.tokens import EVERY_ORGANIZATION, Caller
 from reconciler.engine.tools import Tools
 
-__all__ = ["Stacks"]
+__all__ = ["StackStanding", "Stacks"]
 
 # More than people have in one organization, and an answer of some hundred kilobytes.
 PAGE_SIZE = 1000
@@ -21,6 +23,15 @@ _PARTS = ("organization", "project", "stack")
 # Each runs a pulumi, and holds one of the threads that answer all calls, up to a minute.
 MOST_REMOVALS = 4
 RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackStanding:
+    """How a stack stands: its newest deployment, whether more may start, and the next due one."""
+
+    newest: Newest
+    paused: bool
+    next_run: datetime | None
 
 
 class Stacks:
@@ -59,6 +70,22 @@ class Stacks:
             return (), ""
         found = self._tools.store.stacks.page(organization, project, after, PAGE_SIZE)
         return found, str(found[-1].stack) if len(found) == PAGE_SIZE else ""
+
+    def standing(self, caller: Caller) -> tuple[StackStanding, ...]:
+        """Return how each stack stands that the caller sees and that was ever deployed."""
+        every = caller.organization == EVERY_ORGANIZATION
+        organization = "" if every else caller.organization
+        store = self._tools.store
+        paused, due = store.pauses.all(), store.schedules.upcoming(organization)
+        return tuple(
+            StackStanding(
+                newest=newest,
+                paused=newest.stack in paused.stacks
+                or newest.stack.organization in paused.organizations,
+                next_run=due.get(newest.stack),
+            )
+            for newest in store.deployments.newest(organization)
+        )
 
     def delete(self, caller: Caller, stack: StackRef, *, force: bool) -> None:
         """Delete a stack, its state and what belongs to it; with resources only by `force`."""

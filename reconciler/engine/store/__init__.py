@@ -24,7 +24,13 @@ from reconciler.engine.store.audit import (
 )
 from reconciler.engine.store.claims import Claim, FencedError
 from reconciler.engine.store.database import Database, DatabaseLostError, StoreError
-from reconciler.engine.store.deployments import SORTS, Deployments, PageQuery, QueueFullError
+from reconciler.engine.store.deployments import (
+    SORTS,
+    Deployments,
+    Newest,
+    PageQuery,
+    QueueFullError,
+)
 from reconciler.engine.store.drift import Drift, DriftRun, Phase, forget_drift
 from reconciler.engine.store.facts import Facts
 from reconciler.engine.store.log_parts import LogPart, LogParts
@@ -64,6 +70,7 @@ __all__ = [
     "LogParts",
     "LostWorker",
     "MakeDeployment",
+    "Newest",
     "PageQuery",
     "Phase",
     "QueueFullError",

@@ -37,13 +37,14 @@ from reconciler.engine.store.columns import (
 from reconciler.engine.store.database import Database, StoreError
 from reconciler.engine.store.prepared import Prepared
 from reconciler.engine.store.signals import Signal, Topic
-from reconciler.engine.store.stacks import count_deployments, lock_stack, next_version
+from reconciler.engine.store.stacks import STACKS, count_deployments, lock_stack, next_version
 
 __all__ = [
     "DEPLOYMENTS",
     "MOST_WAITING",
     "SORTS",
     "Deployments",
+    "Newest",
     "PageQuery",
     "QueueFullError",
     "add_deployment",
@@ -123,6 +124,19 @@ class PageQuery:
     ascending: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """The newest deployment of a stack, as a list of stacks shows it."""
+
+    stack: StackRef
+    version: int
+    operation: Operation
+    status: JobStatus
+    modified: datetime
+    ending_kind: str
+    ending_message: str
+
+
 class QueueFullError(StoreError):
     """As many deployments of an organization wait as may; nothing was added."""
 
@@ -157,6 +171,31 @@ class Deployments:
         """Return a stack's deployment by its version."""
         row = self._database.first(_BY_VERSION, version=version, **stack_values(stack))
         return None if row is None else _record(row)
+
+    def newest(self, organization: str) -> tuple[Newest, ...]:
+        """Return the newest deployment of each stack of an organization, or with "" of all."""
+        c, s = DEPLOYMENTS.c, STACKS.c
+        parts = ("organization", "project", "stack")
+        same = sa.and_(*(c[part] == s[part] for part in parts), c.version == s.latest_version)
+        select = sa.select(
+            *(c[part] for part in parts),
+            *(c.version, c.operation, c.status, c.modified, c.ending_kind, c.ending_message),
+        ).select_from(sa.join(STACKS, DEPLOYMENTS, same))
+        where = [s.deleted.is_(False)] + ([s.organization == organization] if organization else [])
+        with self._database.read() as connection:
+            rows = connection.execute(select.where(*where)).all()
+        return tuple(
+            Newest(
+                stack=StackRef(row.organization, row.project, row.stack),
+                version=row.version,
+                operation=Operation(row.operation),
+                status=JobStatus(row.status),
+                modified=moment(row.modified),
+                ending_kind=row.ending_kind,
+                ending_message=row.ending_message,
+            )
+            for row in rows
+        )
 
     def change(
         self,

@@ -7,7 +7,7 @@ neither; whoever else looks at the same schedule, in this process or another, fi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -172,6 +172,17 @@ class Schedules:
                 .order_by(_schedules.c.created, _schedules.c.id)
             ).all()
         return tuple(map(_schedule, rows))
+
+    def upcoming(self, organization: str) -> Mapping[StackRef, datetime]:
+        """Return when each stack's next slot is due, of an organization or with "" of all."""
+        c = _schedules.c
+        parts = (c.organization, c.project, c.stack)
+        where: list[sa.ColumnElement[bool]] = [c.paused.is_(False), c.next.is_not(None)]
+        where += [c.organization == organization] if organization else []
+        select = sa.select(*parts, sa.func.min(c.next).label("due")).where(*where).group_by(*parts)
+        with self._database.read() as connection:
+            rows = connection.execute(select).all()
+        return {StackRef(row.organization, row.project, row.stack): moment(row.due) for row in rows}
 
     def change(
         self, schedule_id: str, decide: Callable[[StoredSchedule], StoredSchedule]

@@ -19,6 +19,7 @@ from reconciler.engine.store.database import Database
 from reconciler.engine.store.prepared import Prepared
 
 __all__ = [
+    "STACKS",
     "ListedStack",
     "StackInfo",
     "Stacks",
@@ -28,7 +29,7 @@ __all__ = [
     "next_version",
 ]
 
-_stacks = sa.Table(
+STACKS = sa.Table(
     "stacks",
     METADATA,
     *stack_columns(primary_key=True),
@@ -38,8 +39,8 @@ _stacks = sa.Table(
     sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 _THERE = Prepared(
-    sa.select(_stacks.c.latest_version, _stacks.c.initialized).where(
-        is_named(_stacks), _stacks.c.deleted.is_(False)
+    sa.select(STACKS.c.latest_version, STACKS.c.initialized).where(
+        is_named(STACKS), STACKS.c.deleted.is_(False)
     )
 )
 
@@ -77,7 +78,7 @@ class Stacks:
         """Make a stack known; False where it was."""
         with self._database.write() as connection:
             known = connection.execute(
-                sa.select(_stacks.c.deleted).where(is_stack(_stacks, stack))
+                sa.select(STACKS.c.deleted).where(is_stack(STACKS, stack))
             ).scalar_one_or_none()
             if known is None:
                 _insert(connection, stack)
@@ -102,7 +103,7 @@ class Stacks:
 
         An empty organization or project stands for all of them.
         """
-        c = _stacks.c
+        c = STACKS.c
         names = sa.tuple_(c.organization, c.project, c.stack)
         where: list[sa.ColumnElement[bool]] = [c.deleted.is_(False)]
         where += [c.organization == organization] if organization else []
@@ -110,7 +111,7 @@ class Stacks:
         where += [names > sa.tuple_(*after)] if after else []
         with self._database.read() as connection:
             rows = connection.execute(
-                sa.select(_stacks)
+                sa.select(STACKS)
                 .where(*where)
                 .order_by(c.organization, c.project, c.stack)
                 .limit(limit)
@@ -125,9 +126,9 @@ class Stacks:
 
     def all(self) -> tuple[tuple[StackRef, StackInfo], ...]:
         """Return all stacks, in the order of their names."""
-        order = (_stacks.c.organization, _stacks.c.project, _stacks.c.stack)
+        order = (STACKS.c.organization, STACKS.c.project, STACKS.c.stack)
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(_stacks).order_by(*order)).all()
+            rows = connection.execute(sa.select(STACKS).order_by(*order)).all()
         return tuple(
             (
                 StackRef(row.organization, row.project, row.stack),
@@ -140,10 +141,10 @@ class Stacks:
         """Return the names of all organizations that have a stack."""
         with self._database.read() as connection:
             names = connection.execute(
-                sa.select(_stacks.c.organization)
-                .where(_stacks.c.deleted.is_(False))
+                sa.select(STACKS.c.organization)
+                .where(STACKS.c.deleted.is_(False))
                 .distinct()
-                .order_by(_stacks.c.organization)
+                .order_by(STACKS.c.organization)
             ).scalars()
             return tuple(str(name) for name in names)
 
@@ -166,8 +167,8 @@ def count_deployments(
     Versions leave no gap and deployments are never deleted, so the latest version is their
     number: there are far fewer stacks to look at than deployments.
     """
-    c = _stacks.c
-    where = c.organization == organization if stack is None else is_stack(_stacks, stack)
+    c = STACKS.c
+    where = c.organization == organization if stack is None else is_stack(STACKS, stack)
     found = connection.execute(sa.select(sa.func.sum(c.latest_version)).where(where)).scalar_one()
     return int(found or 0)
 
@@ -179,7 +180,7 @@ def forget_stack(connection: sa.Connection, stack: StackRef) -> None:
 
 def lock_stack(connection: sa.Connection, stack: StackRef) -> int:
     """Keep all others from changing a stack, made known if need be; return its latest version."""
-    query = sa.select(_stacks.c.latest_version).where(is_stack(_stacks, stack)).with_for_update()
+    query = sa.select(STACKS.c.latest_version).where(is_stack(STACKS, stack)).with_for_update()
     known = connection.execute(query).scalar_one_or_none()
     if known is not None:
         return int(known)
@@ -188,11 +189,11 @@ def lock_stack(connection: sa.Connection, stack: StackRef) -> int:
 
 
 def _change(connection: sa.Connection, stack: StackRef, **values: object) -> None:
-    connection.execute(sa.update(_stacks).where(is_stack(_stacks, stack)).values(values))
+    connection.execute(sa.update(STACKS).where(is_stack(STACKS, stack)).values(values))
 
 
 def _insert(connection: sa.Connection, stack: StackRef) -> None:
     """Make a stack known, unless somebody else does so at the same time."""
     values = stack_values(stack) | {"latest_version": 0, "initialized": False}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(_stacks).values(values).on_conflict_do_nothing())
+    connection.execute(dialect.insert(STACKS).values(values).on_conflict_do_nothing())

@@ -1,0 +1,422 @@
+"""What the console shows of a directory of specs: what the loop knows, for `run --console`.
+
+Everything is read from the loop's own memory, from the files of people's holds, and from the
+API; what people ask for goes into the files that the commands use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from reconciler.adapters.holds import HoldsFiles
+from reconciler.api.types import Deployment, StackRef
+from reconciler.cli import console_orders
+from reconciler.cli.rows import needs_person
+from reconciler.cli.wiring import Place
+from reconciler.clock import Clock
+from reconciler.console.keeping import Kept
+from reconciler.console.runs import past_of
+from reconciler.console.values import (
+    Change,
+    Coming,
+    Held,
+    Item,
+    Lane,
+    LogPart,
+    Order,
+    Past,
+    PlanRow,
+    Plans,
+    Shown,
+    Story,
+    Tone,
+    Viewer,
+)
+from reconciler.daemon import Daemon
+from reconciler.engine.service import AnswerError
+from reconciler.errors import ReconcilerError
+from reconciler.model import Plan, Reason, ReasonCode, Run, RunEnd, Spec, State, Status
+from reconciler.planning import windows
+from reconciler.planning.agenda import Entry, Fate, Subject, agenda
+from reconciler.planning.explain import Case, Neighbour, because, explain
+from reconciler.planning.telling import does
+from reconciler.ports import ApiSource
+
+__all__ = ["SpecsSource"]
+
+# What the loop knows is in memory; this only spares many pages the same work.
+KEEP: Final = timedelta(milliseconds=500)
+# The API is another process, or far away.
+KEEP_RUNS: Final = timedelta(seconds=3)
+
+# What fits a picture.
+RUNS_SHOWN: Final = 100
+SLOTS_SHOWN: Final = 1000
+
+# How often a log is asked for what is new.
+LOOK_EVERY_S: Final = 0.5
+
+_TONES: Final = {
+    State.READY: Tone.GOOD,
+    State.PROGRESSING: Tone.BUSY,
+    State.WAITING: Tone.WAITS,
+    State.FAILED: Tone.BAD,
+    State.SUSPENDED: Tone.RESTS,
+    State.UNKNOWN: Tone.UNSURE,
+}
+_STEPS: Final[Mapping[str, str]] = {
+    ReasonCode.APPROVAL: "Look and approve",
+    ReasonCode.MASS_CHANGE: "Let them through",
+    ReasonCode.MASS_REMOVAL: "Let them through",
+    ReasonCode.FAILED: "Read its log",
+    ReasonCode.RETRYING: "Read its log",
+    ReasonCode.RETRIES_EXHAUSTED: "Read its log",
+    ReasonCode.INTERRUPTED: "Look at its state",
+    ReasonCode.CANCELED: "Run it again",
+    ReasonCode.TIMED_OUT: "Read its log",
+    ReasonCode.REFUSED: "Mend the spec",
+    ReasonCode.LOCKED: "Free the stack",
+    ReasonCode.HISTORY_UNKNOWN: "Take it over",
+    ReasonCode.HISTORY_LOST: "Take it over",
+    ReasonCode.FOREIGN_CHANGE: "Run it, or take it over",
+    ReasonCode.DRIFTED: "Run it again",
+    ReasonCode.SECRET_UNAVAILABLE: "Give the secret",
+    ReasonCode.SOURCE_UNAVAILABLE: "Look at the source",
+    ReasonCode.INVALID: "Mend the file",
+    ReasonCode.CONFLICT: "Decide whose it is",
+    ReasonCode.SUSPENDED: "Resume it",
+    ReasonCode.RUNNING: "Follow its log",
+    ReasonCode.DEPENDENCY: "See what it waits for",
+    ReasonCode.WINDOW: "Run it now",
+}
+_ENDS: Final = {RunEnd.SUCCEEDED: Tone.GOOD, RunEnd.SKIPPED: Tone.RESTS}
+_NEW: Final = Reason(ReasonCode.NEW, "no run has looked at it yet")
+_FATES: Final = {
+    Fate.SUSPENDED: "does not run: suspended",
+    Fate.NEVER: "does not run: its windows never open",
+    Fate.DESTROYED: "does not run: the stack is destroyed by then",
+    Fate.PASSED_OVER: "passed over: a newer one is due first",
+}
+
+
+class SpecsSource:
+    """The specs of one directory, as the loop that reconciles them knows them."""
+
+    things = "specs"
+    plans_ahead = True
+
+    def __init__(self, where: Place, daemon: Daemon, api: ApiSource, clock: Clock) -> None:
+        self._where = where
+        self._daemon = daemon
+        self._api = api
+        self._clock = clock
+        # The loop's own has a memory of one thread.
+        self._holds = HoldsFiles(where.state.folder)
+        self._items: Kept[tuple[Item, ...]] = Kept(clock, KEEP)
+        self._runs: Kept[tuple[Deployment, ...]] = Kept(clock, KEEP_RUNS)
+
+    # ------------------------------------------------------------ how everything stands
+
+    def items(self, viewer: Viewer) -> Sequence[Item]:
+        """Return how each spec stands, what needs a person first."""
+        del viewer
+        return self._items.get("", self._make_items)
+
+    def _make_items(self) -> tuple[Item, ...]:
+        standings, statuses = self._daemon.standings(), self._daemon.statuses()
+        specs = self._daemon.specs()
+        order = {tone: number for number, tone in enumerate(Tone)}
+        found = [
+            _item(name, specs.get(name), statuses.get(name) or Status(name=name), plan)
+            for name in {*standings, *specs}
+            for plan in [standings[name].plan if name in standings else None]
+        ]
+        return tuple(sorted(found, key=lambda item: (order[item.tone], item.name)))
+
+    def edges(self, viewer: Viewer) -> Mapping[str, tuple[str, ...]]:
+        """Return what specs depend on."""
+        del viewer
+        specs = self._daemon.specs().values()
+        return {spec.name: spec.depends_on for spec in specs if spec.depends_on}
+
+    def plans(self, viewer: Viewer) -> Plans:
+        """Return what the last pass has found to do, and what it holds back."""
+        items = self.items(viewer)
+        standings = self._daemon.standings()
+        rows = []
+        for item in items:
+            standing = standings.get(item.name)
+            if standing is None or item.tone in {Tone.GOOD, Tone.RESTS}:
+                continue
+            plan = standing.plan
+            words = tuple(does(action) for action in plan.actions)
+            rows.append(PlanRow(item=item, does=words, changes=_changes(plan)))
+        held = tuple(
+            Held(id=mass.id, message=mass.message, names=tuple(sorted(mass.names)))
+            for mass in self._daemon.masses()
+        )
+        return Plans(rows=tuple(rows), held=held, settled=len(items) - len(rows))
+
+    # ------------------------------------------------------------ one of them
+
+    def story(self, viewer: Viewer, name: str, now: datetime) -> Story:
+        """Return all that is known of one spec: what `reconciler why` says, and more."""
+        items = {item.name: item for item in self.items(viewer)}
+        if name not in items:
+            raise AnswerError(404, f"there is no spec {name[:200]!r}")
+        case = self._case(name, now, items)
+        told, status, spec = explain(case), case.status, case.spec
+        about = console_orders.Known(
+            status=status, spec=spec, problem=case.problem, hold=case.hold, held=case.masses
+        )
+        approval = console_orders.waiting_approval(status, now)
+        edges = self.edges(viewer)
+        item = items[name]
+        return Story(
+            item=item,
+            since=told.since,
+            path=str(spec.path) if spec is not None else "",
+            now=told.now,
+            changes=_changes(case.plan) if case.plan is not None else (),
+            done=told.done,
+            log=told.log,
+            following=told.following,
+            advice=tuple((each.command, each.does) for each in told.advice),
+            history=tuple((h.at, h.text, h.version) for h in reversed(status.history)),
+            needs=tuple(items.get(n) or _missing(n) for n in edges.get(name, ())),
+            needed_by=tuple(items[n] for n, on in edges.items() if name in on and n in items),
+            lane=self._lane(item, (now - timedelta(days=2), now + timedelta(days=5)), now),
+            acts=console_orders.acts(about, now),
+            operations=("", "update", "preview", "refresh", "destroy"),
+            binds=console_orders.binding(approval),
+            approves=console_orders.told(approval),
+            run_id=status.run.id if status.run is not None else "",
+        )
+
+    def _case(self, name: str, now: datetime, items: Mapping[str, Item]) -> Case:
+        standing, aside = self._daemon.standings().get(name), self._daemon.aside().get(name)
+        status = self._daemon.statuses().get(name) or Status(name=name)
+        spec = self._daemon.specs().get(name)
+        upstream = () if spec is None else tuple(_neighbour(n, items) for n in spec.depends_on)
+        masses = {mass.id: len(mass.names) for mass in self._daemon.masses() if name in mass.names}
+        return Case(
+            status=status,
+            now=now,
+            spec=spec,
+            problem="" if aside is None else aside.reason.message,
+            plan=standing.plan if standing is not None and aside is None else None,
+            hold=self._holds.read().of(name),
+            upstream=upstream,
+            masses=masses,
+            windows=self._where.config.limits.windows,
+            reconciler=self._where.state.reconciled_by(),
+        )
+
+    # ------------------------------------------------------------ the timeline
+
+    def lanes(
+        self, viewer: Viewer, names: Sequence[str], span: tuple[datetime, datetime]
+    ) -> Sequence[Lane]:
+        """Return what of these specs ran, runs and is due."""
+        known = {item.name: item for item in self.items(viewer)}
+        now = self._clock.now()
+        return [self._lane(known[name], span, now) for name in names if name in known]
+
+    def _lane(self, item: Item, span: tuple[datetime, datetime], now: datetime) -> Lane:
+        spec = self._daemon.specs().get(item.name)
+        status = self._daemon.statuses().get(item.name) or Status(name=item.name)
+        coming: list[Coming] = []
+        closed: list[tuple[datetime, datetime]] = []
+        host = self._where.config.limits.windows
+        if spec is not None and item.state not in {State.INVALID, State.CONFLICT}:
+            held = self._holds.read().of(spec.name) is not None
+            subject = Subject(spec=spec, status=status, held=held)
+            begin = max(span[0], now)
+            if begin < span[1] and (spec.schedules or spec.destroy_after is not None):
+                found = agenda([subject], host, (begin, span[1]), SLOTS_SHOWN)
+                coming = list(map(_coming, found.entries))
+            if spec.windows or host:
+                closed = list(windows.closed_between((spec.windows, host), *span))
+        return Lane(
+            name=item.name,
+            state=item.state,
+            tone=item.tone,
+            past=self._past(item, status),
+            coming=tuple(coming),
+            closed=tuple(closed),
+        )
+
+    def _past(self, item: Item, status: Status) -> tuple[Past, ...]:
+        """Return its runs: what the API lists, and what is remembered where it does not."""
+        found = {
+            run.version: _past(run)
+            for run in (status.last, status.latest, status.run)
+            if run is not None and run.version
+        }
+        for deployment in self._listed(item.stack):
+            if str(deployment.stack) == item.stack:
+                found[deployment.version] = past_of(deployment)
+        return tuple(found.values())
+
+    def _listed(self, stack: str) -> Sequence[Deployment]:
+        """Return the newest deployments of a stack's organization; none while nobody answers."""
+        organization = stack.partition("/")[0]
+
+        def make() -> tuple[Deployment, ...]:
+            try:
+                return self._api().list_organization(organization, 1, RUNS_SHOWN)
+            except ReconcilerError:
+                return ()  # how it stands says so already
+
+        return self._runs.get(organization, make) if organization else ()
+
+    # ------------------------------------------------------------ deployments
+
+    def deployment(self, viewer: Viewer, name: str, version: int) -> Shown:
+        """Return a deployment of a spec's stack, as the API tells of it."""
+        item = next((i for i in self.items(viewer) if i.name == name), None)
+        if item is None or not item.stack:
+            raise AnswerError(404, f"there is no spec {name[:200]!r}")
+        found = self._api().by_version(StackRef.parse(item.stack), version)
+        if found is None:
+            raise AnswerError(404, f"the API knows no version {version} of {item.stack}")
+        status = self._daemon.statuses().get(name) or Status(name=name)
+        runs = [r for r in (status.run, status.latest, status.last) if r and r.version == version]
+        facts = {}
+        if runs and runs[0].commit:
+            facts["Commit"] = runs[0].commit[:12]
+        elif found.source is not None:
+            facts["At"] = found.source.commit[:12] or found.source.tag or found.source.branch_name
+        facts["Stack"] = item.stack
+        cause = because(runs[0].cause) if runs and runs[0].run_id else ""
+        return Shown(item=item, deployment=found, cause=cause, facts=facts)
+
+    def log(self, viewer: Viewer, shown: Shown, token: str) -> LogPart:
+        """Return the next part of a log."""
+        del viewer
+        stack = StackRef.parse(shown.item.stack)
+        page = self._api().logs(stack, shown.deployment.id, token)
+        return LogPart(lines=page.lines, token=page.next_token)
+
+    def hear(self, shown: Shown, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have `tell` called now and then: an API tells nobody when a log has more."""
+        if shown.deployment.status.ended:
+            return lambda: None
+        ended = threading.Event()
+
+        def remind() -> None:
+            while not ended.wait(LOOK_EVERY_S):
+                tell()
+
+        threading.Thread(target=remind, name="console log", daemon=True).start()
+        return ended.set
+
+    # ------------------------------------------------------------ what people ask for
+
+    def act(self, viewer: Viewer, order: Order) -> str:
+        """Put what is asked for where the loop looks, and wake it."""
+        name, now = order.name, self._clock.now()
+        desk = console_orders.Desk(self._where, self._holds, now, by=f"{viewer.name} (console)")
+        if not name:
+            said = desk.for_all(order)
+        else:
+            items = {item.name: item for item in self.items(viewer)}
+            if name not in items:
+                raise AnswerError(404, f"there is no spec {name[:200]!r}")
+            case = self._case(name, now, items)
+            about = console_orders.Known(
+                status=case.status,
+                spec=case.spec,
+                problem=case.problem,
+                hold=case.hold,
+                held=case.masses,
+            )
+            said = desk.for_one(order, about)
+        self._items.forget()
+        self._daemon.mark({name} if name else ())
+        return said
+
+
+def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> Item:
+    if plan is not None:
+        state, reason = plan.state, plan.verdict
+    else:
+        state, reason = status.state, status.reason or _NEW
+    run = status.run or status.latest or status.last
+    stack = str(spec.stack) if spec is not None else status.stack
+    moments = [s.next for s in status.schedules if s.next is not None]
+    return Item(
+        name=name,
+        stack=stack,
+        state=str(state),
+        tone=Tone.PERSON if needs_person(state, reason.code) else _TONES[state],
+        code=str(reason.code),
+        reason=reason.message,
+        version=run.version if run is not None else 0,
+        operation=str(run.operation) if run is not None else "",
+        commit=run.commit if run is not None else "",
+        next_run=min(moments, default=None),
+        step=_STEPS.get(reason.code, ""),
+    )
+
+
+def _missing(name: str) -> Item:
+    return Item(
+        name=name, stack="", state="missing", tone=Tone.PERSON, reason="there is no such spec"
+    )
+
+
+def _neighbour(name: str, items: Mapping[str, Item]) -> Neighbour:
+    item = items.get(name)
+    if item is None:
+        return Neighbour(name=name, missing=True)
+    return Neighbour(name=name, state=State(item.state), message=item.reason)
+
+
+def _past(run: Run) -> Past:
+    begun = run.started or run.submitted
+    ended = (run.finished or run.seen_ended or begun) if run.end is not None else None
+    tone = Tone.of_run(run.status) if run.end is None else _ENDS.get(run.end, Tone.BAD)
+    return Past(
+        version=run.version,
+        operation=str(run.operation),
+        status=str(run.end or run.status),
+        tone=tone,
+        begun=begun,
+        ended=ended,
+    )
+
+
+def _coming(entry: Entry) -> Coming:
+    note = _FATES.get(entry.fate, "")
+    if entry.fate is Fate.WAITS and entry.starts is not None:
+        note = f"waits for its window: {entry.starts:%a %d %b %H:%M} UTC"
+    return Coming(
+        at=entry.due,
+        operation=str(entry.operation),
+        schedule=entry.schedule or "destroyAfter",
+        runs=entry.fate in {Fate.RUNS, Fate.WAITS},
+        note=note,
+    )
+
+
+def _changes(plan: Plan) -> tuple[Change, ...]:
+    return tuple(_read_changes(plan.changes))
+
+
+def _read_changes(found: Sequence[str]) -> Iterator[Change]:
+    """Read the sentences of a plan as a table; what is no such sentence stands as it is."""
+    for sentence in found:
+        field, colon, rest = sentence.partition(": ")
+        old, arrow, new = rest.partition(" → ")
+        if colon and arrow:
+            yield Change(field=field, old=old, new=new)
+        elif colon and rest.startswith("added ") and rest != "added (secret)":
+            yield Change(field=field, new=rest.removeprefix("added "))
+        elif colon and rest.startswith("removed ") and rest != "removed (secret)":
+            yield Change(field=field, old=rest.removeprefix("removed "))
+        else:
+            yield Change(field=field if colon else "", note=rest if colon else sentence)

@@ -1,0 +1,237 @@
+"""What the console shows, as values; the sources fill them in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from reconciler.api.types import Deployment, JobStatus, LogLine
+
+__all__ = [
+    "Act",
+    "Change",
+    "Coming",
+    "Held",
+    "Item",
+    "Lane",
+    "LogPart",
+    "Order",
+    "Past",
+    "PlanRow",
+    "Plans",
+    "Shown",
+    "Story",
+    "Tone",
+    "Viewer",
+]
+
+
+class Tone(StrEnum):
+    """What a colour says; a word always stands beside it. In the order in which people look."""
+
+    PERSON = "person"  # goes on only when a person does something
+    BAD = "bad"  # failed, and is tried again by itself
+    BUSY = "busy"
+    WAITS = "waits"
+    UNSURE = "unsure"
+    GOOD = "good"
+    RESTS = "rests"  # suspended, skipped
+
+    @classmethod
+    def of_run(cls, status: JobStatus) -> Tone:
+        """Return the tone of a deployment."""
+        return _OF_RUNS[status]
+
+
+_OF_RUNS = MappingProxyType(
+    {
+        JobStatus.NOT_STARTED: Tone.WAITS,
+        JobStatus.ACCEPTED: Tone.WAITS,
+        JobStatus.RUNNING: Tone.BUSY,
+        JobStatus.FAILED: Tone.BAD,
+        JobStatus.SUCCEEDED: Tone.GOOD,
+        JobStatus.SKIPPED: Tone.RESTS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """Who looks, by which token; `organization` is empty where they see all there is."""
+
+    name: str
+    role: str
+    organization: str = ""
+    address: str = ""
+    key: object = field(default=None, compare=False)
+
+    @property
+    def may_act(self) -> bool:
+        """Whether their role lets them change anything."""
+        return self.role != "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One spec, or one stack of an engine: how it stands and why.
+
+    `name` is what it is called in addresses; `step` is what a person can do next, a few words.
+    `version` 0: nothing was run yet.
+    """
+
+    name: str
+    stack: str
+    state: str
+    tone: Tone
+    code: str = ""
+    reason: str = ""
+    version: int = 0
+    operation: str = ""
+    commit: str = ""
+    next_run: datetime | None = None
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A run that has begun, or waits for its turn; without an end it goes on."""
+
+    version: int
+    operation: str
+    status: str
+    tone: Tone
+    begun: datetime
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """A run that is due; `note` says where it does not start then, and `runs` whether it will."""
+
+    at: datetime
+    operation: str
+    schedule: str
+    runs: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One line of the timeline; `closed` are the stretches in which no run may start."""
+
+    name: str
+    state: str
+    tone: Tone
+    past: tuple[Past, ...] = ()
+    coming: tuple[Coming, ...] = ()
+    closed: tuple[tuple[datetime, datetime], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A field that differs: what it was and what it is to be; `note` where it is neither."""
+
+    field: str
+    old: str = ""
+    new: str = ""
+    note: str = ""
+
+
+class Act(StrEnum):
+    """What a person can do on a page."""
+
+    APPROVE = "approve"
+    TRIGGER = "trigger"
+    CANCEL = "cancel"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    ADOPT = "adopt"
+    LET_THROUGH = "let-through"  # a change or removal of very many at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person asks for: an empty name is all of them; `binds` is what they were shown."""
+
+    act: Act
+    name: str = ""
+    operation: str = ""
+    binds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """All that is known of one item.
+
+    `now` is what is about to be done, `following` what time and others bring, `done` what was,
+    `log` the end of a failed run's log, `advice` commands and what each does. `binds` is what an
+    approval is for and `approves` the same in words, `run_id` what a cancel is of; `acts` are
+    those that make sense now, the most fitting first.
+    """
+
+    item: Item
+    since: datetime | None = None
+    path: str = ""
+    now: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    done: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+    following: tuple[str, ...] = ()
+    advice: tuple[tuple[str, str], ...] = ()
+    history: tuple[tuple[datetime, str, int], ...] = ()
+    needs: tuple[Item, ...] = ()
+    needed_by: tuple[Item, ...] = ()
+    lane: Lane | None = None
+    acts: tuple[Act, ...] = ()
+    operations: tuple[str, ...] = ()
+    binds: str = ""
+    approves: str = ""
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """What the next pass does about one spec, or what holds it."""
+
+    item: Item
+    does: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Very many changes or removals at once, which wait for a person."""
+
+    id: str
+    message: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """What would be done, and how many are as they should be."""
+
+    rows: tuple[PlanRow, ...] = ()
+    held: tuple[Held, ...] = ()
+    settled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPart:
+    """A part of a log; an empty token says that nothing more will come."""
+
+    lines: tuple[LogLine, ...]
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A deployment to be shown: of which item it is, and what it is for, where that is known."""
+
+    item: Item
+    deployment: Deployment
+    cause: str = ""
+    facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
