@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "SHORTEST_MASKED", "Redactor"]
+__all__ = ["MASK", "SHORTEST_MASKED", "TOKENS", "Redactor"]
 
 MASK = "[secret]"
 _MASK = MASK.encode()
@@ -29,6 +29,21 @@ _MASK = MASK.encode()
 # A shorter value is left alone inside other text: "1" or "no" as a secret would mask half of
 # every log and so tell its own value, while hiding nothing.
 SHORTEST_MASKED = 4
+
+# What well-known services' tokens look like, wherever they stand.
+TOKENS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36,}"
+    r"|\bgithub_pat_[A-Za-z0-9_]{40,}"
+    r"|\bglpat-[A-Za-z0-9_-]{20,}"
+    r"|\bpul-[0-9a-f]{40}\b"
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"
+    r"|\bsk_live_[A-Za-z0-9]{16,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."
+    # A run of letters is looked at once, and not from each of them anew.
+    r"|(?<![a-z])[a-z]+://[^\s/:@]+:[^\s/@]+@"
+)
 
 # The widths at which `base64` and PEM writers break their lines. A whole number of groups of
 # four letters fits in each, so that the pieces are those of the unbroken text.

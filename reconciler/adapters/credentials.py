@@ -174,6 +174,12 @@ class SecretReader:
                 raise SecretUnavailableError(f"the secret {reference} {looked.failure}")
             return looked.secret
 
+    def values(self) -> tuple[str, ...]:
+        """Return the values that are known at this moment, to mask them."""
+        with self._lock:
+            known = tuple(self._known.values())
+        return tuple(looked.secret.value for looked in known if looked.secret is not None)
+
     def _forget(self) -> None:
         """Drop, now and then, values that nobody has asked for in `MAX_AGE`."""
         now = self._clock.now()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from reconciler.api.types import MARKER_PREFIX, RESERVED_VARIABLES
 from reconciler.api.wire import Fault, Pointer
+from reconciler.masking import TOKENS
 
 __all__ = ["find_secrets", "looks_secret"]
 
@@ -45,19 +46,6 @@ _KEY_TERMS: Final = tuple(
 )
 # A name that ends so says where a secret is, or which one, and is none itself.
 _NO_SECRET_ENDINGS: Final = ("_FILE", "_PATH", "_DIR", "_ID", "_NAME", "_ARN", "_URL", "_TTL")
-# What well-known services' tokens look like, wherever they stand.
-_TOKEN: Final = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|\bgh[pousr]_[A-Za-z0-9]{36,}"
-    r"|\bgithub_pat_[A-Za-z0-9_]{40,}"
-    r"|\bglpat-[A-Za-z0-9_-]{20,}"
-    r"|\bpul-[0-9a-f]{40}\b"
-    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|\bsk_live_[A-Za-z0-9]{16,}"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."
-    r"|[a-z]+://[^\s/:@]+:[^\s/@]+@"
-)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _AT: Final[Pointer] = ("operationContext", "environmentVariables")
@@ -66,7 +54,7 @@ _AT: Final[Pointer] = ("operationContext", "environmentVariables")
 @lru_cache(maxsize=4096)
 def looks_secret(name: str, value: str) -> bool:
     """Whether a plain variable looks like a secret, by its name or by its value's form."""
-    if _TOKEN.search(value):
+    if TOKENS.search(value):
         return True
     words = "_" + _CAMEL.sub("_", name).upper() + "_"
     return any(term in words for term in _KEY_TERMS) and not words.rstrip("_").endswith(
@@ -88,7 +76,7 @@ def find_secrets(tree: Mapping[str, Any]) -> list[Fault]:
         if fault:
             found.append(fault)
     for index, command in enumerate(commands if isinstance(commands, list) else ()):
-        if isinstance(command, str) and _TOKEN.search(command):
+        if isinstance(command, str) and TOKENS.search(command):
             message = "looks like it holds a secret; put it into a variable and use that"
             found.append(Fault(("operationContext", "preRunCommands", index), message))
     return found

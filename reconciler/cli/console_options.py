@@ -74,6 +74,7 @@ def serving(options: argparse.Namespace, shown: Shown) -> Iterator[None]:
     from starlette.applications import Starlette  # noqa: PLC0415 - costs 300 ms with the rest
     from starlette.middleware import Middleware  # noqa: PLC0415 - the same
 
+    from reconciler import log_output  # noqa: PLC0415 - the same
     from reconciler.cli.console_gate import StateGate  # noqa: PLC0415 - the same
     from reconciler.cli.console_specs import SpecsSource  # noqa: PLC0415 - the same
     from reconciler.clock import SystemClock  # noqa: PLC0415 - the same
@@ -107,6 +108,6 @@ def serving(options: argparse.Namespace, shown: Shown) -> Iterator[None]:
         middleware=[Middleware(SafeHeaders)],
     )
     with listen(config) as listener, answering(app, listener, config, streams.close):
-        print(f"console: {url_of(config, listener)}/console/", flush=True)
-        print(f"its token: {gate.path()}", flush=True)
+        log_output.say(f"console: {url_of(config, listener)}/console/")
+        log_output.say(f"its token: {gate.path()}")
         yield

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from reconciler import log_output
 from reconciler.adapters.credentials import SecretReader
 from reconciler.clock import SystemClock
 from reconciler.errors import SecretUnavailableError
@@ -46,6 +47,7 @@ def sending(where: Place, *, drain: bool) -> Iterator[None]:
 
     outbox, clock = where.outbox(), SystemClock()
     reader = SecretReader(where.rules, os.environ, clock)
+    log_output.hide(reader.values)
     senders = {t.name: _Lazy(t, reader) for t in where.config.targets}
     outbox.keep_only(senders)
     around = Surroundings(outbox=outbox, clock=clock, meter=where.meter, jitter=random.random)

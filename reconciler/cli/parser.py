@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ from reconciler.cli import (
     listen_options,
     machine_options,
     runner_options,
+    signal_options,
     source_options,
     webhook_options,
 )
@@ -46,7 +48,11 @@ SHORTEST_POLL = timedelta(seconds=5)
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors are one line on standard error."""
     options = build().parse_args(arguments)
+    # A help text needs none of it.
+    from reconciler import log_output  # noqa: PLC0415
+
     try:
+        log_output.configure(getattr(options, "log_format", "people"), os.environ)
         module = importlib.import_module(f"reconciler.cli.{options.module}")
         command: Callable[[argparse.Namespace], int] = module.run
         return command(options)
@@ -64,7 +70,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"reconciler: {error}", file=sys.stderr)
+    from reconciler import log_output  # noqa: PLC0415 - a help text needs none of it
+
+    log_output.tell_problem(f"reconciler: {error}")
     return code
 
 
@@ -176,7 +184,7 @@ def _run(commands: Commands) -> None:
     _directory(parser)
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     webhook_options.add(parser)
-    _metrics(parser)
+    signal_options.add(parser)
     console_options.add(parser)
     parser.set_defaults(pulls=True)
     _reconciling(parser)
@@ -315,7 +323,7 @@ def _engine_process(parser: Options) -> None:
     engine_database.add(parser)
     engine_database.add_work(parser)
     engine_database.add_logs(parser)
-    _metrics(parser)
+    signal_options.add(parser)
     _engine_options(parser)
     _key_file(parser)
     source_options.add(parser, _duration)
@@ -442,15 +450,6 @@ def _api(parser: Options) -> None:
         type=_duration,
         metavar="TIME",
         help="how long an unanswered create may still come through; default: 30s, 2s embedded",
-    )
-
-
-def _metrics(parser: Options) -> None:
-    parser.add_argument(
-        "--metrics",
-        default="",
-        metavar="HOST:PORT",
-        help="serve metrics for Prometheus there, such as 127.0.0.1:9464; port 0 takes a free one",
     )
 
 

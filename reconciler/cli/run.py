@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 
+from reconciler import log_output
 from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.watcher import Watcher
@@ -29,7 +30,7 @@ __all__ = ["run", "say"]
 def run(options: argparse.Namespace) -> int:
     """Reconcile; 0 where all are Ready or Suspended in the end, else 1."""
     console_options.check(options)
-    with metered(options.metrics, of_loop.MEASURES, _print) as meter:
+    with metered(options.metrics, of_loop.MEASURES, log_output.say) as meter:
         return _run(options, wiring.place(options, meter))
 
 
@@ -41,23 +42,21 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
         notifying.sending(where, drain=options.once),
     ):
         _fetch(where)
-        live = _live(where) if options.once and sys.stdout.isatty() else None
+        plain = options.log_format == "people"
+        live = _live(where) if options.once and plain and sys.stdout.isatty() else None
         daemon = wiring.build(options, where, api, live.say if live else say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         catalog = where.specs.scan()
         for problem in catalog.problems + check_together(catalog.specs):
-            sys.stderr.write(f"{problem}\n")
+            place = {"file": str(problem.path), "line": str(problem.line)}
+            log_output.tell_problem(str(problem), **place)
         if options.once:
             return _once(options, where, daemon, live)
         shown = console_options.Shown(where=where, daemon=daemon, api=api)
         with console_options.serving(options, shown), _watching(options, where, daemon):
             daemon.run()
     return 0
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
 
 
 def _fetch(where: wiring.Place) -> None:
@@ -69,7 +68,7 @@ def _fetch(where: wiring.Place) -> None:
     line = status_line(where.checkout.state)
     if not where.checkout.state.commit:
         raise ReconcilerError(line)
-    print(line, flush=True)
+    log_output.say(line)
 
 
 def _hindrances(checkout: Checkout | None) -> object:
@@ -93,7 +92,7 @@ def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) 
         now = _hindrances(checkout)
         if checkout is not None and now != said[0]:
             said[0] = now
-            print(status_line(checkout.state), flush=True)
+            log_output.say(status_line(checkout.state))
         daemon.wake()
 
     watcher = None if checkout else Watcher(where.directory, daemon.touched, daemon.wake)
@@ -123,16 +122,18 @@ def _once(
     with live or nullcontext():
         settled = daemon.run_once(options.timeout)
     found = Rows(where).read()
-    print(table.as_text(found, look(sys.stdout, os.environ)))
+    if options.log_format == "people":
+        print(table.as_text(found, look(sys.stdout, os.environ)), flush=True)
     if not settled:
-        print(f"gave up waiting after {options.timeout} (--timeout); what runs goes on")
+        log_output.say(f"gave up waiting after {options.timeout} (--timeout); what runs goes on")
     elif not daemon.started:
         ready = sum(1 for row in found if row.settled_well)
         what = "nothing to do" if ready == len(found) else "nothing was started"
-        print(f"{what}: {ready} of {len(found)} are as they should be")
+        log_output.say(f"{what}: {ready} of {len(found)} are as they should be")
     return 0 if settled and all(row.settled_well for row in found) else 1
 
 
 def say(name: str, state: State, reason: Reason) -> None:
-    """Print a line when a stack's standing changes."""
-    print(f"{SystemClock().now():%H:%M:%S}Z  {name}  {state}: {reason.message}", flush=True)
+    """Say it when a stack's standing changes."""
+    text = f"{SystemClock().now():%H:%M:%S}Z  {name}  {state}: {reason.message}"
+    log_output.say(text, spec=name, state=str(state), reason=str(reason.code))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +49,7 @@ def listening(
         return
     from ipaddress import ip_address  # noqa: PLC0415 - rarely used
 
+    from reconciler import log_output  # noqa: PLC0415 - the same
     from reconciler.adapters.webhook import Webhook, read_secrets  # noqa: PLC0415 - the same
 
     host, port = address(options.webhook, "--webhook", ANY_PORT)
@@ -60,9 +60,9 @@ def listening(
         raise UsageError("--webhook needs a secret: give --webhook-secret-file FILE")
     webhook = Webhook(host, port, read_secrets(path, credential=file is None), heard)
     try:
-        print(f"webhooks are heard at {webhook.url}", flush=True)
+        log_output.say(f"webhooks are heard at {webhook.url}", url=webhook.url)
         if not ip_address(host).is_loopback:
-            sys.stderr.write("the webhook is plain http: put a proxy with TLS before it\n")
+            log_output.tell_problem("the webhook is plain http: put a proxy with TLS before it")
         yield
     finally:
         webhook.close()

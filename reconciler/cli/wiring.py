@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler import log_output
 from reconciler.adapters.checkout import Checkout, status_line
 from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.holds import HoldsFiles
@@ -97,7 +98,7 @@ class Foreseen:
     def scan(self) -> Catalog:
         """Return what the directory holds now; a new commit comes in force between two scans."""
         if self._checkout is not None and self._checkout.apply():
-            print(status_line(self._checkout.state), flush=True)
+            log_output.say(status_line(self._checkout.state))
         catalog = self._specs.scan()
         if catalog is not self._expected:
             self._resolver.expect(catalog.specs)
@@ -232,10 +233,14 @@ def _remote(options: argparse.Namespace, url: str, meter: Meter) -> ApiSource:
     check_url(url)
     file: Path | None = options.token_file
 
+    seen: list[str] = []
+    log_output.hide(lambda: seen)
+
     def token() -> Secret:
         if file is not None:
             try:
-                return Secret(file.read_text().strip())
+                seen[:] = [file.read_text().strip()]
+                return Secret(seen[0])
             except OSError as error:
                 raise UsageError(f"the token cannot be read: {file}: {error.strerror}") from None
         value = os.environ.get("PULUMI_ACCESS_TOKEN", "")
@@ -266,9 +271,11 @@ def build(
         statuses = ToldStatuses(statuses, teller, spec)
         holds = ToldHolds(holds, teller)
     breaker = Breaker(api, clock, where.meter)
+    secret_reader = SecretReader(where.rules, os.environ, clock)
+    log_output.hide(secret_reader.values)
     resolver = Resolver(
         where.repositories.refs,
-        SecretReader(where.rules, os.environ, clock),
+        secret_reader,
         where.root.hash_key(),
         where.checkout.own if where.checkout else None,
     )

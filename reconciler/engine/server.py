@@ -41,6 +41,7 @@ from reconciler.engine.tokens import Tokens
 from reconciler.engine.tools import Tools
 from reconciler.engine.worker import Part
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
+from reconciler.log_output import say, tell_problem
 from reconciler.metrics import Meter, of_engine
 from reconciler.metrics.metered import metered
 from reconciler.pulumi_cli import PulumiCli, find
@@ -70,7 +71,7 @@ def serve(config: EngineConfig, pages: Pages = no_pages) -> int:
 
     def run(stop: threading.Event) -> None:
         with running(config, pages) as engine:
-            _say(f"listening on {engine.url}")
+            say(f"listening on {engine.url}", url=engine.url)
             if config.embedded:
                 embedded.wait(engine.layout, engine.queue.busy, config.idle_exit, stop)
             else:
@@ -87,15 +88,10 @@ def work(config: EngineConfig) -> int:
 
     def run(stop: threading.Event) -> None:
         with working(config):
-            _say(f"working for {config.database}")
+            say(f"working for {config.database}")
             stop.wait()
 
     return _until_signal(run)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def _until_signal(run: Callable[[threading.Event], None]) -> int:
@@ -106,10 +102,10 @@ def _until_signal(run: Callable[[threading.Event], None]) -> int:
     try:
         run(stop)
     except AnotherInstanceError as error:
-        sys.stderr.write(f"{error}\n")
+        tell_problem(str(error))
         return EXIT_OTHER_INSTANCE
     except ReconcilerError as error:
-        sys.stderr.write(f"{error}\n")
+        tell_problem(str(error))
         return 2 if isinstance(error, UsageError) else 1
     return 0
 
@@ -126,7 +122,7 @@ def running(config: EngineConfig, pages: Pages = no_pages) -> Iterator[Engine]:
     with (
         embedded.only_engine(layout, shared=shared),
         listen(config) as listener,
-        metered(config.metrics, of_engine.MEASURES, _say) as meter,
+        metered(config.metrics, of_engine.MEASURES, say) as meter,
     ):
         store = Store(config.database or layout.database, config.keep_audit)
         try:
@@ -164,7 +160,7 @@ def working(config: EngineConfig) -> Iterator[Queue]:
     _make_directories(layout)
     with (
         embedded.only_engine(layout, shared=True),
-        metered(config.metrics, of_engine.MEASURES, _say) as meter,
+        metered(config.metrics, of_engine.MEASURES, say) as meter,
     ):
         store = Store(config.database)
         try:

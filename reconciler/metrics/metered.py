@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from reconciler import __version__
 from reconciler.errors import UsageError
+from reconciler.log_output import tell_problem
 from reconciler.metrics import OFF, Measure, Meter
 
 __all__ = ["metered"]
@@ -41,7 +41,7 @@ def metered(
     try:
         say(f"metrics are at {server.url}{PATH}")
         if not alone:
-            sys.stderr.write("the metrics are plain http and need no token: guard their network\n")
+            tell_problem("the metrics are plain http and need no token: guard their network")
         yield registry
     finally:
         server.stop()

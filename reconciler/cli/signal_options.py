@@ -1,0 +1,27 @@
+"""The options of what a process that goes on tells of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.cli.options import Options
+
+__all__ = ["add"]
+
+
+def add(parser: Options) -> None:
+    """Add them."""
+    parser.add_argument(
+        "--log-format",
+        choices=("people", "json", "journal"),
+        default="people",
+        help="what it says: lines for people, JSON, or entries of systemd's journal with fields; "
+        "default: %(default)s",
+    )
+    parser.add_argument(
+        "--metrics",
+        default="",
+        metavar="HOST:PORT",
+        help="serve metrics for Prometheus there, such as 127.0.0.1:9464; port 0 takes a free one",
+    )
