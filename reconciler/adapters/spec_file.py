@@ -24,6 +24,7 @@ from reconciler.adapters.yaml_plain import Places
 from reconciler.api.create_body import request_from_json
 from reconciler.api.types import DeploymentRequest, StackRef
 from reconciler.api.wire import Fault, Pointer
+from reconciler.mistakes import Mistake
 from reconciler.model import OnRotate, Problem, SecretReference, Spec
 
 __all__ = [
@@ -101,6 +102,7 @@ def problem_at(origins: Origins, fault: Fault) -> Problem:
         column=origin.column,
         pointer=one_line(pointer_of(pointer)),
         message=one_line(fault.message),
+        kind=fault.kind,
     )
 
 
@@ -136,7 +138,7 @@ def _request(
         if at in sealed.references:
             return sealed.references[at]
         if not isinstance(value, dict):
-            return Fault(at, IN_THE_CLEAR)
+            return Fault(at, IN_THE_CLEAR, Mistake.SECRET_IN_THE_CLEAR)
         kind = next((known for known in _KINDS if known in value), "")
         text = value.get(kind)
         if not isinstance(text, str):
@@ -147,6 +149,6 @@ def _request(
         ignored = value.get("onRotate") == "ignore"
         reference = _shared_reference(kind, text, ignored=ignored)
         refused = allows(reference)
-        return Fault((*at, kind), refused) if refused else reference
+        return Fault((*at, kind), refused, Mistake.SECRET_NOT_ALLOWED) if refused else reference
 
     return request_from_json(tree, read_secret, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from reconciler.mistakes import Mistake
 from reconciler.model import Problem
 
 __all__ = [
@@ -70,13 +71,13 @@ def walk(directory: Path) -> Walk:
             deeper = _look_at(directory, relative, found)
         except OSError as error:
             message = f"cannot be read: {error.strerror}; a directory of specs belongs here"
-            found.problems.append(Problem(path=directory / relative, message=message))
+            found.problems.append(_unreadable(directory / relative, message))
             found.complete = False
             continue
         folders += sorted(deeper, reverse=True)
         if len(found.files) > MAX_FILES:
             message = f"holds more than {MAX_FILES:,} specs; the rest is not read"
-            found.problems.append(Problem(path=directory, message=message))
+            found.problems.append(_unreadable(directory, message))
             found.files = {name: found.files[name] for name in sorted(found.files)[:MAX_FILES]}
             found.complete = False
             break
@@ -115,7 +116,7 @@ def _look_closer(
             deeper.append(relative)
             return
         message = f"is more than {MAX_LEVELS} levels down, and not read"
-        found.problems.append(Problem(path=directory / relative, message=message))
+        found.problems.append(_unreadable(directory / relative, message))
         found.complete = False
         return
     if not entry.name.endswith(ENDINGS) and not entry.is_symlink():
@@ -126,13 +127,17 @@ def _look_closer(
         seen = None
     if seen is not None and stat.S_ISDIR(seen.st_mode):
         message = "is a link to a directory, which is not followed; use the directory itself"
-        found.problems.append(Problem(path=directory / relative, message=message))
+        found.problems.append(_unreadable(directory / relative, message))
     elif entry.name.endswith(ENDINGS):
         stamp = NO_STAMP
         if seen is not None:
             stamp = _stamp(seen)
         kind = found.defaults if name_of(entry.name) == DEFAULTS_NAME else found.files
         kind[relative] = stamp
+
+
+def _unreadable(path: Path, message: str) -> Problem:
+    return Problem(path=path, message=message, kind=Mistake.UNREADABLE)
 
 
 def look_at(directory: Path, relative: str) -> int | None:

@@ -45,6 +45,7 @@ from reconciler.adapters.yaml_faults import YamlFault
 from reconciler.adapters.yaml_plain import Plain, read_plain
 from reconciler.api.types import StackRef
 from reconciler.files import read_below_real
+from reconciler.mistakes import Mistake
 from reconciler.model import Broken, Catalog, Problem, SecretReference, Spec
 
 __all__ = ["Explained", "Rules", "SpecReader", "explain", "read_file", "scan"]
@@ -271,12 +272,13 @@ class SpecReader:
         path = self.directory / relative
         wrong = check_name(name_of(relative))
         if wrong:
-            return Problem(path=path, message=wrong)
+            return Problem(path=path, message=wrong, kind=Mistake.WRONG_NAME)
         try:
             # Not the path's own text, which it would keep for as long as it lives.
             return read_below_real(f"{self.directory}/{relative}", self._root, MAX_BYTES)
         except OSError as error:
-            return Problem(path=path, message=f"cannot be read: {error.strerror or error}")
+            message = f"cannot be read: {error.strerror or error}"
+            return Problem(path=path, message=message, kind=Mistake.UNREADABLE)
 
     def _origins(self, path: Path, content: bytes, defaults: Defaults) -> Origins:
         document = yaml_reader.read(content, SPEC.shape, _BELONGS)
@@ -293,7 +295,8 @@ class SpecReader:
             if name in specs or name in broken:
                 other = specs[name].path if name in specs else broken[name].problem.path
                 message = f"has the same name as {other}; rename one of them"
-                mine = (Problem(path=self.directory / relative, message=message),)
+                path = self.directory / relative
+                mine = (Problem(path=path, message=message, kind=Mistake.WRONG_NAME),)
                 specs.pop(name, None)
             # What a _defaults.yaml has wrong is told once, however many specs it holds.
             problems.update(dict.fromkeys(mine))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler.api.types import UNSET_TIME
+from reconciler.mistakes import Mistake
 
 __all__ = [
     "UNSET_TEXT",
@@ -36,6 +37,7 @@ class Fault:
 
     pointer: Pointer
     message: str
+    kind: Mistake = Mistake.WRONG_VALUE
 
 
 def pointer_text(pointer: Pointer) -> str:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.api.types import DeploymentRequest, Operation, StackRef
+from reconciler.mistakes import Mistake
 from reconciler.model.reasons import Problem
 
 __all__ = [
@@ -201,10 +202,12 @@ class Spec:
         """Return what is run where an operation is asked for: with `dryRun` no more than a look."""
         return Operation.PREVIEW if self.dry_run and not operation.changes_nothing else operation
 
-    def problem(self, pointer: str, message: str) -> Problem:
+    def problem(self, pointer: str, message: str, kind: Mistake) -> Problem:
         """Return a problem at that place of this file."""
         line, column = self.places.get(pointer, (0, 0))
-        return Problem(path=self.path, line=line, column=column, pointer=pointer, message=message)
+        return Problem(
+            path=self.path, line=line, column=column, pointer=pointer, message=message, kind=kind
+        )
 
 
 class Broken(NamedTuple):
