@@ -132,11 +132,10 @@ class Planner:
         """Make the plan, with how the specs before and after it stand at this moment."""
         fleet, spec = self._fleet, draft.spec
         depends_on = () if draft.gone else spec.depends_on
-        draft.observed = replace(
-            draft.observed,
-            upstream=tuple(self._upstream(name) for name in depends_on),
-            downstream=tuple(self._downstream(name) for name in self._depending(draft)),
-        )
+        upstream = tuple(self._upstream(name) for name in depends_on)
+        downstream = tuple(self._downstream(name) for name in self._depending(draft))
+        if (upstream, downstream) != (draft.observed.upstream, draft.observed.downstream):
+            draft.observed = replace(draft.observed, upstream=upstream, downstream=downstream)
         now = clock.now()
         if draft.gone:
             claimant = fleet.claimant(str(spec.stack), draft.name)
