@@ -278,6 +278,30 @@ def test_row_26_what_is_queued_for_a_kept_stack_is_cancelled() -> None:
     assert it.api.creates == 5
 
 
+@pytest.mark.parametrize("on_delete", list(OnDelete))
+def test_row_26_what_was_asked_of_a_removed_one_goes_with_it(on_delete: OnDelete) -> None:
+    """Where a file is gone nothing is taken over, and no wish waits for another of its name."""
+    it = settled(*four(on_delete=on_delete))
+    it.api.duration = HOUR
+    daemon = it.daemon()
+    one = it.specs.pop("web")
+    go(it, daemon, 5 * MINUTE)
+    ask(it, RequestKind.ADOPT)
+    if on_delete is OnDelete.KEEP:
+        ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 10 * MINUTE)
+    if on_delete is OnDelete.DESTROY:
+        assert "web" in it.disk, "the destroy takes its time"
+    go(it, daemon, 2 * HOUR, 10 * SECOND)
+    assert "web" not in it.disk
+    assert it.requests == {}
+    destroyed = ["destroy"] if on_delete is OnDelete.DESTROY else []
+    assert operations(it) == ["update", *destroyed]
+    it.specs["web"] = one
+    go(it, daemon, MINUTE)
+    assert operations(it) == ["update", *destroyed, *(["update"] if destroyed else [])]
+
+
 def test_row_26_a_commit_that_removed_it_needs_no_ten_minutes() -> None:
     """Where a commit says that a file was removed, that is acted on at once."""
     it = settled(*four(on_delete=OnDelete.DESTROY))
