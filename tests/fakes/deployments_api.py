@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -162,8 +163,8 @@ class FakeApi(BaseAdapter):
         self, request: requests.PreparedRequest, *_: object, **__: object
     ) -> requests.Response:
         method, url = request.method or "", request.url or ""
-        fault = self.faults(method, urlsplit(url).path)
-        code = self.refuses(method, urlsplit(url).path)
+        path = urlsplit(url).path
+        fault, code = self.faults(method, path), self.refuses(method, path)
         if code:
             return _response(request, code, _error(code, "not like this"))
         if fault is Fault.LOST_BEFORE:
@@ -207,7 +208,7 @@ class FakeApi(BaseAdapter):
         self.settle()
         split = urlsplit(request.url or "")
         parts = split.path.strip("/").split("/")
-        query = {k: v[0] for k, v in parse_qs(split.query).items()}
+        query = _query(split.query)
         if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments"]:
             return self._list_organization(parts[2], query)
         if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments", "metadata"]:
@@ -411,6 +412,11 @@ class FakeApi(BaseAdapter):
         if rest[0] == "version":
             return next((r for r in records if r.shown.version == int(rest[1])), None)
         return next((r for r in records if r.shown.id == rest[0]), None)
+
+
+@cache
+def _query(text: str) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(text).items()}
 
 
 def _created(record: Record) -> dict[str, object]:

@@ -162,7 +162,7 @@ class World:
         self.disk.pop(name, None)
 
     def read(self, name: str) -> Status:
-        return self.disk.get(name, Status(name=name))
+        return self.disk.get(name) or Status(name=name)
 
     def write(self, status: Status) -> Status:
         old = self.read(status.name)

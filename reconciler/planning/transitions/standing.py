@@ -34,16 +34,11 @@ def _standing(status: Status, state: State, reason: Reason, now: datetime) -> St
     conditions = []
     for kind, value in values.items():
         before = old.get(kind)
-        kept = before is not None and before.status is value
+        since = before.last_transition if before is not None and before.status is value else now
         why, message = _drifted(status) if kind == "Drifted" else (str(reason.code), reason.message)
-        condition = Condition(
-            type=kind,
-            status=value,
-            reason=why,
-            message=message,
-            last_transition=before.last_transition if kept and before else now,
+        conditions.append(
+            Condition(type=kind, status=value, reason=why, message=message, last_transition=since)
         )
-        conditions.append(condition)
     found = tuple(conditions)
     if (status.state, status.reason, status.conditions) == (state, reason, found):
         return status
