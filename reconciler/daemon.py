@@ -182,6 +182,8 @@ class Daemon:
         return self._memory.masses
 
     def _settled(self) -> bool:
+        if self._parts.specs.writing:
+            return False
         standings = self._fleet.standings
         found = [s for n, s in standings.items() if not self._only or n in self._only]
         # Those that hold a place and are not among `only` are not followed here to their end.
@@ -189,7 +191,8 @@ class Daemon:
 
     def _sleep(self, deadline: datetime | None) -> None:
         now = self._parts.clock.now()
-        moments = [now + REQUESTS_EVERY, self._fleet.agenda.earliest(), deadline]
+        writing = min(self._parts.specs.writing.values(), default=None)
+        moments = [now + REQUESTS_EVERY, self._fleet.agenda.earliest(), writing, deadline]
         earliest = min(m for m in moments if m is not None)
         self._parts.clock.wait_until(max(earliest, now), self._woken)
         self._woken.clear()
@@ -224,6 +227,7 @@ class Daemon:
         memory = self._memory
         with self._marking:
             paths, self._paths = self._paths, set()
+        paths.update(path for path, until in self._parts.specs.writing.items() if until <= now)
         if memory.rescan_at is not None and now < memory.rescan_at and not self._rescan.is_set():
             found = self._look_at(paths)
             if found is not None:

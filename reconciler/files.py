@@ -23,6 +23,7 @@ __all__ = [
     "make_folder",
     "read_below",
     "read_below_real",
+    "read_below_seen",
     "read_regular",
     "read_trusted",
     "remove_durably",
@@ -54,6 +55,14 @@ def read_below(path: Path, folder: Path, limit: int) -> bytes:
 
 def read_below_real(path: str, root: str, limit: int) -> bytes:
     """Read as `read_below` does, where `root` is a real path already."""
+    return read_below_seen(path, root, limit)[0]
+
+
+def read_below_seen(path: str, root: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """Read as `read_below_real` does, and return what `stat` says of the file afterwards.
+
+    Where that is what it said before, nobody has written to the file meanwhile.
+    """
     try:
         descriptor = os.open(path, _READ_FLAGS)
     except OSError as error:
@@ -64,7 +73,7 @@ def read_below_real(path: str, root: str, limit: int) -> bytes:
         descriptor = os.open(real, _READ_FLAGS)
     try:
         _must_be_below(_opened_path(descriptor, path), root, path)
-        return _read(descriptor, path, limit)
+        return _read(descriptor, path, limit), os.fstat(descriptor)
     finally:
         os.close(descriptor)
 

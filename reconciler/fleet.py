@@ -24,6 +24,7 @@ from reconciler.model import (
 )
 from reconciler.planning import admission, remembered
 from reconciler.planning.graph import order
+from reconciler.planning.quiet import being_written
 
 __all__ = ["Agenda", "Aside", "Fleet", "Standing"]
 
@@ -209,11 +210,15 @@ class Fleet:
             aside[name] = Aside(State.INVALID, reason, problem.path)
             if stack is not None:
                 broken_claims[str(stack)] = problem.path
+        for name, one in catalog.writing.items():
+            if one.since is not None:  # else it is read in a moment
+                reason = Reason(ReasonCode.BEING_WRITTEN, being_written(one.since, one.until))
+                aside[name] = Aside(State.WAITING, reason, one.path)
         for name, circle in self._cycles.items():
             if name in self.specs:
                 message = f"dependsOn goes in a circle: {' → '.join(circle)}"
                 reason = Reason(ReasonCode.INVALID, message)
-                aside[name] = Aside(State.INVALID, reason, self.specs[name].path)
+                aside.setdefault(name, Aside(State.INVALID, reason, self.specs[name].path))
         shared = [n for names in self._claims.values() if len(names) > 1 for n in sorted(names)]
         conflicts = admission.conflicts((self.specs[n] for n in shared), self.statuses)
         for name, reason in conflicts.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.api.types import DeploymentRequest, Operation, Secret
@@ -34,6 +35,11 @@ class Directory(Specs, Protocol):
 
         None where only a scan can tell: one is gone, or invalid, or no plain file.
         """
+        ...
+
+    @property
+    def writing(self) -> Mapping[str, datetime]:
+        """Return the changed files that may not be whole yet, and when each is looked at again."""
         ...
 
     def removed_by_commit(self, name: str) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.planning.quiet import Word
+
 __all__ = ["Watcher"]
 
 # How a mounted ConfigMap changes all of its files at once: this link then leads elsewhere.
@@ -24,14 +26,14 @@ _log = logging.getLogger(__name__)
 class Watcher:
     """Tells, from a thread of its own, when specs may have changed.
 
-    `on_files` is given the changed files, as paths below the directory; `on_all` is called
-    where more than single files may be other than before.
+    `on_files` is given the changed files, as paths below the directory, and what is known of
+    them; `on_all` is called where more than single files may be other than before.
     """
 
     def __init__(
         self,
         directory: Path,
-        on_files: Callable[[Iterable[str]], None],
+        on_files: Callable[[Iterable[str], Word], None],
         on_all: Callable[[], None],
     ) -> None:
         self._directory = directory
@@ -47,8 +49,11 @@ class Watcher:
 
         class Handler(events.FileSystemEventHandler):
             def on_any_event(self, event: events.FileSystemEvent) -> None:
-                paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
-                tell(paths, whole=event.is_directory)
+                word = Word.CLOSED if isinstance(event, events.FileClosedEvent) else Word.NONE
+                if event.dest_path:
+                    tell(os.fsdecode(event.dest_path), Word.RENAMED, folder=event.is_directory)
+                if event.src_path:
+                    tell(os.fsdecode(event.src_path), word, folder=event.is_directory)
 
         # Opening and reading a file are no changes, and our own scan does both.
         changes = [
@@ -72,17 +77,17 @@ class Watcher:
         self._observer = observer
         return True
 
-    def _tell(self, paths: list[str], *, whole: bool) -> None:
+    def _tell(self, path: str, word: Word, *, folder: bool) -> None:
         """Tell of one event; our own status files, and what no spec is called, wake nobody."""
-        if any(path.endswith(_SWAPPED) for path in paths):
+        relative = self._relative(path)
+        if path.endswith(_SWAPPED):
             self._on_all()
+        elif relative is None or not _matters(relative):
             return
-        found = [relative for path in paths if (relative := self._relative(path)) is not None]
-        found = [relative for relative in found if _matters(relative)]
-        if whole and found:
+        elif folder:
             self._on_all()
-        elif found:
-            self._on_files(found)
+        else:
+            self._on_files([relative], word)
 
     def _relative(self, path: str) -> str | None:
         root = f"{self._directory}/"

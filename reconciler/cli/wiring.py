@@ -6,10 +6,10 @@ import argparse
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from reconciler.adapters.credentials import SecretReader, SecretRules
 from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.host_config import HostConfig
 from reconciler.adapters.requests_by_hand import HandRequests
+from reconciler.adapters.spec_quiet import Quiet
 from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
 from reconciler.adapters.statusfile import StatusFiles
@@ -106,6 +107,11 @@ class Foreseen:
             self._resolver.expect_more(specs)
         return specs
 
+    @property
+    def writing(self) -> Mapping[str, datetime]:
+        """Return the files that may not be whole yet; those of a commit are."""
+        return self._specs.writing
+
     def removed_by_commit(self, name: str) -> bool:
         """Whether a commit removed the file; without `--repo` none can."""
         return self._checkout is not None and self._checkout.removed_by_commit(name)
@@ -171,9 +177,16 @@ def place(options: argparse.Namespace) -> Place:
         statuses=StatusFiles(directory, status_dir, state.statuses),
         requests=HandRequests(state.requests),
         holds=HoldsFiles(state.folder),
-        specs=SpecReader(directory, rules),
+        specs=SpecReader(directory, rules, _quiet(options, directory)),
         repositories=repositories,
     )
+
+
+def _quiet(options: argparse.Namespace, directory: Path) -> Quiet | None:
+    """Tell apart what is whole where a daemon acts on files that people write."""
+    if options.repo or not getattr(options, "pulls", False):
+        return None
+    return Quiet(directory, SystemClock().now)
 
 
 @contextmanager

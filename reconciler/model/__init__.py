@@ -61,6 +61,7 @@ from reconciler.model.spec import (
     Spec,
     WhileRunning,
     Window,
+    Writing,
 )
 from reconciler.model.status import (
     Approval,
@@ -144,4 +145,5 @@ __all__ = [
     "Upstream",
     "WhileRunning",
     "Window",
+    "Writing",
 ]

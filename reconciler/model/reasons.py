@@ -52,6 +52,7 @@ class ReasonCode(StrEnum):
     REMOVED = "Removed"
     SUSPENDED = "Suspended"
     INVALID = "Invalid"
+    BEING_WRITTEN = "BeingWritten"
     CONFLICT = "Conflict"
     CLOCK_BEHIND = "ClockBehind"
     SOURCE_UNAVAILABLE = "SourceUnavailable"

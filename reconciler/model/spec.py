@@ -218,9 +218,23 @@ class Broken(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """A file that somebody may still be writing, so that it is not read before `until`.
+
+    `since` is when it was last found changed, None as long as it is not written for long.
+    """
+
+    path: Path
+    until: datetime
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """What a directory says: specs sorted by name, all problems, and the broken by name.
 
+    `writing` are the names whose files have changed and are not read yet; what they said before
+    is in `specs` still.
     Where `complete` is False something could not be looked at, so what is not in here is not
     known to be gone.
     """
@@ -228,4 +242,5 @@ class Catalog:
     specs: tuple[Spec, ...] = ()
     problems: tuple[Problem, ...] = ()
     broken: Mapping[str, Broken] = field(default_factory=lambda: MappingProxyType({}))
+    writing: Mapping[str, Writing] = field(default_factory=lambda: MappingProxyType({}))
     complete: bool = True

@@ -90,6 +90,7 @@ class World:
     run_ids: int = 0
     scans: int = 0
     journal: list[Status] = field(default_factory=list)
+    writing: dict[str, datetime] = field(default_factory=dict)
     source_every: timedelta | None = timedelta(seconds=60)
 
     def __post_init__(self) -> None:

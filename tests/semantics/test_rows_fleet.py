@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from types import MappingProxyType
 import pytest
 
 from reconciler.adapters.credentials import SecretRules
-from reconciler.adapters.specs import scan
+from reconciler.adapters.spec_quiet import Quiet
+from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.api.types import JobStatus, Operation, StackRef
 from reconciler.clock import SystemClock
@@ -40,6 +42,7 @@ from reconciler.model import (
 from reconciler.planning import slots
 from reconciler.planning.admission import Limits
 from reconciler.planning.gates import approval_key
+from reconciler.planning.quiet import Word
 from tests.factories import NOW, request, spec
 from tests.fakes.deployments_api import Fault, Outcome
 from tests.fakes.world import World
@@ -519,6 +522,31 @@ def test_row_32_a_file_that_is_not_whole_is_not_acted_on(tmp_path: Path) -> None
     found = scan(tmp_path, SecretRules())
     assert [one.name for one in found.specs] == ["web"]
     assert not found.problems
+
+
+def test_row_32_a_file_whose_first_part_is_a_spec_is_waited_for(tmp_path: Path) -> None:
+    """What parses may still be written: what was read before holds until it was left alone."""
+    clock = [datetime(2026, 11, 24, 12, tzinfo=UTC)]
+    quiet = Quiet(tmp_path, lambda: clock[0])
+    reader = SpecReader(tmp_path, SecretRules(), quiet)
+    path = tmp_path / "web.yaml"
+    head = "stack: acme/web/dev\nsourceContext: {git: {repoUrl: ., branch: main}}\n"
+    whole = head + "reconcile: {onDelete: destroy}\n"
+
+    def written(text: str, word: Word) -> list[OnDelete]:
+        path.write_text(text)
+        os.utime(path, (clock[0].timestamp(),) * 2)
+        quiet.heard(["web.yaml"], word)
+        return [one.on_delete for one in reader.scan().specs]
+
+    assert written(whole, Word.RENAMED) == [OnDelete.DESTROY]
+    assert written(head, Word.NONE) == [OnDelete.DESTROY]
+    clock[0] += timedelta(seconds=4.9)
+    assert written(whole, Word.CLOSED) == [OnDelete.DESTROY]
+    clock[0] += timedelta(seconds=4.9)
+    assert written(head, Word.CLOSED) == [OnDelete.DESTROY]
+    clock[0] += timedelta(seconds=1)
+    assert [one.on_delete for one in reader.scan().specs] == [OnDelete.KEEP]
 
 
 # ---------------------------------------------------------------- order, approval, drift

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from reconciler.model import (
     RunEnd,
     Spec,
     State,
+    Writing,
 )
 from tests.factories import NOW, spec, trigger
 from tests.fakes.deployments_api import Fault, Outcome
@@ -146,6 +148,65 @@ def test_what_concerns_others_is_scanned(change: dict[str, object]) -> None:
     assert it.scans == scans + 1
     if "stack" in change:
         assert states(it)["web"] is State.CONFLICT
+
+
+# ---------------------------------------------------------------- files that are being written
+
+
+def written(at: datetime, *, long: bool) -> MappingProxyType[str, Writing]:
+    path, until = Path("/specs/web.yaml"), at + timedelta(seconds=5)
+    return MappingProxyType({"web": Writing(path=path, until=until, since=at if long else None)})
+
+
+def test_a_file_that_may_not_be_whole_is_waited_for() -> None:
+    """A pass to the end does not end before it; it is looked at when its time has come."""
+    it = world(spec("web"))
+    it.catalog = Catalog(writing=written(NOW, long=False))
+    it.writing = {"web.yaml": NOW + timedelta(seconds=5)}
+    daemon = it.daemon()
+    looked = it.look
+
+    def look(paths: Iterable[str]) -> tuple[Spec, ...] | None:
+        if "web.yaml" in paths:
+            it.catalog, it.writing = None, {}
+        return looked(paths)
+
+    it.look = look  # type: ignore[method-assign]
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates, it.scans) == ({"web": State.READY}, 1, 1)
+    first = it.api.records[spec("web").stack][0].shown
+    assert timedelta(seconds=5) <= first.created - NOW < timedelta(seconds=6)
+
+
+def test_a_file_that_is_written_for_long_says_so_and_its_stack_rests() -> None:
+    """What was read before starts nothing meanwhile; nothing is taken for gone, and it goes on."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    it.catalog = Catalog(specs=(spec("web"),), writing=written(it.clock.time, long=True))
+    it.heads["web"] = "b" * 40
+    for _ in range(30):
+        tick(it, daemon, 31)
+    assert (states(it), it.api.creates) == ({"web": State.WAITING}, 1)
+    reason = it.disk["web"].reason
+    assert reason is not None
+    assert reason.code is ReasonCode.BEING_WRITTEN
+    assert "left alone for 5 seconds" in reason.message
+    it.catalog = None
+    tick(it, daemon, 31)
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+def test_a_name_whose_file_is_only_half_there_is_not_gone() -> None:
+    """After a restart a file that is not read yet is no missing one."""
+    it = world(spec("web"))
+    it.run_once()
+    it.catalog = Catalog(writing=written(it.clock.time, long=False))
+    daemon = it.daemon()
+    for _ in range(30):
+        tick(it, daemon, 31)
+    assert (states(it), it.disk["web"].removal) == ({"web": State.READY}, None)
 
 
 # ---------------------------------------------------------------- the disk

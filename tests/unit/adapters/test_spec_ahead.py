@@ -80,7 +80,7 @@ def test_it_can_be_ended_before_its_end(specs: Path) -> None:
     ahead = parse_ahead(os.path.realpath(specs), [f"a/web-{n}.yaml" for n in range(COUNT)], 1 << 20)
     first = next(ahead)
     assert first is not None
-    assert isinstance(first.tree, dict)
+    assert isinstance(first[0].tree, dict)
     assert children() != before
     ahead.close()
     assert children() == before

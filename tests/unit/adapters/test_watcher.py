@@ -9,6 +9,7 @@ import pytest
 from watchdog import observers
 
 from reconciler.adapters.watcher import Watcher
+from reconciler.planning.quiet import Word
 
 # An event takes a millisecond; a machine that is busy gets this much.
 SOON_S = 10
@@ -21,7 +22,7 @@ def dirty() -> threading.Event:
 
 @pytest.fixture
 def watcher(tmp_path: Path, dirty: threading.Event) -> Iterator[Watcher]:
-    made = Watcher(tmp_path, lambda _: dirty.set(), dirty.set)
+    made = Watcher(tmp_path, lambda _, __: dirty.set(), dirty.set)
     assert made.start()
     yield made
     made.stop()
@@ -46,7 +47,7 @@ def test_changes_are_told(tmp_path: Path, dirty: threading.Event) -> None:
 def test_our_own_files_are_not_told(tmp_path: Path, dirty: threading.Event) -> None:
     """Status files, hidden files and reading wake nobody: only what follows them does."""
     told: list[None] = []
-    second = Watcher(tmp_path, lambda _: told.append(None), lambda: told.append(None))
+    second = Watcher(tmp_path, lambda _, __: told.append(None), lambda: told.append(None))
     (tmp_path / "web.yaml").write_text("x")
     assert dirty.wait(SOON_S)
     assert second.start()
@@ -62,11 +63,11 @@ def test_our_own_files_are_not_told(tmp_path: Path, dirty: threading.Event) -> N
 
 def test_which_files_have_changed(tmp_path: Path) -> None:
     """Files are told by their paths, also those moved in; a folder and a swap concern them all."""
-    files: set[str] = set()
+    files: dict[str, Word] = {}
     heard, everything = threading.Event(), threading.Event()
 
-    def on_files(paths: Iterable[str]) -> None:
-        files.update(paths)
+    def on_files(paths: Iterable[str], word: Word) -> None:
+        files.update(dict.fromkeys(paths, word))
         heard.set()
 
     outside, specs = tmp_path / "outside", tmp_path / "specs"
@@ -79,7 +80,12 @@ def test_which_files_have_changed(tmp_path: Path) -> None:
     try:
         (outside / "web.yaml").rename(specs / "web.yaml")
         assert heard.wait(SOON_S)
-        assert (files, everything.is_set()) == ({"web.yaml"}, False)
+        assert (files, everything.is_set()) == ({"web.yaml": Word.RENAMED}, False)
+        heard.clear()
+        with (specs / "web.yaml").open("a") as file:
+            file.write("y")
+        assert heard.wait(SOON_S)
+        assert (files, everything.is_set()) == ({"web.yaml": Word.CLOSED}, False)
         (outside / "team").rename(specs / "team")
         assert everything.wait(SOON_S)
         everything.clear()
@@ -99,7 +105,7 @@ def test_a_limit_is_no_failure(
         raise OSError(28, "inotify watch limit reached")
 
     monkeypatch.setattr(observers.Observer, "start", refuse)
-    watcher = Watcher(tmp_path, lambda _: None, lambda: None)
+    watcher = Watcher(tmp_path, lambda _, __: None, lambda: None)
     with caplog.at_level(logging.WARNING):
         assert not watcher.start()
     watcher.stop()
@@ -110,7 +116,7 @@ def test_a_limit_is_no_failure(
 
 def test_a_missing_directory(tmp_path: Path) -> None:
     """A directory that is not there is not watched; the scan will tell."""
-    watcher = Watcher(tmp_path / "missing", lambda _: None, lambda: None)
+    watcher = Watcher(tmp_path / "missing", lambda _, __: None, lambda: None)
     assert not watcher.start()
     watcher.stop()
     watcher.stop()
