@@ -27,7 +27,7 @@ from reconciler.model import (
     Status,
     Submit,
 )
-from reconciler.observer import Observer
+from reconciler.observer import Known, Observer
 from reconciler.passes import Given, Planned, Planner
 from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning import admission, transitions
@@ -46,6 +46,11 @@ REQUESTS_EVERY = timedelta(milliseconds=500)
 
 # How often an organization's list is asked for what others have deployed.
 NEWS_EVERY = timedelta(seconds=60)
+
+# A stack of which that list lacks what we know is looked at by itself, for two calls: so often,
+# and not more of them at a time.
+DOUBTED_EVERY = timedelta(hours=1)
+MOST_DOUBTED = 100
 
 # A pass goes round again where an action opens the way to the next; more is a mistake of ours.
 MOST_ROUNDS = 8
@@ -86,6 +91,9 @@ class _Memory:
     masses: tuple[admission.Mass, ...] = ()
     dirty: set[str] = field(default_factory=set)
     recheck: set[str] = field(default_factory=set)
+    # By organization: the stacks of which a list has lacked what we know, and until when those
+    # are not doubted again.
+    doubted: dict[str, dict[str, datetime]] = field(default_factory=dict)
 
 
 class Daemon:
@@ -220,6 +228,7 @@ class Daemon:
         memory, fleet = self._memory, self._fleet
         if memory.seen is not None and now < memory.seen - CLOCK_TOLERANCE:
             memory.rescan_at = memory.news_at = None
+            memory.doubted.clear()
             memory.dirty |= {*fleet.specs, *fleet.gone}
         memory.seen = now
 
@@ -278,14 +287,30 @@ class Daemon:
         memory.news_at = now + NEWS_EVERY
         for organization, stacks in fleet.stacks().items():
             known = {
-                stack: fleet.statuses[name].last_version
+                stack: _known(fleet.statuses[name])
                 for stack, name in stacks.items()
                 if name in fleet.statuses and fleet.statuses[name].attempt is not None
             }
-            found = self._parts.observer.news(organization, known) if known else frozenset()
+            if not known:
+                continue
+            news = self._parts.observer.news(organization, known)
+            lacking = {s for s in news.lacking if stacks[s] not in fleet.in_flight}
+            found = news.newer | self._doubted(organization, lacking, now)
             names = {stacks[stack] for stack in found}
             memory.recheck |= names
             memory.dirty |= names
+
+    def _doubted(self, organization: str, lacking: set[str], now: datetime) -> set[str]:
+        """Return the stacks whose history is looked at, as the list lacks what we know of them.
+
+        That a list leaves something out may also be its way: each is doubted once in a while.
+        """
+        before = self._memory.doubted.get(organization, {})
+        chosen = [s for s in sorted(lacking) if before.get(s, now) <= now][:MOST_DOUBTED]
+        kept = {stack: until for stack, until in before.items() if stack in lacking}
+        until = now + DOUBTED_EVERY
+        self._memory.doubted[organization] = kept | dict.fromkeys(chosen, until)
+        return set(chosen)
 
     def _requests(self) -> Mapping[str, tuple[HandRequest, ...]]:
         found: dict[str, tuple[HandRequest, ...]] = {}
@@ -426,6 +451,11 @@ class Daemon:
         if self._memory.told.get(plan.name) != (plan.state, plan.verdict):
             self._memory.told[plan.name] = (plan.state, plan.verdict)
             self._parts.say(plan.name, plan.state, plan.verdict)
+
+
+def _known(status: Status) -> Known:
+    latest = status.latest
+    return Known(status.last_version, latest.started if latest is not None else None)
 
 
 def _place(fleet: Fleet, name: str) -> admission.Place:
