@@ -59,9 +59,9 @@ CONNECT_TIMEOUT_S = 5.0
 LARGEST_ANSWER = 16 * 1024 * 1024
 
 # What the last small answers said is kept: most of what is asked again has not changed, and
-# reading it costs ten times what comparing it does. Some megabytes where all are that large.
+# reading it costs ten times what comparing it does. Ten megabytes where all are that large.
 ANSWERS_KEPT = 64
-LARGEST_KEPT = 64 * 1024
+LARGEST_KEPT = 32 * 1024
 
 # A server's own words are shown to people, and kept in status files: a sentence or two.
 LONGEST_MESSAGE = 500
