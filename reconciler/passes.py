@@ -81,7 +81,9 @@ class Planner:
 
     def plan(self, names: Iterable[str], given: Given, clock: Clock) -> list[Planned]:
         """Plan names, in the order of their dependencies."""
-        drafts = [self._draft(name, given, clock) for name in self._fleet.in_order(names)]
+        ordered = self._fleet.in_order(names)
+        self._resolver.prepare(self._spec(name) for name in ordered)
+        drafts = [self._draft(name, given, clock) for name in ordered]
         in_flight = [d for d in drafts if d.observed.status.run or d.observed.status.intent]
         self._observer.start_pass(
             (d.spec.stack, run.id) for d in in_flight if (run := d.observed.status.run) is not None
@@ -97,15 +99,18 @@ class Planner:
             Planned(plan=d.plan, job=Job(desired=d.desired, observed=d.observed)) for d in drafts
         ]
 
+    def _spec(self, name: str) -> Spec:
+        fleet = self._fleet
+        gone = name in fleet.gone
+        return remembered.spec_of(fleet.statuses[name]) if gone else fleet.specs[name]
+
     def _draft(self, name: str, given: Given, clock: Clock) -> _Draft:
         """Put together what needs no call to the API."""
         fleet, status = self._fleet, self._fleet.statuses[name]
-        gone = name in fleet.gone
+        gone, spec = name in fleet.gone, self._spec(name)
         if gone:
-            spec = remembered.spec_of(status)
             desired = self._resolver.removed(spec, status.attempt)
         else:
-            spec = fleet.specs[name]
             status = transitions.prepared(status, spec, clock.now())
             fleet.put(status)
             desired = self._resolver.desired(spec)

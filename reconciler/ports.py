@@ -94,6 +94,10 @@ class HoldsBook(Protocol):
 class Resolves(Protocol):
     """Looks up what a spec leaves open."""
 
+    def prepare(self, specs: Iterable[Spec]) -> None:
+        """Look up at the same time what takes long of specs that will be asked for now."""
+        ...
+
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now."""
         ...

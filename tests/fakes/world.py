@@ -92,6 +92,7 @@ class World:
     journal: list[Status] = field(default_factory=list)
     writing: dict[str, datetime] = field(default_factory=dict)
     source_every: timedelta | None = timedelta(seconds=60)
+    prepared: list[tuple[str, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.api = FakeApi(now=self.clock.now)
@@ -251,6 +252,9 @@ class Lookups:
     """What a spec leaves open."""
 
     world: World
+
+    def prepare(self, specs: Iterable[Spec]) -> None:
+        self.world.prepared.append(tuple(spec.name for spec in specs))
 
     def desired(self, spec: Spec) -> Desired:
         wanted = self.world.digests.get(spec.name, "d" * 64)

@@ -365,6 +365,21 @@ def test_a_broken_file_keeps_its_stack() -> None:
     assert it.api.creates == 0
 
 
+def test_what_a_pass_needs_is_looked_up_for_all_its_names_at_once() -> None:
+    """Before the first is asked for, the specs of a pass are told, of removed ones too."""
+    names = ("one", "three", "two")
+    it = world(*(spec(name, on_delete=OnDelete.DESTROY) for name in names))
+    daemon = it.daemon()
+    daemon.tick()
+    assert it.prepared[0] == names
+    assert daemon.run_once(FOREVER)
+    del it.specs["two"]
+    it.removed.add("two")
+    it.prepared.clear()
+    tick(it, daemon, 60)
+    assert names in [tuple(sorted(each)) for each in it.prepared]
+
+
 def test_a_file_that_is_gone_starts_nothing_and_one_that_was_not_seen_is_not_gone() -> None:
     """Where a folder could not be read, what was in it stays as it stood."""
     one, two = spec("one"), spec("two")
