@@ -20,6 +20,7 @@ help:
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
 	@echo "test-long  10,000 simulated weeks (hours); 400 deployments over killed workers;"
+	@echo "           50,000 files touched at once; 10,000 specs under a daemon that is killed;"
 	@echo "           10,000 cron expressions against cronsim and systemd; pods of a real Kubernetes (root)"
 	@echo "test-planted  plant bugs one at a time, and see that the tests find each"
 	@echo "bench      measure, as ratios in one run"
@@ -72,6 +73,8 @@ test-long: system setup cluster
 	$(BIN)/pytest -q -n 0 -m cluster tests/cluster
 	CHAOS_STACKS=40 CHAOS_DEPLOYMENTS=400 CHAOS_KILL_EVERY_S=2 CHAOS_KILLS=10000 \
 	  $(BIN)/pytest -q -s --timeout 7200 tests/postgres/test_chaos.py
+	BURST_FILES=50000 KILL_SPECS=10000 KILL_CHANGES=1000 KILLS=10 KILL_SETTLE=30s \
+	  $(BIN)/pytest -q -s -n 0 --timeout 7200 tests/bursts
 
 test-planted: setup
 	@$(BIN)/python -m tests.planted

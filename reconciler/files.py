@@ -139,21 +139,23 @@ def _read(descriptor: int, path: str, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, below: Path | None = None) -> None:
     """Make a folder and those above it, each mode 0700, so that they outlive a power cut.
 
-    Raises NotDurableError with the path and the reason.
+    Those from `below` on upwards are not made. Raises NotDurableError with the path and the reason.
     """
     try:
-        _make_folder(folder)
+        _make_folder(folder, below)
     except OSError as error:
         raise NotDurableError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, below: Path | None) -> None:
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    if folder == below:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    _make_folder(folder.parent, below)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:

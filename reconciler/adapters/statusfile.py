@@ -2,7 +2,8 @@
 
 The status file is the reconciler's whole memory of a stack. It is written before anything is
 started, whole or not at all, first the copy and then the file beside the spec; of the two the
-newer one is believed. A checkout can be wiped and a state directory lost, not both.
+newer one is believed. A checkout can be wiped and a state directory lost, not both. Where the
+directory of specs is gone there is the copy alone: it is not for us to make it again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class StatusFiles:
 
     def __init__(self, directory: Path, status_dir: Path | None, copies: Path) -> None:
         self.beside = status_dir or directory
+        self._makes_folder = status_dir is not None
         self._copies = copies
         self._known: dict[str, Status] = {}
 
@@ -74,9 +76,10 @@ class StatusFiles:
         written = replace(status, generation=generation)
         content = render(written)
         self._known.pop(status.name, None)  # until both are there, the disk has to be asked
-        for folder in (self._copies, self.beside):
+        for folder in self._places():
             path = _path(folder, status.name)
-            make_folder(path.parent)
+            kept = folder is self.beside and not self._makes_folder
+            make_folder(path.parent, folder if kept else None)
             _must_stay_below(path.parent, folder)
             write_durably(path, content)
         self._known[status.name] = written
@@ -95,7 +98,13 @@ class StatusFiles:
                 remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
-        return all(os.path.lexists(_path(folder, name)) for folder in (self._copies, self.beside))
+        return all(os.path.lexists(_path(folder, name)) for folder in self._places())
+
+    def _places(self) -> tuple[Path, ...]:
+        """Return the folders that statuses belong below, the copies' first."""
+        if self._makes_folder or self.beside.is_dir():
+            return self._copies, self.beside
+        return (self._copies,)
 
     def _read_one(self, folder: Path, name: str) -> Status | None:
         path = _path(folder, name)

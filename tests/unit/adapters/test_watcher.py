@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -120,3 +121,41 @@ def test_a_missing_directory(tmp_path: Path) -> None:
     assert not watcher.start()
     watcher.stop()
     watcher.stop()
+
+
+@pytest.mark.parametrize("how", ["removed", "moved away", "by a link"])
+def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, how: str) -> None:
+    """Another directory of its name is told as a whole, and what changes in it then by its name."""
+    files: set[str] = set()
+    heard, everything = threading.Event(), threading.Event()
+
+    def on_files(paths: Iterable[str], _: Word) -> None:
+        files.update(paths)
+        heard.set()
+
+    specs, link = tmp_path / "specs", tmp_path / "link"
+    specs.mkdir()
+    link.symlink_to(specs)
+    watched = link if how == "by a link" else specs
+    watcher = Watcher(watched, on_files, everything.set)
+    assert watcher.start()
+    try:
+        if how == "removed":
+            specs.rmdir()
+            assert everything.wait(SOON_S)
+        elif how == "moved away":
+            specs.rename(tmp_path / "away")
+        else:
+            (tmp_path / "another").mkdir()
+            (tmp_path / "new").symlink_to(tmp_path / "another")
+            (tmp_path / "new").rename(link)
+        everything.clear()
+        specs.mkdir(exist_ok=True)
+        deadline = time.monotonic() + SOON_S
+        while not heard.is_set() and time.monotonic() < deadline:
+            (watched / "web.yaml").write_text("x")
+            heard.wait(0.05)
+        assert files == {"web.yaml"}
+        assert everything.is_set()
+    finally:
+        watcher.stop()
