@@ -23,6 +23,7 @@ from reconciler.model import (
     Plan,
     Reason,
     ReasonCode,
+    RequestKind,
     State,
     Status,
     Submit,
@@ -313,8 +314,12 @@ class Daemon:
         return set(chosen)
 
     def _requests(self) -> Mapping[str, tuple[HandRequest, ...]]:
+        """Return what people ask for; a trigger is for the file that they have just written."""
         found: dict[str, tuple[HandRequest, ...]] = {}
+        writing = {path.rpartition(".")[0] for path in self._parts.specs.writing}
         for request in self._parts.requests.all():
+            if request.kind is RequestKind.TRIGGER and request.name in writing:
+                continue
             found[request.name] = (*found.get(request.name, ()), request)
         return found
 

@@ -89,7 +89,9 @@ class Watcher:
                     tell(os.fsdecode(event.src_path), word, folder=event.is_directory)
 
         # Opening and reading a file are no changes, and our own scan does both.
+        # A file that is linked into place is only created.
         changes = [
+            events.FileCreatedEvent,
             events.FileClosedEvent,
             events.FileDeletedEvent,
             events.FileMovedEvent,

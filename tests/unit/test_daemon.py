@@ -178,6 +178,25 @@ def test_a_file_that_may_not_be_whole_is_waited_for() -> None:
     assert timedelta(seconds=5) <= first.created - NOW < timedelta(seconds=6)
 
 
+def test_a_trigger_is_for_the_file_as_it_was_just_written() -> None:
+    """Asked for right after an edit, a run waits until the edit is read; a cancel does not."""
+    it = world(spec("web"), spec("api"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    it.writing = {"web.yaml": it.clock.time + timedelta(seconds=5)}
+    it.requests |= {"q1": replace(trigger(), id="q1", name="web"), "c-web": cancel("web")}
+    tick(it, daemon, 1)
+    assert (list(it.requests), it.api.creates) == (["q1"], 2)
+    it.writing, it.digests["web"] = {}, "e" * 64
+    it.specs["web"] = replace(it.specs["web"], labels={"edit": "1"})
+    daemon.touched(["web.yaml"])
+    assert daemon.run_once(FOREVER)
+    made = [one.shown for one in it.api.records[spec("web").stack]]
+    assert (len(made), it.requests) == (2, {})
+    assert it.disk["web"].last is not None
+    assert it.disk["web"].last.digest == "e" * 64
+
+
 def test_a_file_that_is_written_for_long_says_so_and_its_stack_rests() -> None:
     """What was read before starts nothing meanwhile; nothing is taken for gone, and it goes on."""
     it = world(spec("web"))
