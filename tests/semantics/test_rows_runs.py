@@ -91,7 +91,9 @@ def test_row_01_no_create_before_its_intent_is_durable() -> None:
 def test_row_01_an_intent_outlives_a_power_cut(tmp_path: Path) -> None:
     """When a create is sent its intent is on the disk, whatever of it was not synced is lost."""
     it = world(spec("web"))
-    files = StatusFiles(tmp_path / "specs", None, tmp_path / "copies")
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    files = StatusFiles(specs, None, tmp_path / "copies")
     tools = Tools(
         breaker=Breaker(it.source, it.clock),
         statuses=files,
