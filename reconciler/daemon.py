@@ -16,6 +16,7 @@ from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.executor import Executor, Job
 from reconciler.fleet import Fleet, Standing
+from reconciler.heap import Heap
 from reconciler.model import (
     Forget,
     HandRequest,
@@ -122,8 +123,10 @@ class Daemon:
 
     def run(self) -> None:
         """Run passes until told to stop."""
+        heap = Heap()
         while not self._stopping.is_set():
             self.tick()
+            heap.after_pass(len(self._fleet.specs))
             self._sleep(None)
 
     def run_once(self, limit: timedelta, only: frozenset[str] = frozenset()) -> bool:

@@ -16,7 +16,13 @@ from typing import Final
 
 from reconciler.adapters.status_form import parse, render
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_regular, remove_durably, write_durably
+from reconciler.files import (
+    make_folder,
+    must_stay_below,
+    read_regular,
+    remove_durably,
+    write_durably,
+)
 from reconciler.model import Status
 from reconciler.planning.transitions import same
 
@@ -55,12 +61,10 @@ class StatusFiles:
 
         A torn, edited or foreign file is set aside as `….corrupt-<n>` and the other one used.
         """
-        found = [
-            status
-            for folder in (self._copies, self.beside)
-            if (status := self._read_one(folder, name)) is not None
-        ]
-        newest = max(found, key=lambda status: status.generation, default=Status(name=name))
+        found: dict[bytes, Status] = {}
+        for folder in (self._copies, self.beside):
+            self._read_one(folder, name, found)
+        newest = max(found.values(), key=lambda s: s.generation, default=Status(name=name))
         self._known[name] = newest
         return newest
 
@@ -80,7 +84,7 @@ class StatusFiles:
             path = _path(folder, status.name)
             kept = folder is self.beside and not self._makes_folder
             make_folder(path.parent, folder if kept else None)
-            _must_stay_below(path.parent, folder)
+            must_stay_below(path.parent, folder)
             write_durably(path, content)
         self._known[status.name] = written
         return written
@@ -94,7 +98,7 @@ class StatusFiles:
         for folder in (self.beside, self._copies):
             path = _path(folder, name)
             if os.path.lexists(path):
-                _must_stay_below(path.parent, folder)
+                must_stay_below(path.parent, folder)
                 remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
@@ -106,20 +110,22 @@ class StatusFiles:
             return self._copies, self.beside
         return (self._copies,)
 
-    def _read_one(self, folder: Path, name: str) -> Status | None:
+    def _read_one(self, folder: Path, name: str, found: dict[bytes, Status]) -> None:
+        """Add what one copy says to what was found; mostly both say the same."""
         path = _path(folder, name)
         if not os.path.lexists(path):
-            return None
+            return
         try:
-            _must_stay_below(path.parent, folder)
-            status = parse(read_regular(path, MAX_BYTES))
+            must_stay_below(path.parent, folder)
+            content = read_regular(path, MAX_BYTES)
+            status = found.get(content) or parse(content)
         except (OSError, ValueError, RecursionError, NotDurableError):
             _set_aside(path)
-            return None
+            return
         if status.name != name:  # a copied file must not tell one stack's story as another's
             _set_aside(path)
-            return None
-        return status
+            return
+        found[content] = status
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -127,13 +133,6 @@ def _path(folder: Path, name: str) -> Path:
     if not all(parts) or ".." in parts or "." in parts or "\0" in name:
         raise ValueError(f"{name!r} cannot be the name of a spec")
     return folder / (name + ENDING)
-
-
-def _must_stay_below(parent: Path, folder: Path) -> None:
-    """Refuse a folder that a link leads out of where statuses belong."""
-    real, root = parent.resolve(), folder.resolve()
-    if real != root and root not in real.parents:
-        raise NotDurableError(f"{parent} leads out of {folder}; remove the link")
 
 
 def _set_aside(path: Path) -> None:

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 
+# A thousand runs in flight are a thousand items a poll: the words are listed once.
 _OPERATIONS = frozenset(Operation)
 _ENDINGS = frozenset(EndingKind)
 

@@ -143,11 +143,11 @@ def parse_time(text: str) -> datetime:
     A list that is asked for again and again has mostly the same times in it: they are kept.
     """
     if text.endswith("Z"):
-        nanoseconds = parse_nanoseconds(text)
-        if nanoseconds is None:
+        if text == UNSET_TEXT:
             return UNSET_TIME
-        seconds, rest = divmod(nanoseconds, _NS)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+        if _NANOSECOND_TIME.match(text) is None:
+            raise ValueError(f"{text!r} is not an RFC 3339 time in UTC")
+        return datetime.fromisoformat(text)  # what is finer than a microsecond is cut off
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
