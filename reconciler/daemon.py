@@ -60,6 +60,9 @@ MOST_ROUNDS = 8
 # More changed files than this are found sooner by a scan, which costs about as much as these.
 MOST_LOOKS = 256
 
+# Of so many plans what came of them is held before it is taken down: of 100,000 it were 500 MB.
+AT_A_TIME = 1_000
+
 # Where a status file cannot be written (disk full, read-only), it is tried again.
 NOT_DURABLE_AGAIN = timedelta(seconds=10)
 
@@ -291,9 +294,9 @@ class Daemon:
         memory.news_at = now + NEWS_EVERY
         for organization, stacks in fleet.stacks().items():
             known = {
-                stack: _known(fleet.statuses[name])
+                stack: Known(*ours)
                 for stack, name in stacks.items()
-                if name in fleet.statuses and fleet.statuses[name].attempt is not None
+                if (ours := fleet.known(name)) is not None
             }
             if not known:
                 continue
@@ -350,11 +353,11 @@ class Daemon:
         facts = self._facts(now, planned)
         self._tell_masses(admission.masses(facts, parts.limits))
         plans = admission.admit([p.plan for p in planned.values()], facts, parts.limits)
-        done = parts.pool.map(lambda plan: self._carry_out(plan, planned[plan.name].job), plans)
         again: set[str] = set()
-        for plan, outcome in zip(plans, done, strict=True):
-            if self._settle(plan, outcome):
-                again.add(plan.name)
+        for some in (plans[n : n + AT_A_TIME] for n in range(0, len(plans), AT_A_TIME)):
+            left = [plan for plan in some if not self._stands(plan, planned[plan.name])]
+            done = parts.pool.map(lambda plan: self._carry_out(plan, planned[plan.name].job), left)
+            again |= {p.name for p, came in zip(left, done, strict=True) if self._settle(p, came)}
         moved = {n for n in due if not self._stands_as(n, before.get(n))}
         dependents = {d for n in moved for d in fleet.dependents(n)}
         # A destroy comes after those of whom that depends on it.
@@ -404,12 +407,24 @@ class Daemon:
 
     # ------------------------------------------------------------ carrying out
 
-    def _carry_out(self, plan: Plan, job: Job) -> Status | NotDurableError:
+    def _stands(self, plan: Plan, planned: Planned) -> bool:
+        """Take down a plan of which all that is to be remembered is; False where it is not so."""
+        if (
+            plan is not planned.plan
+            or not planned.told
+            or not self._parts.statuses.keeps(plan.name)
+        ):
+            return False
+        self._tell(plan)
+        return True
+
+    def _carry_out(self, plan: Plan, job: Job | None) -> Status | NotDurableError:
         """Carry a plan out, and return what is remembered then. May run in any thread."""
         parts = self._parts
-        status = transitions.verdict(job.observed.status, plan, parts.clock.now())
+        status = self._fleet.statuses[plan.name] if job is None else job.observed.status
+        status = transitions.verdict(status, plan, parts.clock.now())
         try:
-            if not plan.actions:
+            if job is None or not plan.actions:
                 return parts.statuses.write(transitions.stamped(status, parts.clock.now()))
             for action in plan.actions:
                 if isinstance(action, Submit):
@@ -459,11 +474,6 @@ class Daemon:
         if self._memory.told.get(plan.name) != (plan.state, plan.verdict):
             self._memory.told[plan.name] = (plan.state, plan.verdict)
             self._parts.say(plan.name, plan.state, plan.verdict)
-
-
-def _known(status: Status) -> Known:
-    latest = status.latest
-    return Known(status.last_version, latest.started if latest is not None else None)
 
 
 def _place(fleet: Fleet, name: str) -> admission.Place:

@@ -58,6 +58,10 @@ class Statuses(Protocol):
         """Return what is remembered; a new status where there is nothing."""
         ...
 
+    def keeps(self, name: str) -> bool:
+        """Whether what was last read or written of a name is still there, as far as seen."""
+        ...
+
     def write(self, status: Status) -> Status:
         """Make it durable and return what was written; NotDurableError where it cannot be."""
         ...

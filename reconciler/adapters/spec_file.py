@@ -8,6 +8,7 @@ stacks and time zones, cron, durations), `spec_checks` (the API's blocks) and `s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from reconciler.adapters.spec_sops import Sealed
 from reconciler.adapters.yaml_faults import one_line
 from reconciler.adapters.yaml_plain import Places
 from reconciler.api.create_body import request_from_json
-from reconciler.api.types import DeploymentRequest, StackRef
+from reconciler.api.types import DeploymentRequest, EnvironmentVariable, StackRef
 from reconciler.api.wire import Fault, Pointer
 from reconciler.mistakes import Mistake
 from reconciler.model import OnRotate, Problem, SecretReference, Spec
@@ -39,6 +40,8 @@ __all__ = [
 
 # Says why a reference may not be read on this host and what would be right; empty: it may.
 Allows = Callable[[SecretReference], str]
+
+_Environment = tuple[EnvironmentVariable[SecretReference], ...]
 
 # Where a secret can come from; one of them stands in each reference.
 _KINDS: Final = ("fromEnv", "fromFile", "fromCredential", "fromCommand")
@@ -74,6 +77,8 @@ def spec_from_tree(source: Source, tree: object, allows: Allows) -> Spec | tuple
     faults += [*check_request(body), *find_secrets(body), *sections.faults]
     if found or faults or not isinstance(request, DeploymentRequest):
         return tuple(without_followers(found, faults))
+    if request.environment:
+        request = replace(request, environment=_shared_environment(request.environment))
     places = _shared_places(source.places)
     return Spec(name=source.name, path=source.path, request=request, places=places, **fields)
 
@@ -124,6 +129,12 @@ def _shown(pointer: Pointer) -> Pointer:
 @lru_cache(maxsize=4096)
 def _shared_reference(kind: str, name: str, *, ignored: bool) -> SecretReference:
     return SecretReference(kind, name, OnRotate.IGNORE if ignored else OnRotate.RUN)
+
+
+@lru_cache(maxsize=4096)
+def _shared_environment(variables: _Environment) -> _Environment:
+    """Return those that were here first and are the same: mostly many specs have them alike."""
+    return variables
 
 
 @lru_cache(maxsize=4096)

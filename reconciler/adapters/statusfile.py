@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from reconciler.adapters.status_form import parse, render
+from reconciler.adapters.status_form import Form, checksum, form_in, form_of
 from reconciler.errors import NotDurableError
 from reconciler.files import (
     make_folder,
@@ -46,7 +47,7 @@ class StatusFiles:
         self.beside = status_dir or directory
         self._makes_folder = status_dir is not None
         self._copies = copies
-        self._known: dict[str, Status] = {}
+        self._known: dict[str, _Known] = {}
 
     def path(self, name: str) -> Path:
         """Return where the status of a spec stands."""
@@ -61,32 +62,42 @@ class StatusFiles:
 
         A torn, edited or foreign file is set aside as `….corrupt-<n>` and the other one used.
         """
-        found: dict[bytes, Status] = {}
+        found: dict[bytes, Form] = {}
         for folder in (self._copies, self.beside):
             self._read_one(folder, name, found)
-        newest = max(found.values(), key=lambda s: s.generation, default=Status(name=name))
-        self._known[name] = newest
-        return newest
+        newest = max(found.values(), key=lambda form: form.status.generation, default=None)
+        if newest is None:
+            newest = form_of(Status(name=name))
+        self._known[name] = _known_of(newest)
+        return newest.status
+
+    def keeps(self, name: str) -> bool:
+        """Whether both files of a name that was read or written are there."""
+        known = self._known.get(name)
+        return known is not None and known.generation > 0 and self._both_there(name)
 
     def write(self, status: Status) -> Status:
         """Make a status durable and return it with its generation; an unchanged one stays.
 
         Raises NotDurableError: what depends on it must not happen then.
         """
-        known = self._known.get(status.name) or self.read(status.name)
-        if same(status, known) and known.generation and self._both_there(status.name):
-            return known
+        name = status.name
+        if name not in self._known:
+            self.read(name)
+        known = self._known[name]
+        if known.generation and _same(status, known) and self._both_there(name):
+            return replace(status, generation=known.generation, written=known.written)
         generation = max(status.generation, known.generation) + 1
         written = replace(status, generation=generation)
-        content = render(written)
-        self._known.pop(status.name, None)  # until both are there, the disk has to be asked
+        form = form_of(written)
+        self._known.pop(name, None)  # until both are there, the disk has to be asked
         for folder in self._places():
-            path = _path(folder, status.name)
+            path = _path(folder, name)
             kept = folder is self.beside and not self._makes_folder
             make_folder(path.parent, folder if kept else None)
             must_stay_below(path.parent, folder)
-            write_durably(path, content)
-        self._known[status.name] = written
+            write_durably(path, form.content)
+        self._known[name] = _known_of(form)
         return written
 
     def forget(self, name: str) -> None:
@@ -110,7 +121,7 @@ class StatusFiles:
             return self._copies, self.beside
         return (self._copies,)
 
-    def _read_one(self, folder: Path, name: str, found: dict[bytes, Status]) -> None:
+    def _read_one(self, folder: Path, name: str, found: dict[bytes, Form]) -> None:
         """Add what one copy says to what was found; mostly both say the same."""
         path = _path(folder, name)
         if not os.path.lexists(path):
@@ -118,14 +129,41 @@ class StatusFiles:
         try:
             must_stay_below(path.parent, folder)
             content = read_regular(path, MAX_BYTES)
-            status = found.get(content) or parse(content)
+            form = found.get(content) or form_in(content)
         except (OSError, ValueError, RecursionError, NotDurableError):
             _set_aside(path)
             return
-        if status.name != name:  # a copied file must not tell one stack's story as another's
+        if form.status.name != name:  # a copied file must not tell one stack's story as another's
             _set_aside(path)
             return
-        found[content] = status
+        found[content] = form
+
+
+class _Kept(NamedTuple):
+    """What a file says, as far as it takes to know that something else says the same."""
+
+    generation: int
+    written: datetime | None
+    checksum: bytes
+
+
+# What is in flight is written again and again, and held by the loop in any case.
+_Known = Status | _Kept
+
+
+def _known_of(form: Form) -> _Known:
+    status = form.status
+    if status.run is not None or status.intent is not None:
+        return status
+    return _Kept(status.generation, status.written, bytes.fromhex(form.checksum))
+
+
+def _same(status: Status, known: _Known) -> bool:
+    """Whether both say the same, but for when and how often they were written."""
+    if isinstance(known, Status):
+        return same(status, known)
+    as_written = replace(status, generation=known.generation, written=known.written)
+    return bytes.fromhex(checksum(as_written)) == known.checksum
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -131,6 +131,11 @@ class ReadOnly:
         """Return what is remembered."""
         return self._statuses.read(name)
 
+    def keeps(self, name: str) -> bool:
+        """Nothing is to be written again."""
+        del name
+        return True
+
     def write(self, status: Status) -> Status:
         """Write nothing."""
         return status

@@ -166,6 +166,9 @@ class World:
     def read(self, name: str) -> Status:
         return self.disk.get(name) or Status(name=name)
 
+    def keeps(self, name: str) -> bool:
+        return name in self.disk
+
     def write(self, status: Status) -> Status:
         old = self.read(status.name)
         if same(status, old):
