@@ -121,11 +121,11 @@ class Quiet:
         return {path: one.until for path, one in self._waiting.items()}
 
     def lasting(self, relative: str) -> datetime | None:
-        """Return when a file was last found changed that is being written for long, else None."""
+        """Return when a file was last written that is being written for long, else None."""
         one = self._waiting.get(relative)
         if one is None or self._now().timestamp() - one.began < TOLD_AFTER_S:
             return None
-        return _moment(one.change.first)
+        return _moment(min(one.change.written, one.change.first))
 
 
 _NOTHING: Final[Mapping[str, datetime]] = MappingProxyType({})

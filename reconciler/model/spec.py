@@ -221,7 +221,7 @@ class Broken(NamedTuple):
 class Writing:
     """A file that somebody may still be writing, so that it is not read before `until`.
 
-    `since` is when it was last found changed, None as long as it is not written for long.
+    `since` is when it was last written, None as long as it is not written for long.
     """
 
     path: Path

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.settled import SPEC, said, wait_for
+from tests.bench.settled import SPEC, processor_s, said, wait_for
 from tests.bursts.scene import CANARY, Scene, commit, scene
 from tests.bursts.test_half_written import SlowWriter
 
@@ -40,6 +40,11 @@ def noise(folder: Path, events: int) -> None:
     for _ in range(min(events, MOST_NOISE) // 2):
         names[0].rename(names[1])
         names.reverse()
+
+
+def stack_of(target: str) -> str:
+    """Return the stack that a create's target names."""
+    return "/".join(target.strip("/").split("/")[2:5])
 
 
 def wait_for_all(it: Scene, stacks: dict[str, Path], before: int = 0) -> None:
@@ -80,12 +85,15 @@ def test_a_burst_that_is_more_than_the_queue_holds(tmp_path: Path) -> None:
                     it.place.write(number, commit())
                 else:
                     path.write_text(path.read_text().replace("a" * 40, commit()))
-            started = time.monotonic()
+            started, spent = time.monotonic_ns(), processor_s(process.pid)
             process.send_signal(signal.SIGCONT)
             it.rescan()
             next(pieces)
             wait_for_all(it, {it.stack(n): it.place.spec(n) for n in changed})
-            took = time.monotonic() - started
+            spent = processor_s(process.pid) - spent
+            stacks = {it.stack(n) for n in changed}
+            sent = [at for at, target in it.api.creates() if stack_of(target) in stacks]
+            took = (max(sent) - started) / 1e9
             it.rescan()
             for _ in pieces:
                 pass
@@ -95,10 +103,11 @@ def test_a_burst_that_is_more_than_the_queue_holds(tmp_path: Path) -> None:
         others = created.keys() - {it.stack(n) for n in (CANARY, 1, *changed)}
         lost = b"queue overflowed" in said(it.place).read_bytes()
         told = f"{FILES:,} files touched, events lost: {lost}; {CHANGES} changes in {took:.1f} s"
+        told += f", {spent:.1f} s of a core"
         print(told)  # noqa: T201 - the figures of the long run
         assert not others
         assert lost or most_queued() > MOST_NOISE
-        assert took < RESCAN_S
+        assert spent < RESCAN_S  # and so does the time, where the machine is ours
 
 
 def test_a_root_that_is_removed_and_comes_again(tmp_path: Path) -> None:
