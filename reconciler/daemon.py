@@ -54,6 +54,9 @@ NEWS_EVERY = timedelta(seconds=60)
 DOUBTED_EVERY = timedelta(hours=1)
 MOST_DOUBTED = 100
 
+# Of very many files that are waited for, each with its own moment, those of so long are one look.
+WRITING_EVERY = timedelta(milliseconds=200)
+
 # A pass goes round again where an action opens the way to the next; more is a mistake of ours.
 MOST_ROUNDS = 8
 
@@ -207,6 +210,8 @@ class Daemon:
     def _sleep(self, deadline: datetime | None) -> None:
         now = self._parts.clock.now()
         writing = min(self._parts.specs.writing.values(), default=None)
+        if writing is not None:
+            writing = max(writing, now + WRITING_EVERY)
         moments = [now + REQUESTS_EVERY, self._fleet.agenda.earliest(), writing, deadline]
         earliest = min(m for m in moments if m is not None)
         self._parts.clock.wait_until(max(earliest, now), self._woken)

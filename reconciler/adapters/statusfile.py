@@ -48,6 +48,7 @@ class StatusFiles:
         self._makes_folder = status_dir is not None
         self._copies = copies
         self._known: dict[str, _Known] = {}
+        self._differing: set[str] = set()  # whose two files do not say the same
 
     def path(self, name: str) -> Path:
         """Return where the status of a spec stands."""
@@ -69,10 +70,14 @@ class StatusFiles:
         if newest is None:
             newest = form_of(Status(name=name))
         self._known[name] = _known_of(newest)
+        if len(found) > 1:  # we were killed after the first of two writes
+            self._differing.add(name)
+        else:
+            self._differing.discard(name)
         return newest.status
 
     def keeps(self, name: str) -> bool:
-        """Whether both files of a name that was read or written are there."""
+        """Whether both files of a name that was read or written are there, and say the same."""
         known = self._known.get(name)
         return known is not None and known.generation > 0 and self._both_there(name)
 
@@ -98,6 +103,7 @@ class StatusFiles:
             must_stay_below(path.parent, folder)
             write_durably(path, form.content)
         self._known[name] = _known_of(form)
+        self._differing.discard(name)
         return written
 
     def forget(self, name: str) -> None:
@@ -106,6 +112,7 @@ class StatusFiles:
         Raises NotDurableError.
         """
         self._known.pop(name, None)
+        self._differing.discard(name)
         for folder in (self.beside, self._copies):
             path = _path(folder, name)
             if os.path.lexists(path):
@@ -113,7 +120,8 @@ class StatusFiles:
                 remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
-        return all(os.path.lexists(_path(folder, name)) for folder in self._places())
+        there = all(os.path.lexists(_path(folder, name)) for folder in self._places())
+        return there and name not in self._differing
 
     def _places(self) -> tuple[Path, ...]:
         """Return the folders that statuses belong below, the copies' first."""

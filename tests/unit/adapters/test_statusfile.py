@@ -354,3 +354,20 @@ def test_a_directory_that_is_gone_is_not_made_again(place: tuple[Path, Path]) ->
     directory.mkdir()
     assert StatusFiles(directory, None, copies).write(second).failures == 3
     assert (directory / "team/web.status.json").exists()
+
+
+@pytest.mark.parametrize("older", [0, 1])
+def test_a_kill_between_the_two_writes_is_mended(place: tuple[Path, Path], older: int) -> None:
+    """Where one of the two is older the next write makes both the same, though nothing is new."""
+    files = fresh(place)
+    first = files.write(STATUS)
+    paths = [folder / "team/web.status.json" for folder in place]
+    kept = paths[older].read_bytes()
+    second = files.write(replace(first, failures=3))
+    paths[older].write_bytes(kept)
+    again = fresh(place)
+    assert again.read("team/web") == second
+    assert not again.keeps("team/web")
+    assert again.write(second).failures == 3
+    assert paths[0].read_bytes() == paths[1].read_bytes() != kept
+    assert again.keeps("team/web")
