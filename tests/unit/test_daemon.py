@@ -64,6 +64,26 @@ def states(of: World) -> dict[str, State]:
     return {name: status.state for name, status in of.disk.items()}
 
 
+# ---------------------------------------------------------------- at rest
+
+
+def test_what_is_at_rest_is_written_only_where_it_went() -> None:
+    """A look at what stands as it did writes nothing; a status that went is written again."""
+    it = world(spec("a"), spec("b"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    before, writes = dict(it.disk), it.writes
+    daemon.mark(["a", "b"])
+    tick(it, daemon, 1)
+    assert it.writes == writes
+    del it.disk["a"]
+    daemon.mark(["a", "b"])
+    tick(it, daemon, 1)
+    assert it.writes == writes + 1
+    assert states(it) == {"a": State.READY, "b": State.READY}
+    assert it.disk["a"].last == before["a"].last
+
+
 # ---------------------------------------------------------------- dependencies
 
 
