@@ -19,7 +19,8 @@ help:
 	@echo "run        the daemon over deployments.d"
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
-	@echo "test-long  10,000 simulated weeks; 400 deployments over killed workers;"
+	@echo "test-long  10,000 simulated weeks (hours); 400 deployments over killed workers;"
+	@echo "           50,000 files touched at once; 10,000 specs under a daemon that is killed;"
 	@echo "           10,000 cron expressions against cronsim and systemd; pods of a real Kubernetes (root)"
 	@echo "test-planted  plant bugs one at a time, and see that the tests find each"
 	@echo "bench      measure, as ratios in one run"
@@ -68,11 +69,13 @@ test: system setup kubernetes sops
 
 test-long: system setup cluster
 	SIMULATION_SEEDS=10000 SIMULATION_DAYS=7 PYTHONHASHSEED=0 $(BIN)/pytest -q -n 2 --dist worksteal --timeout 7200 tests/simulation
-	CRON_PAIRS=10000 $(BIN)/pytest -q -n 2 --dist worksteal --timeout 7200 \
+	CRON_PAIRS=10000 $(BIN)/pytest -q -rP -n 2 --dist worksteal --timeout 7200 \
 	  tests/unit/test_cron_agreement.py tests/unit/test_cron_systemd.py
 	$(BIN)/pytest -q -n 0 -m cluster tests/cluster
 	CHAOS_STACKS=40 CHAOS_DEPLOYMENTS=400 CHAOS_KILL_EVERY_S=2 CHAOS_KILLS=10000 \
 	  $(BIN)/pytest -q -s --timeout 7200 tests/postgres/test_chaos.py
+	BURST_FILES=50000 KILL_SPECS=10000 KILL_CHANGES=1000 KILLS=10 KILL_SETTLE=30s \
+	  $(BIN)/pytest -q -s -n 0 --timeout 7200 tests/bursts
 
 test-planted: setup
 	@$(BIN)/python -m tests.planted

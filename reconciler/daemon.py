@@ -17,6 +17,7 @@ from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.executor import Executor, Job
 from reconciler.fleet import Aside, Fleet, Standing
+from reconciler.heap import Heap
 from reconciler.metrics import OFF, Meter, Reading, of_loop
 from reconciler.model import (
     Forget,
@@ -25,12 +26,13 @@ from reconciler.model import (
     Plan,
     Reason,
     ReasonCode,
+    RequestKind,
     Spec,
     State,
     Status,
     Submit,
 )
-from reconciler.observer import Observer
+from reconciler.observer import Known, Observer
 from reconciler.passes import Given, Planned, Planner
 from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning import admission, transitions
@@ -50,11 +52,22 @@ REQUESTS_EVERY = timedelta(milliseconds=500)
 # How often an organization's list is asked for what others have deployed.
 NEWS_EVERY = timedelta(seconds=60)
 
+# A stack of which that list lacks what we know is looked at by itself, for two calls: so often,
+# and not more of them at a time.
+DOUBTED_EVERY = timedelta(hours=1)
+MOST_DOUBTED = 100
+
+# Of very many files that are waited for, each with its own moment, those of so long are one look.
+WRITING_EVERY = timedelta(milliseconds=200)
+
 # A pass goes round again where an action opens the way to the next; more is a mistake of ours.
 MOST_ROUNDS = 8
 
 # More changed files than this are found sooner by a scan, which costs about as much as these.
 MOST_LOOKS = 256
+
+# Of so many plans what came of them is held before it is taken down: of 100,000 it were 500 MB.
+AT_A_TIME = 1_000
 
 # Where a status file cannot be written (disk full, read-only), it is tried again.
 NOT_DURABLE_AGAIN = timedelta(seconds=10)
@@ -95,6 +108,9 @@ class _Memory:
     dirty: set[str] = field(default_factory=set)
     noticed: dict[str, datetime] = field(default_factory=dict)
     recheck: set[str] = field(default_factory=set)
+    # By organization: the stacks of which a list has lacked what we know, and until when those
+    # are not doubted again.
+    doubted: dict[str, dict[str, datetime]] = field(default_factory=dict)
 
 
 class Daemon:
@@ -123,8 +139,10 @@ class Daemon:
 
     def run(self) -> None:
         """Run passes until told to stop."""
+        heap = Heap()
         while not self._stopping.is_set():
             self.tick()
+            heap.after_pass(len(self._fleet.specs))
             self._sleep(None)
 
     def run_once(self, limit: timedelta, only: frozenset[str] = frozenset()) -> bool:
@@ -221,6 +239,8 @@ class Daemon:
         return self._memory.masses
 
     def _settled(self) -> bool:
+        if self._parts.specs.writing:
+            return False
         standings = self._fleet.standings
         found = [s for n, s in standings.items() if not self._only or n in self._only]
         # Those that hold a place and are not among `only` are not followed here to their end.
@@ -228,7 +248,10 @@ class Daemon:
 
     def _sleep(self, deadline: datetime | None) -> None:
         now = self._parts.clock.now()
-        moments = [now + REQUESTS_EVERY, self._fleet.agenda.earliest(), deadline]
+        writing = min(self._parts.specs.writing.values(), default=None)
+        if writing is not None:
+            writing = max(writing, now + WRITING_EVERY)
+        moments = [now + REQUESTS_EVERY, self._fleet.agenda.earliest(), writing, deadline]
         earliest = min(m for m in moments if m is not None)
         self._parts.clock.wait_until(max(earliest, now), self._woken)
         self._woken.clear()
@@ -263,6 +286,7 @@ class Daemon:
         memory, fleet = self._memory, self._fleet
         if memory.seen is not None and now < memory.seen - CLOCK_TOLERANCE:
             memory.rescan_at = memory.news_at = None
+            memory.doubted.clear()
             memory.dirty |= {*fleet.specs, *fleet.gone}
         memory.seen = now
 
@@ -270,6 +294,7 @@ class Daemon:
         memory = self._memory
         with self._marking:
             paths, self._paths = self._paths, set()
+        paths.update(path for path, until in self._parts.specs.writing.items() if until <= now)
         if memory.rescan_at is not None and now < memory.rescan_at and not self._rescan.is_set():
             found = self._look_at(paths)
             if found is not None:
@@ -321,18 +346,38 @@ class Daemon:
         memory.news_at = now + NEWS_EVERY
         for organization, stacks in fleet.stacks().items():
             known = {
-                stack: fleet.statuses[name].last_version
+                stack: Known(*ours)
                 for stack, name in stacks.items()
-                if name in fleet.statuses and fleet.statuses[name].attempt is not None
+                if (ours := fleet.known(name)) is not None
             }
-            found = self._parts.observer.news(organization, known) if known else frozenset()
+            if not known:
+                continue
+            news = self._parts.observer.news(organization, known)
+            lacking = {s for s in news.lacking if stacks[s] not in fleet.in_flight}
+            found = news.newer | self._doubted(organization, lacking, now)
             names = {stacks[stack] for stack in found}
             memory.recheck |= names
             memory.dirty |= names
 
+    def _doubted(self, organization: str, lacking: set[str], now: datetime) -> set[str]:
+        """Return the stacks whose history is looked at, as the list lacks what we know of them.
+
+        That a list leaves something out may also be its way: each is doubted once in a while.
+        """
+        before = self._memory.doubted.get(organization, {})
+        chosen = [s for s in sorted(lacking) if before.get(s, now) <= now][:MOST_DOUBTED]
+        kept = {stack: until for stack, until in before.items() if stack in lacking}
+        until = now + DOUBTED_EVERY
+        self._memory.doubted[organization] = kept | dict.fromkeys(chosen, until)
+        return set(chosen)
+
     def _requests(self) -> Mapping[str, tuple[HandRequest, ...]]:
+        """Return what people ask for; a trigger is for the file that they have just written."""
         found: dict[str, tuple[HandRequest, ...]] = {}
+        writing = {path.rpartition(".")[0] for path in self._parts.specs.writing}
         for request in self._parts.requests.all():
+            if request.kind is RequestKind.TRIGGER and request.name in writing:
+                continue
             found[request.name] = (*found.get(request.name, ()), request)
         return found
 
@@ -364,11 +409,11 @@ class Daemon:
         facts = self._facts(now, planned)
         self._tell_masses(admission.masses(facts, parts.limits))
         plans = admission.admit([p.plan for p in planned.values()], facts, parts.limits)
-        done = parts.pool.map(lambda plan: self._carry_out(plan, planned[plan.name].job), plans)
         again: set[str] = set()
-        for plan, outcome in zip(plans, done, strict=True):
-            if self._settle(plan, outcome):
-                again.add(plan.name)
+        for some in (plans[n : n + AT_A_TIME] for n in range(0, len(plans), AT_A_TIME)):
+            left = [plan for plan in some if not self._stands(plan, planned[plan.name])]
+            done = parts.pool.map(lambda plan: self._carry_out(plan, planned[plan.name].job), left)
+            again |= {p.name for p, came in zip(left, done, strict=True) if self._settle(p, came)}
         moved = {n for n in due if not self._stands_as(n, before.get(n))}
         dependents = {d for n in moved for d in fleet.dependents(n)}
         # A destroy comes after those of whom that depends on it.
@@ -418,12 +463,24 @@ class Daemon:
 
     # ------------------------------------------------------------ carrying out
 
-    def _carry_out(self, plan: Plan, job: Job) -> Status | NotDurableError:
+    def _stands(self, plan: Plan, planned: Planned) -> bool:
+        """Take down a plan of which all that is to be remembered is; False where it is not so."""
+        if (
+            plan is not planned.plan
+            or not planned.told
+            or not self._parts.statuses.keeps(plan.name)
+        ):
+            return False
+        self._tell(plan)
+        return True
+
+    def _carry_out(self, plan: Plan, job: Job | None) -> Status | NotDurableError:
         """Carry a plan out, and return what is remembered then. May run in any thread."""
         parts = self._parts
-        status = transitions.verdict(job.observed.status, plan, parts.clock.now())
+        status = self._fleet.statuses[plan.name] if job is None else job.observed.status
+        status = transitions.verdict(status, plan, parts.clock.now())
         try:
-            if not plan.actions:
+            if job is None or not plan.actions:
                 return parts.statuses.write(transitions.stamped(status, parts.clock.now()))
             for action in plan.actions:
                 if isinstance(action, Submit):

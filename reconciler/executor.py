@@ -93,6 +93,9 @@ class Executor:
             case CancelDouble():
                 return self._cancel_double(action, job.desired, status)
             case Forget():
+                # Or they would be about the next spec of this name.
+                for request in job.observed.requests:
+                    self._tools.requests.remove(request.id)
                 self._tools.statuses.forget(status.name)
                 return Status(name=status.name)
             case _:

@@ -21,8 +21,10 @@ from reconciler.errors import NotDurableError
 __all__ = [
     "locked",
     "make_folder",
+    "must_stay_below",
     "read_below",
     "read_below_real",
+    "read_below_seen",
     "read_regular",
     "read_trusted",
     "remove_durably",
@@ -32,6 +34,7 @@ __all__ = [
 
 # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -54,6 +57,14 @@ def read_below(path: Path, folder: Path, limit: int) -> bytes:
 
 def read_below_real(path: str, root: str, limit: int) -> bytes:
     """Read as `read_below` does, where `root` is a real path already."""
+    return read_below_seen(path, root, limit)[0]
+
+
+def read_below_seen(path: str, root: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """Read as `read_below_real` does, and return what `stat` says of the file afterwards.
+
+    Where that is what it said before, nobody has written to the file meanwhile.
+    """
     try:
         descriptor = os.open(path, _READ_FLAGS)
     except OSError as error:
@@ -64,7 +75,7 @@ def read_below_real(path: str, root: str, limit: int) -> bytes:
         descriptor = os.open(real, _READ_FLAGS)
     try:
         _must_be_below(_opened_path(descriptor, path), root, path)
-        return _read(descriptor, path, limit)
+        return _read(descriptor, path, limit), os.fstat(descriptor)
     finally:
         os.close(descriptor)
 
@@ -93,6 +104,28 @@ def _opened_path(descriptor: int, path: str) -> str:
         return opened.removesuffix(" (deleted)")
     except FileNotFoundError:  # no /proc here: the path has to do
         return os.path.realpath(path)
+
+
+def must_stay_below(folder: Path, root: Path) -> None:
+    """Refuse a folder that is not `root`, nor below it, once links are followed.
+
+    Raises NotDurableError; neither is there without being made first.
+    """
+    try:
+        real, real_root = _real_folder(folder), _real_folder(root)
+    except OSError as error:
+        raise NotDurableError(f"{folder} cannot be used: {error.strerror or error}") from error
+    if real != real_root and not real.startswith(real_root.rstrip("/") + "/"):
+        raise NotDurableError(f"{folder} leads out of {root}; remove the link")
+
+
+def _real_folder(folder: Path) -> str:
+    """Return where a folder really lies; a quarter of the time that `realpath` takes."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _opened_path(descriptor, str(folder))
+    finally:
+        os.close(descriptor)
 
 
 def _must_be_below(real: str, root: str, path: str) -> None:
@@ -130,21 +163,23 @@ def _read(descriptor: int, path: str, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, below: Path | None = None) -> None:
     """Make a folder and those above it, each mode 0700, so that they outlive a power cut.
 
-    Raises NotDurableError with the path and the reason.
+    Those from `below` on upwards are not made. Raises NotDurableError with the path and the reason.
     """
     try:
-        _make_folder(folder)
+        _make_folder(folder, below)
     except OSError as error:
         raise NotDurableError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, below: Path | None) -> None:
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    if folder == below:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    _make_folder(folder.parent, below)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -159,10 +194,10 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises NotDurableError with the path and the reason; what was there before then stays,
     or the new content stands there without a promise that it outlives a power cut.
     """
+    # A name that nobody can foresee; what lies there all the same is not written into.
+    temporary = f"{path.parent}/.{path.name[:100]}.{os.urandom(8).hex()}.tmp"
     try:
-        descriptor, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp"
-        )
+        descriptor = os.open(temporary, _WRITE_FLAGS, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)

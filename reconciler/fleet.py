@@ -24,6 +24,8 @@ from reconciler.model import (
 )
 from reconciler.planning import admission, remembered
 from reconciler.planning.graph import order
+from reconciler.planning.quiet import being_written
+from reconciler.shelf import Shelf
 
 __all__ = ["Agenda", "Aside", "Fleet", "Standing"]
 
@@ -107,7 +109,7 @@ class Fleet:
         self.specs: dict[str, Spec] = {}
         self.aside: dict[str, Aside] = {}
         self.gone: dict[str, str] = {}
-        self.statuses: dict[str, Status] = {}
+        self.statuses = Shelf()
         self.standings: dict[str, Standing] = {}
         self.agenda = Agenda()
         self.in_flight: set[str] = set()
@@ -118,7 +120,8 @@ class Fleet:
         self._edges: dict[str, tuple[str, ...]] = {}
         self._dependents: dict[str, set[str]] = {}
         self._cycles: Mapping[str, tuple[str, ...]] = {}
-        self._claims: dict[str, set[str]] = {}
+        self._claims: dict[str, tuple[str, ...]] = {}
+        self._known: dict[str, tuple[int, datetime | None]] = {}
 
     # ------------------------------------------------------------ what the files say
 
@@ -132,7 +135,7 @@ class Fleet:
             self._unclaim(name)
         for name in differing:
             self._unclaim(name)
-            self._claims.setdefault(str(fresh[name].stack), set()).add(name)
+            self._claim(fresh[name])
         self._set_edges(fresh, differing, left)
         self.catalog = catalog
         self.specs = fresh
@@ -166,17 +169,25 @@ class Fleet:
         for spec in specs:
             if self.specs.get(spec.name) != spec:
                 differing.add(spec.name)
-                self._claims.setdefault(str(spec.stack), set()).add(spec.name)
+                self._claim(spec)
             self.specs[spec.name] = spec
         return differing
 
+    def _claim(self, spec: Spec) -> None:
+        stack = str(spec.stack)
+        others = (name for name in self._claims.get(stack, ()) if name != spec.name)
+        self._claims[stack] = (*others, spec.name)
+
     def _unclaim(self, name: str) -> None:
         spec = self.specs.get(name)
-        if spec is not None:
-            names = self._claims.get(str(spec.stack), set())
-            names.discard(name)
-            if not names:
-                self._claims.pop(str(spec.stack), None)
+        if spec is None:
+            return
+        stack = str(spec.stack)
+        others = tuple(other for other in self._claims.get(stack, ()) if other != name)
+        if others:
+            self._claims[stack] = others
+        else:
+            self._claims.pop(stack, None)
 
     def _set_edges(self, fresh: Mapping[str, Spec], differing: set[str], left: set[str]) -> None:
         """Keep who depends on whom; the order is found anew only where that has changed."""
@@ -209,11 +220,15 @@ class Fleet:
             aside[name] = Aside(State.INVALID, reason, problem.path)
             if stack is not None:
                 broken_claims[str(stack)] = problem.path
+        for name, one in catalog.writing.items():
+            if one.since is not None:  # else it is read in a moment
+                reason = Reason(ReasonCode.BEING_WRITTEN, being_written(one.since, one.until))
+                aside[name] = Aside(State.WAITING, reason, one.path)
         for name, circle in self._cycles.items():
             if name in self.specs:
                 message = f"dependsOn goes in a circle: {' → '.join(circle)}"
                 reason = Reason(ReasonCode.INVALID, message)
-                aside[name] = Aside(State.INVALID, reason, self.specs[name].path)
+                aside.setdefault(name, Aside(State.INVALID, reason, self.specs[name].path))
         shared = [n for names in self._claims.values() if len(names) > 1 for n in sorted(names)]
         conflicts = admission.conflicts((self.specs[n] for n in shared), self.statuses)
         for name, reason in conflicts.items():
@@ -227,9 +242,9 @@ class Fleet:
 
     def claimant(self, stack: str, name: str) -> str:
         """Return another name whose file, valid or not, claims a stack; empty where none does."""
-        others = sorted(self._claims.get(stack, set()) - {name})
+        others = [other for other in self._claims.get(stack, ()) if other != name]
         if others:
-            return others[0]
+            return min(others)
         broken = self.catalog.broken if self.catalog is not None else {}
         return next(
             (n for n, b in broken.items() if n != name and b.stack and str(b.stack) == stack), ""
@@ -241,6 +256,11 @@ class Fleet:
         """Remember a status."""
         name = status.name
         self.statuses[name] = status
+        if status.attempt is not None:
+            began = status.latest.started if status.latest is not None else None
+            self._known[name] = (status.last_version, began)
+        else:
+            self._known.pop(name, None)
         if status.run is not None or status.intent is not None:
             self.in_flight.add(name)
         else:
@@ -260,7 +280,9 @@ class Fleet:
 
     def drop(self, name: str) -> None:
         """Forget a name altogether."""
-        for table in (self.statuses, self.standings, self.gone, self.changed, self.recent):
+        if name in self.statuses:
+            del self.statuses[name]
+        for table in (self.standings, self.gone, self.changed, self.recent, self._known):
             table.pop(name, None)
         self.agenda.put(name, None)
         self.in_flight.discard(name)
@@ -300,3 +322,10 @@ class Fleet:
             organization = stack.partition("/")[0]
             found.setdefault(organization, {})[stack] = min(names)
         return found
+
+    def known(self, name: str) -> tuple[int, datetime | None] | None:
+        """Return a stack's highest known version, and when our last run that ended began there.
+
+        None where we never asked for one. All names are asked for, so no status is looked at.
+        """
+        return self._known.get(name)

@@ -11,14 +11,14 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 __all__ = ["camel_case", "from_json", "from_text", "time_text", "to_json", "to_text"]
 
@@ -35,35 +35,59 @@ def camel_case(name: str) -> str:
 
 def time_text(moment: datetime) -> str:
     """Write a time: RFC 3339, in UTC, with microseconds where there are some."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def to_json(value: object) -> object:
     """Write a value; TypeError where it is none of those this module knows."""
-    match value:
-        case None | bool() | int():
-            return value
-        case str():
-            return str(value)
-        case datetime():
-            return time_text(value)
-        case timedelta():
-            return f"{value.total_seconds():f}".rstrip("0").rstrip(".") + "s"
-        case PurePath():
-            return str(value)
-        case tuple():
-            return [to_json(item) for item in value]
-        case frozenset():
-            return [to_json(item) for item in sorted(value)]
-        case Mapping():
-            return {str(key): to_json(item) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            camel_case(f.name): to_json(getattr(value, f.name))
-            for f in fields(value)
-            if (f.repr or f.compare) and getattr(value, f.name) != _default(f)
-        }
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    kind: Any = type(value)
+    return _writer(kind)(value)
+
+
+def _itself(value: Any) -> object:
+    return value
+
+
+# What a value of each type is written by; a subclass as the first of these that it is one of.
+_WRITERS: Final[Mapping[type, Callable[[Any], object]]] = {
+    types.NoneType: _itself,
+    int: _itself,
+    str: str,
+    datetime: time_text,
+    timedelta: lambda value: f"{value.total_seconds():f}".rstrip("0").rstrip(".") + "s",
+    PurePath: str,
+    tuple: lambda value: [to_json(item) for item in value],
+    frozenset: lambda value: [to_json(item) for item in sorted(value)],
+    Mapping: lambda value: {str(key): to_json(item) for key, item in value.items()},
+}
+
+
+# A status is written thousands of times in a burst, so what its types are is found out once.
+@cache
+def _writer(kind: Any) -> Callable[[Any], object]:
+    for known, write in _WRITERS.items():
+        if issubclass(kind, known):
+            return write
+    if is_dataclass(kind):
+        return _writer_of_dataclass(kind)
+    raise TypeError(f"{kind.__name__} has no JSON form")
+
+
+def _writer_of_dataclass(kind: Any) -> Callable[[Any], object]:
+    shown = [f for f in fields(kind) if f.repr or f.compare]
+    members = [(f.name, camel_case(f.name), _default(f)) for f in shown]
+
+    def write(value: Any) -> object:
+        found: dict[str, object] = {}
+        for name, key, default in members:
+            item = getattr(value, name)
+            if item is not default and item != default:
+                found[key] = to_json(item)
+        return found
+
+    return write
 
 
 def to_text(value: object) -> str:
@@ -78,7 +102,8 @@ def from_text(kind: type[T], text: str) -> T:
 
 def from_json(kind: type[T], value: object) -> T:
     """Read a dataclass; ValueError where the JSON is not one, or says more than it."""
-    read: T = _read(kind, value)
+    wanted: Any = kind
+    read: T = _reader(wanted)(value)
     return read
 
 
@@ -88,22 +113,24 @@ def _default(field: Field[Any]) -> object:
     return field.default
 
 
+class _Shape(NamedTuple):
+    """Of a dataclass: JSON key → (field, what reads it), and which keys must be there."""
+
+    members: Mapping[str, tuple[str, Callable[[Any], Any]]]
+    needed: frozenset[str]
+
+
 @cache
-def _shape(kind: Any) -> Mapping[str, tuple[str, Any, bool]]:
-    """JSON key → (field, its type, whether it must be there)."""
+def _shape(kind: Any) -> _Shape:
     plain = typing.get_origin(kind) or kind
     hints = typing.get_type_hints(plain)
     # What stands for the type variables of a generic dataclass, as in `Box[int]`.
     variables = dict(zip(getattr(plain, "__parameters__", ()), typing.get_args(kind), strict=False))
-    return {
-        camel_case(f.name): (
-            f.name,
-            _filled(hints[f.name], variables),
-            _default(f) is MISSING,
-        )
-        for f in fields(plain)
-        if f.repr or f.compare
-    }
+    shown = [f for f in fields(plain) if f.repr or f.compare]
+    return _Shape(
+        {camel_case(f.name): (f.name, _reader(_filled(hints[f.name], variables))) for f in shown},
+        frozenset(camel_case(f.name) for f in shown if _default(f) is MISSING),
+    )
 
 
 def _filled(kind: Any, variables: Mapping[Any, Any]) -> Any:
@@ -116,64 +143,76 @@ def _filled(kind: Any, variables: Mapping[Any, Any]) -> Any:
     return kind[tuple(variables[p] for p in parameters)]
 
 
-def _read(kind: Any, value: object) -> Any:
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """Return what reads a value of a type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in {types.UnionType, typing.Union}:
-        return _read_union(arguments, value)
-    if origin is tuple:
-        return tuple(_read(arguments[0], item) for item in _expect(list, value))
-    if origin is frozenset:
-        return frozenset(_read(arguments[0], item) for item in _expect(list, value))
+        choices = tuple(_reader(a) for a in arguments if a is not types.NoneType)
+        return partial(_read_union, choices, types.NoneType in arguments)
+    if origin in {tuple, frozenset}:
+        return partial(_read_items, origin, _reader(arguments[0]))
     if origin is Mapping:
-        items = _expect(dict, value).items()
-        return MappingProxyType({str(k): _read(arguments[1], v) for k, v in items})
+        return partial(_read_mapping, _reader(arguments[1]))
     if is_dataclass(origin or kind):
-        return _read_dataclass(kind, _expect(dict, value))
+        return partial(_read_dataclass, kind)
     if kind is datetime:
-        return _read_time(_expect(str, value))
+        return _read_time
     if kind is timedelta:
-        return _read_duration(_expect(str, value))
+        return _read_duration
     if isinstance(kind, type) and issubclass(kind, StrEnum | PurePath):
-        return kind(_expect(str, value))
-    return _expect(kind, value)
+        return lambda value: kind(_expect(str, value))
+    return partial(_expect, kind)
 
 
-def _read_union(arguments: tuple[Any, ...], value: object) -> Any:
+def _read_union(choices: tuple[Callable[[Any], Any], ...], optional: bool, value: object) -> Any:  # noqa: FBT001 - not for callers
     """Read the first of a union's types that the value can be; None where that is one."""
-    if value is None and types.NoneType in arguments:
+    if value is None and optional:
         return None
-    choices = [a for a in arguments if a is not types.NoneType]
-    for choice in choices[:-1]:
+    for read in choices[:-1]:
         try:
-            return _read(choice, value)
+            return read(value)
         except ValueError:
             continue
-    return _read(choices[-1], value)
+    return choices[-1](value)
 
 
-def _read_dataclass(kind: Any, value: Mapping[str, object]) -> object:
-    shape, plain = _shape(kind), typing.get_origin(kind) or kind
-    strange = value.keys() - shape.keys()
+def _read_items(kind: Any, read: Callable[[Any], Any], value: object) -> Any:
+    return kind(read(item) for item in _expect(list, value))
+
+
+def _read_mapping(read: Callable[[Any], Any], value: object) -> Mapping[str, Any]:
+    return MappingProxyType({str(k): read(v) for k, v in _expect(dict, value).items()})
+
+
+def _read_dataclass(kind: Any, value: object) -> object:
+    members, needed = _shape(kind)
+    plain, given = typing.get_origin(kind) or kind, _expect(dict, value)
+    strange = given.keys() - members.keys()
     if strange:
         raise ValueError(f"{plain.__name__} has no {', '.join(sorted(strange))}")
-    missing = [key for key, (_, _, needed) in shape.items() if needed and key not in value]
+    missing = needed - given.keys()
     if missing:
-        raise ValueError(f"{plain.__name__} needs {', '.join(missing)}")
-    return plain(**{shape[key][0]: _read(shape[key][1], item) for key, item in value.items()})
+        raise ValueError(f"{plain.__name__} needs {', '.join(sorted(missing))}")
+    found: dict[str, Any] = {}
+    for key, item in given.items():
+        name, read = members[key]
+        found[name] = read(item)
+    return plain(**found)
 
 
-def _read_duration(text: str) -> timedelta:
-    match = _DURATION.match(text)
+def _read_duration(value: object) -> timedelta:
+    match = _DURATION.match(_expect(str, value))
     if match is None:
         raise ValueError("a duration is no number of seconds")
     return timedelta(seconds=float(match[1]))
 
 
-def _read_time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _read_time(value: object) -> datetime:
+    moment = datetime.fromisoformat(_expect(str, value))
     if moment.tzinfo is None:
         raise ValueError("a time has no zone")
-    return moment.astimezone(UTC)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _expect(kind: type[T], value: object) -> T:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler import pulumi_output
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import (
     MARKER_PREFIX,
+    UNSET_TIME,
     Deployment,
     JobStatus,
     StackRef,
@@ -30,7 +31,7 @@ from reconciler.model import CauseKind, ForeignRun, History, Intent, Observed, R
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient, Paused
 
-__all__ = ["Observer"]
+__all__ = ["Known", "News", "Observer"]
 
 # A page of an organization's list, and how many are read for the runs in flight. What is
 # not among the newest 2,000 deployments is asked for by its id.
@@ -58,6 +59,40 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+class Known(NamedTuple):
+    """What we know of a stack's newest deployment: its version, and its begin by the API's clock.
+
+    `began` is None where the newest is not a run of ours, or did not begin.
+    """
+
+    version: int
+    began: datetime | None = None
+
+
+class News(NamedTuple):
+    """The stacks (as text) that have newer versions than known, and those whose known one lacks.
+
+    What lacks in a list may be late: whether it is lost, asking for its number tells.
+    """
+
+    newer: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What an organization's list shows, as far as it was read.
+
+    That is the newest version of each known stack, and when the first and the last one that was
+    read were created, by the API's clock.
+    """
+
+    versions: Mapping[str, int] = field(default_factory=dict)
+    newest: datetime = UNSET_TIME
+    oldest: datetime = UNSET_TIME
+    whole: bool = False
+
+
 class Observer:
     """Looks at the API for the planner. `owner` is who we are in markers.
 
@@ -73,6 +108,8 @@ class Observer:
         self._listed: dict[str, Mapping[str, Deployment]] = {}
         self._paused: dict[str, Paused] = {}
         self._wanted: dict[str, set[str]] = {}
+        # When the newest of a stack that was seen was created, by the API's clock.
+        self._created: dict[str, tuple[int, datetime]] = {}
 
     def start_pass(self, in_flight: Iterable[tuple[StackRef, str]]) -> None:
         """Forget what was listed; `in_flight` are the runs (stack, id) that will be asked for."""
@@ -111,21 +148,36 @@ class Observer:
             return replace(known, history=error.unknown)
         return replace(known, history=found)
 
-    def news(self, organization: str, known: Mapping[str, int]) -> frozenset[str]:
-        """Return the stacks (as text) that have newer versions than those known of.
+    def news(self, organization: str, known: Mapping[str, Known]) -> News:
+        """Return of which stacks (as text) an organization's list tells otherwise than we know.
 
         In today's dialect alone: the other one has no list of an organization.
         """
         try:
-            found = self._breaker.ask(organization, lambda api: _newest(api, organization, known))
+            found = self._breaker.ask(organization, lambda api: _listed(api, organization, known))
         except NotKnownError:
-            return frozenset()
-        return frozenset(stack for stack, version in found.items() if version > known[stack])
+            return News()
+        newer = {s for s, version in found.versions.items() if version > known[s].version}
+        lacking = {s for s, ours in known.items() if self._lacks(s, ours, found)}
+        return News(frozenset(newer), frozenset(lacking))
+
+    def _lacks(self, stack: str, ours: Known, found: _Listed) -> bool:
+        """Whether a list should show the version that we know, and does not."""
+        if ours.version <= found.versions.get(stack, 0):
+            return False
+        if found.whole or stack in found.versions:
+            return True
+        # What is older than all that was read is not to be expected there.
+        version, created = self._created.get(stack, (0, found.oldest))
+        if version == ours.version:
+            return created > found.oldest
+        return ours.began is not None and ours.began > found.newest
 
     def _follow(self, api: ApiClient, stack: StackRef, run: Run, known: Observed) -> Observed:
         seen = self._run(api, stack, run)
         if seen is None:
             return replace(known, seen=None)
+        self._created[str(stack)] = (seen.version, seen.created)
         if not seen.status.ended:
             return replace(known, seen=seen, paused=self._is_paused(api, stack, run, seen))
         # A list need not tell why it ended, nor the steps: this answer does.
@@ -190,23 +242,28 @@ def _walk(api: ApiClient, stack: StackRef, intent: Intent) -> tuple[Deployment |
     return None, version
 
 
-def _newest(api: ApiClient, organization: str, known: Mapping[str, int]) -> Mapping[str, int]:
-    """Return the highest version that the organization's list shows of each known stack.
+def _listed(api: ApiClient, organization: str, known: Mapping[str, Known]) -> _Listed:
+    """Read an organization's list, as far as it tells of newer versions of known stacks.
 
     Newest first, so the first page on which nothing is new is the last that is read.
     """
+    found = _Listed()
     if api.dialect is Dialect.PREVIEW:
-        return {}
-    found: dict[str, int] = {}
+        return replace(found, versions={s: ours.version for s, ours in known.items()})
+    versions: dict[str, int] = {}
     for page in range(1, MOST_PAGES + 1):
         items = api.list_organization(organization, page, NEWS_PAGE)
         news = False
         for item in items:
             stack = str(item.stack)
-            if stack in known and item.version > max(known[stack], found.get(stack, 0)):
-                found[stack] = item.version
-                news = True
-        if len(items) < NEWS_PAGE or not news:
+            if stack in known and item.version > versions.get(stack, 0):
+                versions[stack] = item.version
+                news = news or item.version > known[stack].version
+        if items:
+            newest = items[0].created if page == 1 else found.newest
+            found = replace(found, newest=newest, oldest=items[-1].created)
+        found = replace(found, versions=versions, whole=len(items) < NEWS_PAGE)
+        if found.whole or not news:
             break
     return found
 

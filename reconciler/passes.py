@@ -24,6 +24,7 @@ from reconciler.model import (
     ReasonCode,
     Spec,
     State,
+    Status,
     Upstream,
     Window,
 )
@@ -38,10 +39,14 @@ __all__ = ["Given", "Planned", "Planner"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, and what it was made of."""
+    """A plan, and what it was made of; `job` is None where nothing is to be done.
+
+    `told`: what is remembered says already what the plan says.
+    """
 
     plan: Plan
-    job: Job
+    job: Job | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,34 +85,65 @@ class Planner:
         self._pool = pool
 
     def plan(self, names: Iterable[str], given: Given, clock: Clock) -> list[Planned]:
-        """Plan names, in the order of their dependencies."""
-        drafts = [self._draft(name, given, clock) for name in self._fleet.in_order(names)]
-        in_flight = [d for d in drafts if d.observed.status.run or d.observed.status.intent]
-        self._observer.start_pass(
-            (d.spec.stack, run.id) for d in in_flight if (run := d.observed.status.run) is not None
-        )
-        self._pool.map(self._ask_run, in_flight)
-        for draft in drafts:
+        """Plan names, in the order of their dependencies.
+
+        What a plan was made of is held only where something is to be done, so that a pass over
+        very many specs at rest takes little more memory than one over a few.
+        """
+        ordered = self._fleet.in_order(names)
+        self._resolver.prepare(self._spec(name) for name in ordered)
+        in_flight = self._follow(ordered, given, clock)
+        planned: dict[str, Planned] = {}
+        asking: list[_Draft] = []
+        for name in ordered:
+            draft = in_flight.get(name) or self._draft(name, given, clock)
             self._decide(draft, clock)
-        asking = [d for d in drafts if d.plan.needs_history or d.name in given.recheck]
+            planned[name] = _planned(draft, clock)
+            if draft.plan.needs_history or name in given.recheck:
+                asking.append(draft)
         self._pool.map(self._ask_history, asking)
         for draft in asking:
             self._decide(draft, clock)
-        return [
-            Planned(plan=d.plan, job=Job(desired=d.desired, observed=d.observed)) for d in drafts
-        ]
+            planned[draft.name] = _planned(draft, clock)
+        return list(planned.values())
+
+    def _follow(self, names: Iterable[str], given: Given, clock: Clock) -> Mapping[str, _Draft]:
+        """Look at all runs and intents in flight at once."""
+        fleet = self._fleet
+        for name in names:
+            # What such a one remembers, those it depends on ask for, and they come first.
+            if name in fleet.specs and fleet.specs[name].depends_on:
+                self._prepared(name, clock)
+        drafts = [self._draft(name, given, clock) for name in names if name in fleet.in_flight]
+        followed = [d for d in drafts if d.observed.status.run or d.observed.status.intent]
+        self._observer.start_pass(
+            (d.spec.stack, run.id) for d in followed if (run := d.observed.status.run) is not None
+        )
+        self._pool.map(self._ask_run, followed)
+        return {draft.name: draft for draft in drafts}
+
+    def _prepared(self, name: str, clock: Clock) -> Status:
+        """Return what is remembered, made to fit what the spec says now."""
+        fleet, status = self._fleet, self._fleet.statuses[name]
+        fresh = transitions.prepared(status, fleet.specs[name], clock.now())
+        if fresh != status:
+            fleet.put(fresh)
+        return fresh
+
+    def _spec(self, name: str) -> Spec:
+        fleet = self._fleet
+        gone = name in fleet.gone
+        return remembered.spec_of(fleet.statuses[name]) if gone else fleet.specs[name]
 
     def _draft(self, name: str, given: Given, clock: Clock) -> _Draft:
         """Put together what needs no call to the API."""
-        fleet, status = self._fleet, self._fleet.statuses[name]
-        gone = name in fleet.gone
+        fleet = self._fleet
+        gone, spec = name in fleet.gone, self._spec(name)
         if gone:
-            spec = remembered.spec_of(status)
+            status = fleet.statuses[name]
             desired = self._resolver.removed(spec, status.attempt)
         else:
-            spec = fleet.specs[name]
-            status = transitions.prepared(status, spec, clock.now())
-            fleet.put(status)
+            status = self._prepared(name, clock)
             desired = self._resolver.desired(spec)
         if not gone and spec_changed(desired, status):
             fleet.changed[name] = desired.digest
@@ -132,11 +168,10 @@ class Planner:
         """Make the plan, with how the specs before and after it stand at this moment."""
         fleet, spec = self._fleet, draft.spec
         depends_on = () if draft.gone else spec.depends_on
-        draft.observed = replace(
-            draft.observed,
-            upstream=tuple(self._upstream(name) for name in depends_on),
-            downstream=tuple(self._downstream(name) for name in self._depending(draft)),
-        )
+        upstream = tuple(self._upstream(name) for name in depends_on)
+        downstream = tuple(self._downstream(name) for name in self._depending(draft))
+        if (upstream, downstream) != (draft.observed.upstream, draft.observed.downstream):
+            draft.observed = replace(draft.observed, upstream=upstream, downstream=downstream)
         now = clock.now()
         if draft.gone:
             claimant = fleet.claimant(str(spec.stack), draft.name)
@@ -174,6 +209,14 @@ class Planner:
             kept = remembered.spec_of(status).on_delete is OnDelete.KEEP
             return Downstream(name, gone=kept or status.destroyed)
         return Downstream(name, gone=status.destroyed)
+
+
+def _planned(draft: _Draft, clock: Clock) -> Planned:
+    plan, status = draft.plan, draft.observed.status
+    if plan.actions:
+        return Planned(plan=plan, job=Job(desired=draft.desired, observed=draft.observed))
+    told = transitions.same(transitions.verdict(status, plan, clock.now()), status)
+    return Planned(plan=plan, told=told)
 
 
 _UNPLANNED = Reason(ReasonCode.NEW, "it was not planned yet")

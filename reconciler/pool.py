@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Pool"]
 
@@ -12,17 +15,25 @@ R = TypeVar("R")
 
 
 class Pool:
-    """Up to `workers` threads; with one, everything is done by the caller, in order."""
+    """Up to `workers` threads; with one, everything is done by the caller, in order.
+
+    The threads stay for the next time: a burst is many rounds, and thirty threads begun in each
+    would cost more than what they do. They end with the process.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._threads: ThreadPoolExecutor | None = None
 
     def map(self, work: Callable[[T], R], values: Iterable[T]) -> list[R]:
         """Return what `work` gives for each value, in their order; the first error is raised."""
         given = list(values)
         if self._workers == 1 or len(given) <= 1:
             return [work(value) for value in given]
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where needed
+        from concurrent.futures import ThreadPoolExecutor, wait  # noqa: PLC0415 - only where needed
 
-        with ThreadPoolExecutor(min(self._workers, len(given))) as threads:
-            return list(threads.map(work, given))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._workers)
+        futures = [self._threads.submit(work, value) for value in given]
+        wait(futures)
+        return [future.result() for future in futures]

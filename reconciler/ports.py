@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.api.types import DeploymentRequest, Operation, Secret
@@ -36,6 +37,11 @@ class Directory(Specs, Protocol):
         """
         ...
 
+    @property
+    def writing(self) -> Mapping[str, datetime]:
+        """Return the changed files that may not be whole yet, and when each is looked at again."""
+        ...
+
     def removed_by_commit(self, name: str) -> bool:
         """Whether a commit after the last applied one removed the file, so no wait is needed."""
         ...
@@ -50,6 +56,10 @@ class Statuses(Protocol):
 
     def read(self, name: str) -> Status:
         """Return what is remembered; a new status where there is nothing."""
+        ...
+
+    def keeps(self, name: str) -> bool:
+        """Whether what was last read or written of a name is still there, as far as seen."""
         ...
 
     def write(self, status: Status) -> Status:
@@ -87,6 +97,10 @@ class HoldsBook(Protocol):
 
 class Resolves(Protocol):
     """Looks up what a spec leaves open."""
+
+    def prepare(self, specs: Iterable[Spec]) -> None:
+        """Look up at the same time what takes long of specs that will be asked for now."""
+        ...
 
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now."""

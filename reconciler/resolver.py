@@ -70,7 +70,7 @@ class Resolver:
 
     def _begin(self, specs: Iterable[Spec], gone: Iterable[str]) -> None:
         new = [spec for spec in specs if self._expected.get(spec.name) is not spec]
-        self._secrets.warm(reference for spec in new for reference in _references(spec))
+        self.prepare(new)
         wanted: dict[str, Wanted] = {}
         for spec in new:
             if spec.request.source.commit:
@@ -83,10 +83,13 @@ class Resolver:
             wanted[spec.name] = self._wanted(spec, request)
         self._git.expect(wanted, gone)
 
+    def prepare(self, specs: Iterable[Spec]) -> None:
+        """Look up at the same time those secrets of specs that take long and are not known."""
+        self._secrets.warm(reference for spec in specs for reference in _references(spec))
+
     def desired(self, spec: Spec) -> Desired:
         """Return what the spec wants now; `blocked` says what could not be looked up."""
         try:
-            self._secrets.warm(_references(spec))
             request = map_secrets(spec.request, self._secrets.read)
             canonical = fields(spec.request, self._hash)
         except SecretUnavailableError as error:

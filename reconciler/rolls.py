@@ -43,7 +43,7 @@ class Rolls:
             return set()
         aside_before = set(fleet.aside)
         known_before = fleet.specs.keys() | fleet.gone.keys()
-        there = {spec.name for spec in catalog.specs} | catalog.broken.keys()
+        there = {s.name for s in catalog.specs} | catalog.broken.keys() | catalog.writing.keys()
         for name in there:
             if name not in fleet.statuses:
                 fleet.put(self._statuses.read(name))

@@ -57,6 +57,10 @@ class ToldStatuses:
         self._known[name] = self._statuses.read(name)
         return self._known[name]
 
+    def keeps(self, name: str) -> bool:
+        """Whether what was last read or written of a name is still there, as far as seen."""
+        return self._statuses.keeps(name)
+
     def write(self, status: Status) -> Status:
         """Tell what the step is worth, then make it durable; NotDurableError for both."""
         old = self._known.get(status.name) or self.read(status.name)

@@ -24,6 +24,7 @@ from reconciler.adapters.specs import read_file
 from reconciler.cli import parser
 from reconciler.engine.http.app import build_app
 from reconciler.engine.service import Service
+from reconciler.mistakes import HELP, Mistake
 from reconciler.model import ReasonCode, Spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,6 +131,18 @@ def test_each_reason_is_a_heading() -> None:
     """The headings of docs/status.md are the reason codes, each once, and no other."""
     found = re.findall(r"^### (.*)$", prose(ROOT / "docs/status.md"), re.MULTILINE)
     assert sorted(found) == sorted(ReasonCode)
+
+
+def test_each_kind_of_mistake_is_a_row() -> None:
+    """The kinds in docs/validating.md are those that there are, with the same words."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.*) \|$", prose(ROOT / "docs/validating.md"), re.MULTILINE
+    )
+    found = {
+        kind: (wrong, mend.replace("`", "")) for kind, wrong, mend in rows if kind in {*Mistake}
+    }
+    assert found == {kind: (told.wrong, told.mend) for kind, told in HELP.items()}
+    assert list(found) == list(Mistake)
 
 
 def test_every_field_of_a_status_file_is_told_of() -> None:

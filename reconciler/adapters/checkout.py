@@ -38,7 +38,7 @@ from reconciler.git.urls import OwnRepository, identity
 from reconciler.jsonform import time_text
 from reconciler.model import Catalog
 
-__all__ = ["Checkout", "Origin", "Refused", "load", "status_line"]
+__all__ = ["Checkout", "Origin", "Refused", "load", "state_body", "status_line"]
 
 _log = logging.getLogger(__name__)
 
@@ -490,6 +490,20 @@ def status_line(state: State) -> str:
         away = state.unreachable
         parts.append(f"cannot be fetched since {_short(away.since)}: {away.message}")
     return "; ".join(parts)
+
+
+def state_body(state: State) -> dict[str, object]:
+    """Return how a checkout stands, for programs: what is in force, and what keeps others out."""
+    away = state.unreachable
+    return {
+        "url": state.url,
+        "branch": state.branch,
+        "path": state.path,
+        "commit": state.commit or None,
+        "since": state.since or None,
+        "refused": _as_json(state.refused),
+        "unreachable": {"since": away.since, "message": away.message} if away else None,
+    }
 
 
 def _short(time: str) -> str:

@@ -166,9 +166,7 @@ class SecretReader:
         with self._lock:
             looked = self._known.setdefault(key, _Looked())
         with looked.lock:
-            age = None if looked.at is None else self._clock.now() - looked.at
-            longest = MAX_AGE if looked.secret is not None else RETRY_AFTER
-            if age is None or not timedelta(0) <= age < longest:
+            if not self._is_fresh(looked):
                 self._look(reference, looked)
             if looked.secret is None:
                 raise SecretUnavailableError(f"the secret {reference} {looked.failure}")
@@ -195,12 +193,28 @@ class SecretReader:
         self._sops.forget()
 
     def warm(self, references: Iterable[SecretReference]) -> None:
-        """Look up beforehand what takes long, at the same time; a failure is told by `read`."""
-        slow = [each for each in dict.fromkeys(references) if each.kind in _SLOW]
+        """Look up beforehand what takes long, at the same time; a failure is told by `read`.
+
+        What is known and not too old is not looked up again.
+        """
+        slow = {each for each in references if each.kind in _SLOW}
+        slow -= {each for each in slow if self._is_known(each)}
         if len(slow) > 1:
             with ThreadPoolExecutor(max_workers=MAX_AT_ONCE) as pool:
                 for _ in pool.map(self._try, slow):
                     pass
+
+    def _is_known(self, reference: SecretReference) -> bool:
+        with self._lock:
+            looked = self._known.get((reference.kind, reference.name))
+        return looked is not None and self._is_fresh(looked)
+
+    def _is_fresh(self, looked: _Looked) -> bool:
+        """Whether what was looked up, or that there was nothing, still counts."""
+        if looked.at is None:
+            return False
+        longest = MAX_AGE if looked.secret is not None else RETRY_AFTER
+        return timedelta(0) <= self._clock.now() - looked.at < longest
 
     def _try(self, reference: SecretReference) -> None:
         with contextlib.suppress(SecretUnavailableError):

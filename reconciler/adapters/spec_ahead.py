@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from reconciler.adapters.spec_schema import SPEC
+from reconciler.adapters.spec_walk import stamp_of
 from reconciler.adapters.yaml_plain import Plain, read_plain
-from reconciler.files import read_below_real
+from reconciler.files import read_below_seen
 
 __all__ = ["MANY", "main", "parse_ahead", "worthwhile"]
 
@@ -40,8 +41,8 @@ def worthwhile(count: int) -> bool:
 
 def parse_ahead(
     root: str, relatives: Sequence[str], limit: int
-) -> Generator[Plain | None, None, None]:
-    """Yield what each file says, in their order; None where it has to be read here.
+) -> Generator[tuple[Plain, int] | None, None, None]:
+    """Yield what each file says, in their order, and its stamp then; None: to be read here.
 
     `root` is the real path of their directory, `limit` the largest size of a file in bytes.
     It may end early: what it has not told of has to be read here too. Close it, also before its
@@ -71,14 +72,14 @@ def parse_ahead(
         process.wait(_END_S)
 
 
-def _answers(stream: IO[bytes]) -> Iterator[Plain | None]:
+def _answers(stream: IO[bytes]) -> Iterator[tuple[Plain, int] | None]:
     while True:
         try:
             chunk: list[Any] = marshal.load(stream)  # noqa: S302 - from a process of our own
         except (EOFError, ValueError, TypeError):
             return
         for item in chunk:
-            yield None if item is None else Plain(item[0], item[1])
+            yield None if item is None else (Plain(item[0], item[1]), item[2])
 
 
 def main() -> None:
@@ -91,9 +92,10 @@ def main() -> None:
         out.flush()
 
 
-def _parsed(root: str, relative: str, limit: int) -> tuple[object, object] | None:
+def _parsed(root: str, relative: str, limit: int) -> tuple[object, object, int] | None:
     try:
-        plain = read_plain(read_below_real(f"{root}/{relative}", root, limit), SPEC.shape)
+        content, seen = read_below_seen(f"{root}/{relative}", root, limit)
     except OSError:
         return None
-    return None if plain is None else (plain.tree, plain.places)
+    plain = read_plain(content, SPEC.shape)
+    return None if plain is None else (plain.tree, plain.places, stamp_of(seen))

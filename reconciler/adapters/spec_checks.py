@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler.api.create_body import is_relative_url
 from reconciler.api.wire import Fault, Pointer
+from reconciler.mistakes import Mistake
 
 __all__ = ["check_request", "check_source", "section"]
 
@@ -49,7 +50,8 @@ def _check_operation(tree: Mapping[str, Any]) -> list[Fault]:
     given = [tree.get("operation"), section(tree, "operationContext").get("operation")]
     for at, operation in zip(places, given, strict=True):
         if operation == "destroy" and section(tree, "reconcile").get("confirm") != "destroy":
-            return [Fault(at, "destroys the stack; say so with reconcile: {confirm: destroy}")]
+            message = "destroys the stack; say so with reconcile: {confirm: destroy}"
+            return [Fault(at, message, Mistake.UNCONFIRMED_DESTROY)]
     return []
 
 

@@ -15,8 +15,10 @@ from reconciler.adapters.spec_layers import Layer, Origins, lay_over, one_level_
 from reconciler.adapters.spec_schema import DEFAULTS, SPEC
 from reconciler.adapters.spec_secrets import find_secrets
 from reconciler.adapters.spec_sections import Sections
+from reconciler.adapters.spec_walk import NO_STAMP, stamp_of
 from reconciler.adapters.yaml_faults import YamlFault, one_line
-from reconciler.files import read_below_real
+from reconciler.files import read_below_seen
+from reconciler.mistakes import Mistake
 from reconciler.model import Problem
 
 __all__ = ["NO_DEFAULTS", "Defaults", "DefaultsReader", "problem_of"]
@@ -105,19 +107,26 @@ class DefaultsReader:
         if len(own) > 1:
             names = " and ".join(relative.rpartition("/")[2] for relative, _ in own)
             message = f"{names} are both here; keep one of them"
-            return Defaults(problems=(Problem(path=self._directory / own[0][0], message=message),))
-        layer = self._layer(own[0][0])
+            path = self._directory / own[0][0]
+            return Defaults(
+                problems=(Problem(path=path, message=message, kind=Mistake.WRONG_NAME),)
+            )
+        layer = self._layer(*own[0])
         if not isinstance(layer, Layer):
             return Defaults(problems=layer)
         tree = lay_over(inherited.tree, layer.tree, SPEC.shape, drop_nulls=True)
         return Defaults(tree, (*inherited.layers, layer))
 
-    def _layer(self, relative: str) -> Layer | tuple[Problem, ...]:
+    def _layer(self, relative: str, stamp: int) -> Layer | tuple[Problem, ...]:
         path = self._directory / relative
         try:
-            content = read_below_real(str(path), os.path.realpath(self._directory), MAX_BYTES)
+            content, seen = read_below_seen(str(path), os.path.realpath(self._directory), MAX_BYTES)
         except OSError as error:
-            return (Problem(path=path, message=f"cannot be read: {error.strerror or error}"),)
+            message = f"cannot be read: {error.strerror or error}"
+            return (Problem(path=path, message=message, kind=Mistake.UNREADABLE),)
+        if stamp not in {NO_STAMP, stamp_of(seen)}:
+            message = "was written to while it was read; it is read again at the next look"
+            return (Problem(path=path, message=message, kind=Mistake.UNREADABLE),)
         document = yaml_reader.read(content, SPEC.shape, _BELONGS)
         if isinstance(document, YamlFault):
             return (problem_of(path, document),)
@@ -143,4 +152,5 @@ def problem_of(path: Path, fault: YamlFault) -> Problem:
         column=fault.column,
         pointer=one_line(fault.pointer),
         message=one_line(fault.message),
+        kind=Mistake.WRONG_YAML,
     )

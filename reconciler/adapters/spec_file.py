@@ -8,6 +8,7 @@ stacks and time zones, cron, durations), `spec_checks` (the API's blocks) and `s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -22,8 +23,9 @@ from reconciler.adapters.spec_sops import Sealed
 from reconciler.adapters.yaml_faults import one_line
 from reconciler.adapters.yaml_plain import Places
 from reconciler.api.create_body import request_from_json
-from reconciler.api.types import DeploymentRequest, StackRef
+from reconciler.api.types import DeploymentRequest, EnvironmentVariable, StackRef
 from reconciler.api.wire import Fault, Pointer
+from reconciler.mistakes import Mistake
 from reconciler.model import OnRotate, Problem, SecretReference, Spec
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
 
 # Says why a reference may not be read on this host and what would be right; empty: it may.
 Allows = Callable[[SecretReference], str]
+
+_Environment = tuple[EnvironmentVariable[SecretReference], ...]
 
 # Where a secret can come from; one of them stands in each reference.
 _KINDS: Final = ("fromEnv", "fromFile", "fromCredential", "fromCommand")
@@ -73,6 +77,8 @@ def spec_from_tree(source: Source, tree: object, allows: Allows) -> Spec | tuple
     faults += [*check_request(body), *find_secrets(body), *sections.faults]
     if found or faults or not isinstance(request, DeploymentRequest):
         return tuple(without_followers(found, faults))
+    if request.environment:
+        request = replace(request, environment=_shared_environment(request.environment))
     places = _shared_places(source.places)
     return Spec(name=source.name, path=source.path, request=request, places=places, **fields)
 
@@ -101,6 +107,7 @@ def problem_at(origins: Origins, fault: Fault) -> Problem:
         column=origin.column,
         pointer=one_line(pointer_of(pointer)),
         message=one_line(fault.message),
+        kind=fault.kind,
     )
 
 
@@ -125,6 +132,12 @@ def _shared_reference(kind: str, name: str, *, ignored: bool) -> SecretReference
 
 
 @lru_cache(maxsize=4096)
+def _shared_environment(variables: _Environment) -> _Environment:
+    """Return those that were here first and are the same: mostly many specs have them alike."""
+    return variables
+
+
+@lru_cache(maxsize=4096)
 def _shared_places(places: Places) -> Mapping[str, tuple[int, int]]:
     return MappingProxyType(dict(places))
 
@@ -136,7 +149,7 @@ def _request(
         if at in sealed.references:
             return sealed.references[at]
         if not isinstance(value, dict):
-            return Fault(at, IN_THE_CLEAR)
+            return Fault(at, IN_THE_CLEAR, Mistake.SECRET_IN_THE_CLEAR)
         kind = next((known for known in _KINDS if known in value), "")
         text = value.get(kind)
         if not isinstance(text, str):
@@ -147,6 +160,6 @@ def _request(
         ignored = value.get("onRotate") == "ignore"
         reference = _shared_reference(kind, text, ignored=ignored)
         refused = allows(reference)
-        return Fault((*at, kind), refused) if refused else reference
+        return Fault((*at, kind), refused, Mistake.SECRET_NOT_ALLOWED) if refused else reference
 
     return request_from_json(tree, read_secret, None)

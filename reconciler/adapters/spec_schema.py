@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from reconciler.adapters.yaml_reader import Shape
 from reconciler.api.wire import Fault, Pointer
+from reconciler.mistakes import Mistake
 
 __all__ = [
     "DEFAULTS",
@@ -188,13 +189,14 @@ def _explain(error: Any, noun: str) -> Iterator[Fault]:
                 yield _unknown_key(at, key, known, noun)
         case "required":
             for key in sorted(set(error.validator_value) - error.instance.keys()):
-                yield Fault((*at, key), "is required" + _describe(schema, key))
+                message = "is required" + _describe(schema, key)
+                yield Fault((*at, key), message, Mistake.MISSING_KEY)
         case "anyOf":
             yield from _explain_choice(error, at, noun)
         case "oneOf":
             yield Fault(at, _one_of(error))
         case "type":
-            yield Fault(at, _wrong_type(error, at))
+            yield _wrong_type(error, at)
         case "enum":
             yield Fault(at, _none_of(error, at))
         case validator:
@@ -204,12 +206,12 @@ def _explain(error: Any, noun: str) -> Iterator[Fault]:
 def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any], noun: str) -> Fault:
     names = list(known)
     if "secret" in at:  # what stands here may be a secret itself
-        return Fault(at, f"has a key that is none of {_list(names)}")
+        return Fault(at, f"has a key that is none of {_list(names)}", Mistake.UNKNOWN_KEY)
     right = did_you_mean(key, names)
     if not right and names:
         shown = names if len(names) <= _KEYS_SHOWN else [*names[:_KEYS_SHOWN], "…"]
         right = f"; known here: {', '.join(shown)}"
-    return Fault((*at, key), f"is no key of {noun}{right}")
+    return Fault((*at, key), f"is no key of {noun}{right}", Mistake.UNKNOWN_KEY)
 
 
 def _describe(schema: Mapping[str, Any], key: str) -> str:
@@ -226,7 +228,8 @@ def _explain_choice(error: Any, at: Pointer, noun: str) -> Iterator[Fault]:
     for inners in choices.values():
         if not any(e.validator == "type" and not e.path for e in inners):
             for inner in inners:
-                yield from (Fault((*at, *_tail(f, at)), f.message) for f in _explain(inner, noun))
+                for found in _explain(inner, noun):
+                    yield replace(found, pointer=(*at, *_tail(found, at)))
             return
     kinds = [kind for i in choices.values() for e in i if not e.path for kind in _types(e.schema)]
     yield Fault(at, f"is {_kind(error.instance)}; {_either(kinds)} belongs here")
@@ -251,14 +254,15 @@ def _null(schema: Mapping[str, Any]) -> str:
     return f"is null{right}, or leave the key out"
 
 
-def _wrong_type(error: Any, at: Pointer) -> str:
+def _wrong_type(error: Any, at: Pointer) -> Fault:
     if error.schema.get("x-secret") and not isinstance(error.instance, (dict, list)):
-        return _INNER_IN_THE_CLEAR if at and at[-1] == "secret" else IN_THE_CLEAR
+        message = _INNER_IN_THE_CLEAR if at and at[-1] == "secret" else IN_THE_CLEAR
+        return Fault(at, message, Mistake.SECRET_IN_THE_CLEAR)
     right = f"{_either(_types(error.schema))} belongs here"
     instance = error.instance
     if isinstance(instance, str) and "object" in _types(error.schema):
         right += ": write its keys below, indented"
-    return f"is {_kind(instance)}; {right}"
+    return Fault(at, f"is {_kind(instance)}; {right}")
 
 
 def _one_of(error: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from reconciler.api.types import MARKER_PREFIX, RESERVED_VARIABLES
 from reconciler.api.wire import Fault, Pointer
 from reconciler.masking import TOKENS
+from reconciler.mistakes import Mistake
 
 __all__ = ["find_secrets", "looks_secret"]
 
@@ -78,7 +79,8 @@ def find_secrets(tree: Mapping[str, Any]) -> list[Fault]:
     for index, command in enumerate(commands if isinstance(commands, list) else ()):
         if isinstance(command, str) and TOKENS.search(command):
             message = "looks like it holds a secret; put it into a variable and use that"
-            found.append(Fault(("operationContext", "preRunCommands", index), message))
+            at: Pointer = ("operationContext", "preRunCommands", index)
+            found.append(Fault(at, message, Mistake.SECRET_IN_THE_CLEAR))
     return found
 
 
@@ -93,5 +95,6 @@ def _check_variable(name: str, value: object, not_secret: set[str]) -> Fault | N
             at,
             "looks like a secret in the clear; name where it comes from instead: "
             "{secret: {fromEnv: RECONCILER_SECRET_…}}, or list it in notSecret if it is none",
+            Mistake.SECRET_IN_THE_CLEAR,
         )
     return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from reconciler.mistakes import Mistake
 from reconciler.model import Problem
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_name",
     "look_at",
     "name_of",
+    "stamp_of",
     "walk",
 ]
 
@@ -36,6 +38,8 @@ MAX_LEVELS: Final = 40
 DEFAULTS_NAME: Final = "_defaults"
 # The stamp of a file of which nothing is known.
 NO_STAMP: Final = 0
+# Later than any file is written.
+_NEVER: Final = 1 << 64
 
 ENDINGS: Final = (".yaml", ".yml")
 _NAME_PART: Final = re.compile(r"\w[\w.-]*\Z")
@@ -51,39 +55,44 @@ class Walk:
 
     `files` is the path of each spec below it → its stamp: a hash of its times in nanoseconds,
     its size and its inode, another one for each change. `defaults` is the same of the
-    `_defaults.yaml` files. Where `complete` is False something could not be looked at.
+    `_defaults.yaml` files. `young` is when those files were last written that were written after
+    a given time, in nanoseconds. Where `complete` is False something could not be looked at.
     """
 
     files: dict[str, int] = field(default_factory=dict)
     defaults: dict[str, int] = field(default_factory=dict)
+    young: dict[str, int] = field(default_factory=dict, compare=False)
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
 
 
-def walk(directory: Path) -> Walk:
-    """Look at a directory and all below it; links to directories are not followed."""
+def walk(directory: Path, young_ns: int = _NEVER) -> Walk:
+    """Look at a directory and all below it; links to directories are not followed.
+
+    What was written after `young_ns` (nanoseconds since 1970) is told as young.
+    """
     found = Walk()
     folders = [""]
     while folders:
         relative = folders.pop()
         try:
-            deeper = _look_at(directory, relative, found)
+            deeper = _look_at(directory, relative, found, young_ns)
         except OSError as error:
             message = f"cannot be read: {error.strerror}; a directory of specs belongs here"
-            found.problems.append(Problem(path=directory / relative, message=message))
+            found.problems.append(_unreadable(directory / relative, message))
             found.complete = False
             continue
         folders += sorted(deeper, reverse=True)
         if len(found.files) > MAX_FILES:
             message = f"holds more than {MAX_FILES:,} specs; the rest is not read"
-            found.problems.append(Problem(path=directory, message=message))
+            found.problems.append(_unreadable(directory, message))
             found.files = {name: found.files[name] for name in sorted(found.files)[:MAX_FILES]}
             found.complete = False
             break
     return found
 
 
-def _look_at(directory: Path, relative: str, found: Walk) -> list[str]:
+def _look_at(directory: Path, relative: str, found: Walk, young_ns: int) -> list[str]:
     """Look at one folder; return the folders in it."""
     prefix = f"{relative}/" if relative else ""
     deeper: list[str] = []
@@ -93,12 +102,16 @@ def _look_at(directory: Path, relative: str, found: Walk) -> list[str]:
             name = entry.name
             if not name.endswith(ENDINGS) or not entry.is_file(follow_symlinks=False):
                 if not _ignored(name):
-                    _look_closer(directory, prefix + name, entry, found, deeper)
+                    seen = _look_closer(directory, prefix + name, entry, found, deeper)
+                    if seen is not None and seen.st_mtime_ns > young_ns:
+                        found.young[prefix + name] = seen.st_mtime_ns
                 continue
             if name.startswith(_IGNORED_START):
                 continue
             seen = entry.stat(follow_symlinks=False)
-            stamp = _stamp(seen)
+            stamp = stamp_of(seen)
+            if seen.st_mtime_ns > young_ns:
+                found.young[prefix + name] = seen.st_mtime_ns
             if name.startswith(DEFAULTS_NAME) and name_of(name) == DEFAULTS_NAME:
                 found.defaults[prefix + name] = stamp
             else:
@@ -108,43 +121,53 @@ def _look_at(directory: Path, relative: str, found: Walk) -> list[str]:
 
 def _look_closer(
     directory: Path, relative: str, entry: os.DirEntry[str], found: Walk, deeper: list[str]
-) -> None:
-    """Look at what is no plain file of a spec's name: a folder, a link, something else."""
+) -> os.stat_result | None:
+    """Look at what is no plain file of a spec's name: a folder, a link, something else.
+
+    Returns what was found of a spec's file.
+    """
     if entry.is_dir(follow_symlinks=False):
         if relative.count("/") < MAX_LEVELS:
             deeper.append(relative)
-            return
+            return None
         message = f"is more than {MAX_LEVELS} levels down, and not read"
-        found.problems.append(Problem(path=directory / relative, message=message))
+        found.problems.append(_unreadable(directory / relative, message))
         found.complete = False
-        return
+        return None
     if not entry.name.endswith(ENDINGS) and not entry.is_symlink():
-        return
+        return None
     try:
         seen = entry.stat(follow_symlinks=True)
     except OSError:  # a link to nothing, or gone since
         seen = None
     if seen is not None and stat.S_ISDIR(seen.st_mode):
         message = "is a link to a directory, which is not followed; use the directory itself"
-        found.problems.append(Problem(path=directory / relative, message=message))
+        found.problems.append(_unreadable(directory / relative, message))
     elif entry.name.endswith(ENDINGS):
         stamp = NO_STAMP
         if seen is not None:
-            stamp = _stamp(seen)
+            stamp = stamp_of(seen)
         kind = found.defaults if name_of(entry.name) == DEFAULTS_NAME else found.files
         kind[relative] = stamp
+        return seen
+    return None
 
 
-def look_at(directory: Path, relative: str) -> int | None:
-    """Return the stamp of one file of a spec, NO_STAMP of what is passed over.
+def _unreadable(path: Path, message: str) -> Problem:
+    return Problem(path=path, message=message, kind=Mistake.UNREADABLE)
 
+
+def look_at(directory: Path, relative: str) -> tuple[int, int] | None:
+    """Return one file's stamp and when it was last written, in nanoseconds.
+
+    The stamp is NO_STAMP of what is passed over.
     None where it is not for one look to tell: it is gone, a link, a folder, or defaults.
     """
     *folders, name = relative.split("/")
     if any(_ignored(folder) for folder in folders) or _ignored(name):
-        return NO_STAMP
+        return NO_STAMP, 0
     if not name.endswith(ENDINGS):
-        return NO_STAMP
+        return NO_STAMP, 0
     if len(folders) > MAX_LEVELS or name_of(name) == DEFAULTS_NAME:
         return None
     try:
@@ -153,10 +176,11 @@ def look_at(directory: Path, relative: str) -> int | None:
         return None
     if not stat.S_ISREG(seen.st_mode):
         return None
-    return _stamp(seen)
+    return stamp_of(seen), seen.st_mtime_ns
 
 
-def _stamp(seen: os.stat_result) -> int:
+def stamp_of(seen: os.stat_result) -> int:
+    """Return the stamp of a file: another number for each change."""
     return hash((seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino))
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,7 @@ from reconciler.adapters.spec_file import (
     stack_of,
 )
 from reconciler.adapters.spec_layers import Layer, Origins, lay_over
+from reconciler.adapters.spec_quiet import Quiet
 from reconciler.adapters.spec_schema import SPEC
 from reconciler.adapters.spec_sops import NOTHING_SEALED, is_sealed, take_sealed
 from reconciler.adapters.spec_walk import (
@@ -39,13 +41,15 @@ from reconciler.adapters.spec_walk import (
     check_name,
     look_at,
     name_of,
+    stamp_of,
     walk,
 )
 from reconciler.adapters.yaml_faults import YamlFault
 from reconciler.adapters.yaml_plain import Plain, read_plain
 from reconciler.api.types import StackRef
-from reconciler.files import read_below_real
-from reconciler.model import Broken, Catalog, Problem, SecretReference, Spec
+from reconciler.files import read_below_seen
+from reconciler.mistakes import Mistake
+from reconciler.model import Broken, Catalog, Problem, SecretReference, Spec, Writing
 
 __all__ = ["Explained", "Rules", "SpecReader", "explain", "read_file", "scan"]
 
@@ -111,11 +115,15 @@ class _Anything:
 
 
 class SpecReader:
-    """Reads a directory again and again."""
+    """Reads a directory again and again.
 
-    def __init__(self, directory: Path, rules: Rules) -> None:
+    With `quiet` what may not be whole yet is left alone: what was read before stays in force.
+    """
+
+    def __init__(self, directory: Path, rules: Rules, quiet: Quiet | None = None) -> None:
         self.directory = directory
         self.rules = rules
+        self.quiet = quiet
         # Mostly the same few references, in many files.
         self._allows = lru_cache(maxsize=4096)(rules.allows)
         self._walk = Walk()
@@ -123,16 +131,22 @@ class SpecReader:
         self._known: dict[str, _Read] = {}
         self._behind = False  # whether the catalog lacks what single looks have found
         self._defaults = DefaultsReader(directory)
+        self._in_force: Mapping[str, int] = {}  # the defaults that were read, with their stamps
+        self._unsettled: frozenset[str] = frozenset()  # folders whose defaults are being written
         self._root = os.path.realpath(directory)
 
     def scan(self) -> Catalog:
         """Read what is new or has changed, and return all there is."""
-        found = walk(self.directory)
+        quiet = self.quiet
+        found = walk(self.directory, quiet.begin()) if quiet is not None else walk(self.directory)
+        waits = quiet is not None and bool(quiet.waiting)
         same = found == self._walk and self._known.keys() == found.files.keys()
-        if same and not self._behind:
-            return self._catalog
-        if not same:
+        if not same or waits:
             self._update(found, found.files)
+        elif quiet is not None:
+            quiet.end(())
+        if same and not waits and not self._behind:
+            return self._catalog
         self._walk = found
         self._behind = False
         self._catalog = self._all(found)
@@ -144,23 +158,55 @@ class SpecReader:
         Returns those specs that are new or other now; None where only a scan can tell what has
         become of the directory. It costs what these files cost, however many there are.
         """
+        if self.quiet is not None:
+            self.quiet.begin()
+        if self._unsettled:
+            return None
         fresh: list[Spec] = []
         for relative in paths:
-            stamp = look_at(self.directory, relative)
-            if stamp is None:
+            seen = look_at(self.directory, relative)
+            if seen is None:
                 return None
+            stamp, written_ns = seen
             before = self._known.get(relative)
             if stamp == NO_STAMP or (before is not None and before.stamp == stamp):
+                self._settled(relative)
+                continue
+            if self._waits(relative, stamp, written_ns):
+                if self._lasts_untold(relative):
+                    return None
                 continue
             defaults = self._defaults.of(relative.rpartition("/")[0])
             read = self.read(relative, stamp, defaults)
+            if read.stamp != stamp and self._waits(relative, read.stamp, None):
+                continue
             if read.spec is None or not self._is_the_only(relative):
                 return None
+            self._settled(relative)
             self._known[relative] = read
-            self._walk.files[relative] = stamp
+            self._walk.files[relative] = read.stamp
             self._behind = True
             fresh.append(read.spec)
         return tuple(fresh)
+
+    @property
+    def writing(self) -> Mapping[str, datetime]:
+        """Return which files (paths below the directory) are left alone, until when at least."""
+        return self.quiet.waiting if self.quiet is not None else {}
+
+    def _waits(self, relative: str, stamp: int, written_ns: int | None) -> bool:
+        return self.quiet is not None and self.quiet.waits(relative, stamp, written_ns)
+
+    def _settled(self, relative: str) -> None:
+        if self.quiet is not None:
+            self.quiet.settled(relative)
+
+    def _lasts_untold(self, relative: str) -> bool:
+        """Whether a file is written for long by now, and the catalog does not tell so."""
+        if self.quiet is None or self.quiet.lasting(relative) is None:
+            return False
+        told = self._catalog.writing.get(name_of(relative))
+        return told is None or told.since is None
 
     def _is_the_only(self, relative: str) -> bool:
         """Whether no other file has this one's name, but for the ending, and there is room."""
@@ -176,25 +222,75 @@ class SpecReader:
     def _update(self, found: Walk, stamps: Mapping[str, int]) -> None:
         """Know of each of these files (path → stamp) what it says now, and of no other."""
         self._root = os.path.realpath(self.directory)
-        self._defaults.start(found.defaults)
+        defaults_held = self._take_defaults(found)
+        held = set(defaults_held)
+        self._defaults.start(self._in_force)
         known: dict[str, _Read] = {}
         fresh: list[tuple[str, Defaults]] = []
         for relative, stamp in stamps.items():
             before = self._known.get(relative)
             defaults = self._defaults.of(relative.rpartition("/")[0])
-            if before is None or before.stamp != stamp or before.defaults is not defaults:
-                fresh.append((relative, defaults))
-            else:
+            other = before is None or before.stamp != stamp
+            if not other and before is not None and before.defaults is defaults:
                 known[relative] = before
-        known.update(self._read_all(fresh, stamps))
+            elif other and self._held(relative, stamp, found.young, defaults_held):
+                held.add(relative)
+                if before is not None:
+                    known[relative] = before
+            else:
+                fresh.append((relative, defaults))
+        for relative, read in self._read_all(fresh, stamps):
+            before = self._known.get(relative)
+            if read.stamp == stamps[relative] or not self._waits(relative, read.stamp, None):
+                known[relative] = read
+            else:  # written to while it was read
+                held.add(relative)
+                if before is not None:
+                    known[relative] = before
         self._known = known
+        if self.quiet is not None:
+            self.quiet.end(held)
+
+    def _take_defaults(self, found: Walk) -> frozenset[str]:
+        """Take the defaults as they are now, or none of them while one is being written.
+
+        Returns those that are left alone. One that is gone may be about to come again.
+        """
+        before, self._unsettled = self._in_force, frozenset()
+        changed = {
+            relative: found.defaults.get(relative, NO_STAMP)
+            for relative in {*before, *found.defaults}
+            if before.get(relative) != found.defaults.get(relative)
+        }
+        held = frozenset(
+            relative
+            for relative, stamp in changed.items()
+            if (relative in found.young or relative not in found.defaults)
+            and self._waits(relative, stamp, found.young.get(relative))
+        )
+        if held:
+            self._unsettled = frozenset(relative.rpartition("/")[0] for relative in changed)
+        else:
+            self._in_force = found.defaults
+        return held
+
+    def _held(
+        self, relative: str, stamp: int, young: Mapping[str, int], defaults: frozenset[str]
+    ) -> bool:
+        """Whether a changed file may not be whole, or the defaults it is read with may not."""
+        if relative in young and self._waits(relative, stamp, young[relative]):
+            return True
+        if self.quiet is None or self._unsettled.isdisjoint(_folders_of(relative)):
+            return False
+        self.quiet.follows(relative, stamp, defaults)
+        return True
 
     def _read_all(
         self, fresh: list[tuple[str, Defaults]], stamps: Mapping[str, int]
     ) -> Iterator[tuple[str, _Read]]:
         """Read files that are new or have changed; of very many, another process parses some."""
         with contextlib.ExitStack() as stack:
-            plains: Iterator[Plain | None] = iter(())
+            plains: Iterator[tuple[Plain, int] | None] = iter(())
             if worthwhile(len(fresh)):
                 ahead = parse_ahead(self._root, [relative for relative, _ in fresh], MAX_BYTES)
                 plains = stack.enter_context(contextlib.closing(ahead))
@@ -203,7 +299,7 @@ class SpecReader:
                 plain = next(plains, None)
                 read = None
                 if plain is not None:
-                    read = self._made(relative, stamps[relative], defaults, plain)
+                    read = self._made(relative, plain[1], defaults, plain[0])
                 yield relative, read or self.read(relative, stamps[relative], defaults)
 
     def _made(self, relative: str, stamp: int, defaults: Defaults, plain: Plain) -> _Read | None:
@@ -224,11 +320,12 @@ class SpecReader:
         return self._defaults.of(relative.rpartition("/")[0])
 
     def read(self, relative: str, stamp: int, defaults: Defaults = NO_DEFAULTS) -> _Read:
-        """Read one file, whatever it is."""
+        """Read one file, whatever it is; the result has the stamp of what was read."""
         path = self.directory / relative
-        content = self._content(relative)
-        if isinstance(content, Problem):
-            return _Read(stamp, defaults, None, (content,))
+        found = self._content(relative)
+        if isinstance(found, Problem):
+            return _Read(stamp, defaults, None, (found,))
+        content, stamp = found
         if defaults.problems:
             return _Read(stamp, defaults, None, defaults.problems, _stack_in(content))
         document: Plain | yaml_reader.Document | YamlFault | None
@@ -254,9 +351,10 @@ class SpecReader:
 
     def explain(self, relative: str, defaults: Defaults) -> Explained | tuple[Problem, ...]:
         """Say what a file says with its defaults, and where each part comes from."""
-        content = self._content(relative)
-        if isinstance(content, Problem):
-            return (content,)
+        found = self._content(relative)
+        if isinstance(found, Problem):
+            return (found,)
+        content, _ = found
         document = yaml_reader.read(content, SPEC.shape, _BELONGS)
         if isinstance(document, YamlFault):
             return (problem_of(self.directory / relative, document),)
@@ -267,16 +365,19 @@ class SpecReader:
         whole = lay_over(defaults.tree, tree, SPEC.shape)
         return Explained(whole, Origins((*defaults.layers, layer), SPEC.shape))
 
-    def _content(self, relative: str) -> bytes | Problem:
+    def _content(self, relative: str) -> tuple[bytes, int] | Problem:
+        """Return what is in a file, and its stamp after it was read."""
         path = self.directory / relative
         wrong = check_name(name_of(relative))
         if wrong:
-            return Problem(path=path, message=wrong)
+            return Problem(path=path, message=wrong, kind=Mistake.WRONG_NAME)
         try:
             # Not the path's own text, which it would keep for as long as it lives.
-            return read_below_real(f"{self.directory}/{relative}", self._root, MAX_BYTES)
+            content, seen = read_below_seen(f"{self.directory}/{relative}", self._root, MAX_BYTES)
         except OSError as error:
-            return Problem(path=path, message=f"cannot be read: {error.strerror or error}")
+            message = f"cannot be read: {error.strerror or error}"
+            return Problem(path=path, message=message, kind=Mistake.UNREADABLE)
+        return content, stamp_of(seen)
 
     def _origins(self, path: Path, content: bytes, defaults: Defaults) -> Origins:
         document = yaml_reader.read(content, SPEC.shape, _BELONGS)
@@ -293,7 +394,8 @@ class SpecReader:
             if name in specs or name in broken:
                 other = specs[name].path if name in specs else broken[name].problem.path
                 message = f"has the same name as {other}; rename one of them"
-                mine = (Problem(path=self.directory / relative, message=message),)
+                path = self.directory / relative
+                mine = (Problem(path=path, message=message, kind=Mistake.WRONG_NAME),)
                 specs.pop(name, None)
             # What a _defaults.yaml has wrong is told once, however many specs it holds.
             problems.update(dict.fromkeys(mine))
@@ -305,8 +407,30 @@ class SpecReader:
             specs=tuple(specs[name] for name in sorted(specs)),
             problems=tuple(problems),
             broken=MappingProxyType(broken),
+            writing=MappingProxyType(self._all_writing()),
             complete=found.complete,
         )
+
+    def _all_writing(self) -> dict[str, Writing]:
+        quiet = self.quiet
+        if quiet is None:
+            return {}
+        return {
+            name_of(relative): Writing(
+                path=self.directory / relative, until=until, since=quiet.lasting(relative)
+            )
+            for relative, until in quiet.waiting.items()
+            if relative in self._walk.files
+        }
+
+
+def _folders_of(relative: str) -> Iterator[str]:
+    """Yield the folder of a file and those above it."""
+    folder = relative.rpartition("/")[0]
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
+    yield ""
 
 
 @contextlib.contextmanager

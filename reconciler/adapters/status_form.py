@@ -11,34 +11,67 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reconciler.jsonform import from_json, time_text, to_json
 from reconciler.model import Run, Status
 
-__all__ = ["parse", "render", "status_from_json", "status_to_json"]
+__all__ = [
+    "Form",
+    "checksum",
+    "form_in",
+    "form_of",
+    "parse",
+    "render",
+    "status_from_json",
+    "status_to_json",
+]
 
 # Another one is a file of a newer release, which an older one must not act on.
 FORM_VERSION: Final = 1
 _CHECKSUM: Final = "checksum"
 
 
+class Form(NamedTuple):
+    """A status, what its file says, and the checksum in it: the same where all of it is."""
+
+    status: Status
+    content: bytes
+    checksum: str
+
+
 def render(status: Status) -> bytes:
     """Write the file's content: indented, UTF-8, with its checksum."""
+    return form_of(status).content
+
+
+def form_of(status: Status) -> Form:
+    """Write the file's content, and tell its checksum."""
     body = status_to_json(status)
     body[_CHECKSUM] = _checksum(body)
-    return (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+    text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    return Form(status, text.encode("utf-8", "surrogatepass"), body[_CHECKSUM])
 
 
 def parse(content: bytes) -> Status:
     """Read a file's content; ValueError where it is not one that `render` has written."""
+    return form_in(content).status
+
+
+def form_in(content: bytes) -> Form:
+    """Read a file's content as `parse` does, and tell its checksum."""
     body = json.loads(content.decode("utf-8", "surrogatepass"))
     if not isinstance(body, dict):
         raise ValueError("an object was expected")  # noqa: TRY004 - a torn file is no error of types
-    checksum = body.pop(_CHECKSUM, "")
-    if checksum != _checksum(body):
+    found = body.pop(_CHECKSUM, "")
+    if found != _checksum(body):
         raise ValueError("the checksum does not fit: the file was edited")
-    return status_from_json(body)
+    return Form(status_from_json(body), content, found)
+
+
+def checksum(status: Status) -> str:
+    """Return the checksum that the status has in its file."""
+    return _checksum(status_to_json(status))
 
 
 def _checksum(body: Mapping[str, object]) -> str:

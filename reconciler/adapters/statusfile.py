@@ -2,7 +2,8 @@
 
 The status file is the reconciler's whole memory of a stack. It is written before anything is
 started, whole or not at all, first the copy and then the file beside the spec; of the two the
-newer one is believed. A checkout can be wiped and a state directory lost, not both.
+newer one is believed. A checkout can be wiped and a state directory lost, not both. Where the
+directory of specs is gone there is the copy alone: it is not for us to make it again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from reconciler.adapters.status_form import parse, render
+from reconciler.adapters.status_form import Form, checksum, form_in, form_of
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_regular, remove_durably, write_durably
+from reconciler.files import (
+    make_folder,
+    must_stay_below,
+    read_regular,
+    remove_durably,
+    write_durably,
+)
 from reconciler.model import Status
 from reconciler.planning.transitions import same
 
@@ -37,8 +45,10 @@ class StatusFiles:
 
     def __init__(self, directory: Path, status_dir: Path | None, copies: Path) -> None:
         self.beside = status_dir or directory
+        self._makes_folder = status_dir is not None
         self._copies = copies
-        self._known: dict[str, Status] = {}
+        self._known: dict[str, _Known] = {}
+        self._differing: set[str] = set()  # whose two files do not say the same
 
     def path(self, name: str) -> Path:
         """Return where the status of a spec stands."""
@@ -53,33 +63,47 @@ class StatusFiles:
 
         A torn, edited or foreign file is set aside as `….corrupt-<n>` and the other one used.
         """
-        found = [
-            status
-            for folder in (self._copies, self.beside)
-            if (status := self._read_one(folder, name)) is not None
-        ]
-        newest = max(found, key=lambda status: status.generation, default=Status(name=name))
-        self._known[name] = newest
-        return newest
+        found: dict[bytes, Form] = {}
+        for folder in (self._copies, self.beside):
+            self._read_one(folder, name, found)
+        newest = max(found.values(), key=lambda form: form.status.generation, default=None)
+        if newest is None:
+            newest = form_of(Status(name=name))
+        self._known[name] = _known_of(newest)
+        if len(found) > 1:  # we were killed after the first of two writes
+            self._differing.add(name)
+        else:
+            self._differing.discard(name)
+        return newest.status
+
+    def keeps(self, name: str) -> bool:
+        """Whether both files of a name that was read or written are there, and say the same."""
+        known = self._known.get(name)
+        return known is not None and known.generation > 0 and self._both_there(name)
 
     def write(self, status: Status) -> Status:
         """Make a status durable and return it with its generation; an unchanged one stays.
 
         Raises NotDurableError: what depends on it must not happen then.
         """
-        known = self._known.get(status.name) or self.read(status.name)
-        if same(status, known) and known.generation and self._both_there(status.name):
-            return known
+        name = status.name
+        if name not in self._known:
+            self.read(name)
+        known = self._known[name]
+        if known.generation and _same(status, known) and self._both_there(name):
+            return replace(status, generation=known.generation, written=known.written)
         generation = max(status.generation, known.generation) + 1
         written = replace(status, generation=generation)
-        content = render(written)
-        self._known.pop(status.name, None)  # until both are there, the disk has to be asked
-        for folder in (self._copies, self.beside):
-            path = _path(folder, status.name)
-            make_folder(path.parent)
-            _must_stay_below(path.parent, folder)
-            write_durably(path, content)
-        self._known[status.name] = written
+        form = form_of(written)
+        self._known.pop(name, None)  # until both are there, the disk has to be asked
+        for folder in self._places():
+            path = _path(folder, name)
+            kept = folder is self.beside and not self._makes_folder
+            make_folder(path.parent, folder if kept else None)
+            must_stay_below(path.parent, folder)
+            write_durably(path, form.content)
+        self._known[name] = _known_of(form)
+        self._differing.discard(name)
         return written
 
     def forget(self, name: str) -> None:
@@ -88,29 +112,66 @@ class StatusFiles:
         Raises NotDurableError.
         """
         self._known.pop(name, None)
+        self._differing.discard(name)
         for folder in (self.beside, self._copies):
             path = _path(folder, name)
             if os.path.lexists(path):
-                _must_stay_below(path.parent, folder)
+                must_stay_below(path.parent, folder)
                 remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
-        return all(os.path.lexists(_path(folder, name)) for folder in (self._copies, self.beside))
+        there = all(os.path.lexists(_path(folder, name)) for folder in self._places())
+        return there and name not in self._differing
 
-    def _read_one(self, folder: Path, name: str) -> Status | None:
+    def _places(self) -> tuple[Path, ...]:
+        """Return the folders that statuses belong below, the copies' first."""
+        if self._makes_folder or self.beside.is_dir():
+            return self._copies, self.beside
+        return (self._copies,)
+
+    def _read_one(self, folder: Path, name: str, found: dict[bytes, Form]) -> None:
+        """Add what one copy says to what was found; mostly both say the same."""
         path = _path(folder, name)
         if not os.path.lexists(path):
-            return None
+            return
         try:
-            _must_stay_below(path.parent, folder)
-            status = parse(read_regular(path, MAX_BYTES))
+            must_stay_below(path.parent, folder)
+            content = read_regular(path, MAX_BYTES)
+            form = found.get(content) or form_in(content)
         except (OSError, ValueError, RecursionError, NotDurableError):
             _set_aside(path)
-            return None
-        if status.name != name:  # a copied file must not tell one stack's story as another's
+            return
+        if form.status.name != name:  # a copied file must not tell one stack's story as another's
             _set_aside(path)
-            return None
+            return
+        found[content] = form
+
+
+class _Kept(NamedTuple):
+    """What a file says, as far as it takes to know that something else says the same."""
+
+    generation: int
+    written: datetime | None
+    checksum: bytes
+
+
+# What is in flight is written again and again, and held by the loop in any case.
+_Known = Status | _Kept
+
+
+def _known_of(form: Form) -> _Known:
+    status = form.status
+    if status.run is not None or status.intent is not None:
         return status
+    return _Kept(status.generation, status.written, bytes.fromhex(form.checksum))
+
+
+def _same(status: Status, known: _Known) -> bool:
+    """Whether both say the same, but for when and how often they were written."""
+    if isinstance(known, Status):
+        return same(status, known)
+    as_written = replace(status, generation=known.generation, written=known.written)
+    return bytes.fromhex(checksum(as_written)) == known.checksum
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -118,13 +179,6 @@ def _path(folder: Path, name: str) -> Path:
     if not all(parts) or ".." in parts or "." in parts or "\0" in name:
         raise ValueError(f"{name!r} cannot be the name of a spec")
     return folder / (name + ENDING)
-
-
-def _must_stay_below(parent: Path, folder: Path) -> None:
-    """Refuse a folder that a link leads out of where statuses belong."""
-    real, root = parent.resolve(), folder.resolve()
-    if real != root and root not in real.parents:
-        raise NotDurableError(f"{parent} leads out of {folder}; remove the link")
 
 
 def _set_aside(path: Path) -> None:

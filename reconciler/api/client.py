@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -57,6 +58,11 @@ CONNECT_TIMEOUT_S = 5.0
 
 # The largest answer that is read: a page of 100 deployments is about 100 kB.
 LARGEST_ANSWER = 16 * 1024 * 1024
+
+# What the last small answers said is kept: most of what is asked again has not changed, and
+# reading it costs ten times what comparing it does. Ten megabytes where all are that large.
+ANSWERS_KEPT = 64
+LARGEST_KEPT = 32 * 1024
 
 # A server's own words are shown to people, and kept in status files: a sentence or two.
 LONGEST_MESSAGE = 500
@@ -234,12 +240,12 @@ class ApiClient:
         self, organization: str, page: int, page_size: int
     ) -> tuple[Deployment, ...]:
         """Return a page of all the organization's deployments, newest first. Today's dialect."""
-        answer = self._send(
+        content = self._ask(
             "GET",
             f"/api/orgs/{organization}/deployments",
             params={"page": str(page), "pageSize": str(page_size)},
         )
-        return _read(lambda body: list_from_json(body, organization), answer)
+        return _read(lambda content: _deployments(content, organization), content)
 
     def list_stack(self, stack: StackRef, page_size: int) -> tuple[Deployment, ...]:
         """Return the stack's newest deployments, newest first; none of an unknown stack.
@@ -248,12 +254,12 @@ class ApiClient:
         """
         params = {"page": "1", "pageSize": str(page_size)}
         try:
-            answer = self._send("GET", self.dialect.stack_path(stack), params=params)
+            content = self._ask("GET", self.dialect.stack_path(stack), params=params)
         except RefusedError as error:
             if error.status == NOT_FOUND:
                 return ()
             raise
-        return _read(lambda body: list_from_json(body, stack.organization), answer)
+        return _read(lambda content: _deployments(content, stack.organization), content)
 
     def paused(self, organization: str) -> Paused:
         """Return what of an organization is paused. Today's dialect."""
@@ -321,12 +327,12 @@ class ApiClient:
 
     def _get_deployment(self, path: str, stack: StackRef) -> Deployment | None:
         try:
-            answer = self._send("GET", path)
+            content = self._ask("GET", path)
         except RefusedError as error:
             if error.status == NOT_FOUND:
                 return None
             raise
-        return _read(lambda body: deployment_from_json(body, stack.organization), answer)
+        return _read(lambda content: _deployment(content, stack.organization), content)
 
     def _send(
         self,
@@ -336,6 +342,16 @@ class ApiClient:
         body: Mapping[str, object] | None = None,
     ) -> object:
         """Send one request, once, and return the JSON of the answer (None: an empty one)."""
+        return _json(self._ask(method, path, params, body))
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> bytes:
+        """Send one request, once, and return the answer's body."""
         deadline = time.monotonic() + CALL_TIMEOUT_S
         try:
             with (
@@ -358,12 +374,7 @@ class ApiClient:
         self.meter.count(of_loop.API_CALLS, method, str(response.status_code))
         if response.status_code >= ERROR_STATUS:
             raise _error(response, content)
-        if not content.strip():
-            return None
-        try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
-            raise LostError(f"{self.url} answered {response.status_code} with no JSON") from None
+        return content
 
 
 def _session(connections: int) -> requests.Session:
@@ -406,6 +417,36 @@ def _content(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise requests.RequestException(f"the answer took longer than {CALL_TIMEOUT_S:.0f} s")
     return bytes(content)
+
+
+def _json(content: bytes) -> Any:
+    """Read an answer's body; None where it is empty."""
+    if not content.strip():
+        return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise LostError("the API answered with no JSON") from None
+
+
+def _kept(read: Callable[[bytes, str], R]) -> Callable[[bytes, str], R]:
+    """Keep what was read of the last small answers; `read` gets the body and the organization."""
+    known = lru_cache(maxsize=ANSWERS_KEPT)(read)
+
+    def reading(content: bytes, organization: str) -> R:
+        return (known if len(content) <= LARGEST_KEPT else read)(content, organization)
+
+    return reading
+
+
+@_kept
+def _deployment(content: bytes, organization: str) -> Deployment:
+    return deployment_from_json(_json(content), organization)
+
+
+@_kept
+def _deployments(content: bytes, organization: str) -> tuple[Deployment, ...]:
+    return list_from_json(_json(content), organization)
 
 
 def _paused_from_json(body: Mapping[str, object]) -> Paused:

@@ -46,6 +46,11 @@ __all__ = [
 ]
 
 
+# A thousand runs in flight are a thousand items a poll: the words are listed once.
+_OPERATIONS = frozenset(Operation)
+_ENDINGS = frozenset(EndingKind)
+
+
 class Dialect(StrEnum):
     """Which of the two is spoken."""
 
@@ -172,7 +177,7 @@ def deployment_from_json(body: Mapping[str, object], organization: str = "") -> 
             avatar_url=str(user.get("avatarUrl", "")),
             email=str(user.get("email", "")),
         ),
-        operation=Operation(str(operation)) if operation in set(Operation) else None,
+        operation=Operation(str(operation)) if operation in _OPERATIONS else None,
         stack=stack,
         jobs=tuple(_job_from_json(_dict(job)) for job in _list(body.get("jobs"))),
         latest_version=_int(body.get("latestVersion") or 0),
@@ -195,7 +200,7 @@ def deployment_from_json(body: Mapping[str, object], organization: str = "") -> 
         else None,
         initiator=str(body.get("initiator") or ""),
         ending=Ending(kind=EndingKind(str(ending["kind"])), message=str(ending["message"]))
-        if ending.get("kind") in set(EndingKind)
+        if ending.get("kind") in _ENDINGS
         else None,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from reconciler.api.oidc import AwsOidc, AzureOidc, GcpOidc, Oidc
+from reconciler.api.oidc import NO_OIDC, AwsOidc, AzureOidc, GcpOidc, Oidc
 from reconciler.api.wire import Pointer, Reader
 
 __all__ = ["PLACES", "oidc_to_json", "read_oidc"]
@@ -49,6 +49,8 @@ _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(h|ms|m|s)")
 def read_oidc(reader: Reader, value: object, at: Pointer) -> Oidc:
     """Read the whole part; an absent one asks for nothing. Faults go to the reader."""
     clouds = reader.mapping(value, at)
+    if not clouds:
+        return NO_OIDC
     return Oidc(
         aws=_aws(reader, clouds["aws"], (*at, "aws")) if clouds.get("aws") is not None else None,
         azure=_azure(reader, clouds["azure"], (*at, "azure"))

@@ -13,8 +13,9 @@ import sys
 from reconciler.cli import names, wiring
 from reconciler.cli.by_hand import carry_out, request, show
 from reconciler.errors import UsageError
-from reconciler.model import ReasonCode, RequestKind, State, Status
+from reconciler.model import OnDelete, ReasonCode, RequestKind, State, Status
 from reconciler.planning.holds import kept_by_another
+from reconciler.planning.remembered import spec_of
 
 __all__ = ["adoptable", "run"]
 
@@ -71,15 +72,30 @@ def adoptable(status: Status) -> bool:
 
 def _refuse_pointless(found: names.Named, where: wiring.Place) -> None:
     status, name = found.status, found.name
-    names.refuse_suspended(found, where.holds.read().of(name))
     if found.gone:
-        raise UsageError(f"the file of {name} is gone: bring it back, then adopt it")
+        raise UsageError(_removed(status))
+    names.refuse_suspended(found, where.holds.read().of(name))
     if status.state is State.READY:
         raise UsageError(f"{name} is Ready: there is nothing to take over")
     code = status.reason.code if status.reason is not None else None
     if code is ReasonCode.CONFLICT and kept_by_another(status) is None:
         assert status.reason is not None  # noqa: S101 - its code was read
         raise UsageError(f"{name} cannot be adopted: {status.reason.message}")
+
+
+def _removed(status: Status) -> str:
+    """Say why a removed spec is not adopted, and what can be done about its stack."""
+    name = status.name
+    if spec_of(status).on_delete is OnDelete.KEEP:
+        return (
+            f"the file of {name} is gone, and its stack is kept as it is: there is nothing to "
+            "take over; bring the file back to go on with it"
+        )
+    return (
+        f"the file of {name} is gone, and its stack is to be destroyed (reconcile.onDelete: "
+        f"destroy): to keep it, first `reconciler suspend {name}`, then bring the file back; "
+        f"`reconciler why {name}` says how it stands"
+    )
 
 
 def _agreed(count: int, *, yes: bool) -> bool:

@@ -135,6 +135,9 @@ def _validate(commands: Commands) -> None:
     parser.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="default: deployments.d"
     )
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json", "github", "sarif"), default="text"
+    )
     _secrets(parser)
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 
 from reconciler import log_output
@@ -23,6 +23,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.metrics import of_loop
 from reconciler.metrics.metered import metered
 from reconciler.model import Reason, State
+from reconciler.planning.quiet import Word
 
 __all__ = ["run", "say"]
 
@@ -95,7 +96,7 @@ def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) 
             log_output.say(status_line(checkout.state))
         daemon.wake()
 
-    watcher = None if checkout else Watcher(where.directory, daemon.touched, daemon.wake)
+    watcher = None if checkout else _watcher(where, daemon)
     with webhook_options.listening(options, heard):
         if watcher is not None:
             watcher.start()
@@ -112,6 +113,17 @@ def _watching(options: argparse.Namespace, where: wiring.Place, daemon: Daemon) 
                 watcher.stop()
 
 
+def _watcher(where: wiring.Place, daemon: Daemon) -> Watcher:
+    """Return what tells of changed files: first how, for who reads them, and then that."""
+
+    def touched(paths: Iterable[str], word: Word) -> None:
+        if where.specs.quiet is not None:
+            where.specs.quiet.heard(paths, word)
+        daemon.touched(paths)
+
+    return Watcher(where.directory, touched, daemon.wake)
+
+
 def _live(where: wiring.Place) -> LiveTable:
     return LiveTable(Rows(where).read(), sys.stdout)
 
@@ -119,6 +131,11 @@ def _live(where: wiring.Place) -> LiveTable:
 def _once(
     options: argparse.Namespace, where: wiring.Place, daemon: Daemon, live: LiveTable | None
 ) -> int:
+    writing = where.specs.writing
+    if writing:
+        until = max(writing.values())
+        told = f"{len(writing)} files" if len(writing) > 1 else next(iter(writing))
+        print(f"waits until {until:%H:%M:%S}Z: {told} changed just now and may not be whole yet")
     with live or nullcontext():
         settled = daemon.run_once(options.timeout)
     found = Rows(where).read()

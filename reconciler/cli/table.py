@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from reconciler.cli.look import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Look, cut, printable
@@ -135,9 +135,14 @@ def _summary(found: Sequence[Row], how: Look) -> str:
     return ", ".join(shown)
 
 
-def as_json(found: Iterable[Row]) -> str:
-    """Return a list of objects, one for each row, by name."""
-    return json.dumps([object_of(row) for row in found], indent=2, ensure_ascii=False)
+def as_json(found: Iterable[Row], directory: Mapping[str, object] | None = None) -> str:
+    """Return a list of objects, one for each row, by name.
+
+    Where the specs are a branch's, `directory` says how that stands; then both are in an object.
+    """
+    rows = [object_of(row) for row in found]
+    body = rows if directory is None else {"directory": directory, "specs": rows}
+    return json.dumps(body, indent=2, ensure_ascii=False)
 
 
 def object_of(row: Row) -> dict[str, object]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.specs import read_file, scan
-from reconciler.cli import host
+from reconciler.cli import host, validate_forms
 from reconciler.errors import UsageError
 from reconciler.model import Problem, Spec
 
@@ -20,7 +21,7 @@ _LEVELS = 10
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print each problem on a line of its own; 1 where there is one."""
+    """Print each problem, on a line of its own or as programs want it; 1 where there is one."""
     rules = host.rules(options, host.config(options))
     problems: list[Problem] = []
     valid = 0
@@ -28,12 +29,26 @@ def run(options: argparse.Namespace) -> int:
         specs, wrong = _check(path, rules)
         problems += wrong
         valid += len(specs)
-    for problem in problems:
-        print(problem)
-    if problems:
-        return 1
-    print(f"{valid} {'spec is' if valid == 1 else 'specs are'} valid")
-    return 0
+    for_programs = options.output in {"json", "sarif"}
+    if problems or for_programs:
+        print(_as(options.output, problems))
+    if not problems and not for_programs:
+        print(f"{valid} {'spec is' if valid == 1 else 'specs are'} valid")
+    return 1 if problems else 0
+
+
+def _as(form: str, problems: Sequence[Problem]) -> str:
+    match form:
+        case "json":
+            return validate_forms.as_json(problems)
+        case "github":
+            return validate_forms.as_github(problems, validate_forms.root_of(Path.cwd()))
+        case "sarif":
+            from reconciler.cli.validate_sarif import as_sarif  # noqa: PLC0415 - for this form alone
+
+            return as_sarif(problems, validate_forms.root_of(Path.cwd()))
+        case _:
+            return validate_forms.as_text(problems)
 
 
 def _check(path: Path, rules: SecretRules) -> tuple[tuple[Spec, ...], tuple[Problem, ...]]:

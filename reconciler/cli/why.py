@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 from reconciler.cli import names, wiring
 from reconciler.cli.look import BOLD, CYAN, DIM, GREEN, Look, look, printable
@@ -18,6 +19,7 @@ from reconciler.jsonform import time_text
 from reconciler.model import Plan
 from reconciler.planning.explain import Case, Explanation, Neighbour, explain
 from reconciler.planning.moments import when
+from reconciler.planning.quiet import Change, readable_at
 
 __all__ = ["as_json", "as_text", "run"]
 
@@ -41,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
             masses={each: len(held) for each, held in waiting.items() if found.name in held},
             windows=where.config.limits.windows,
             reconciler=where.state.reconciled_by(),
+            readable=_readable(where, found),
         )
     )
     if options.output == "json":
@@ -48,6 +51,20 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(as_text(answer, look(sys.stdout, os.environ)))
     return 0
+
+
+def _readable(where: wiring.Place, found: names.Named) -> datetime | None:
+    """Return when whoever reconciles reads a file that may not be whole yet."""
+    if where.checkout is not None or not where.state.reconciled_by():
+        return None
+    now = SystemClock().now()
+    path = found.spec.path if found.spec is not None else where.directory / f"{found.name}.yaml"
+    try:
+        written = path.stat().st_mtime
+    except OSError:  # gone, or of another name
+        return None
+    at = readable_at(Change(written=written, first=now.timestamp()))
+    return datetime.fromtimestamp(at, UTC) if at > now.timestamp() else None
 
 
 def _plan(

@@ -6,10 +6,10 @@ import argparse
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from reconciler.adapters.holds import HoldsFiles
 from reconciler.adapters.host_config import HostConfig
 from reconciler.adapters.outbox import Outbox
 from reconciler.adapters.requests_by_hand import HandRequests
+from reconciler.adapters.spec_quiet import Quiet
 from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import DirectoryState, StateDirectory, locate
 from reconciler.adapters.statusfile import StatusFiles
@@ -112,6 +113,11 @@ class Foreseen:
             self._resolver.expect_more(specs)
         return specs
 
+    @property
+    def writing(self) -> Mapping[str, datetime]:
+        """Return the files that may not be whole yet; those of a commit are."""
+        return self._specs.writing
+
     def removed_by_commit(self, name: str) -> bool:
         """Whether a commit removed the file; without `--repo` none can."""
         return self._checkout is not None and self._checkout.removed_by_commit(name)
@@ -130,6 +136,11 @@ class ReadOnly:
     def read(self, name: str) -> Status:
         """Return what is remembered."""
         return self._statuses.read(name)
+
+    def keeps(self, name: str) -> bool:
+        """Nothing is to be written again."""
+        del name
+        return True
 
     def write(self, status: Status) -> Status:
         """Write nothing."""
@@ -177,11 +188,18 @@ def place(options: argparse.Namespace, meter: Meter = OFF) -> Place:
         statuses=StatusFiles(directory, status_dir, state.statuses),
         requests=HandRequests(state.requests),
         holds=HoldsFiles(state.folder),
-        specs=SpecReader(directory, rules),
+        specs=SpecReader(directory, rules, _quiet(options, directory)),
         repositories=repositories,
         meter=meter,
         outbox=cache(lambda: Outbox(state.folder / "outbox", SystemClock())),
     )
+
+
+def _quiet(options: argparse.Namespace, directory: Path) -> Quiet | None:
+    """Tell apart what is whole where a daemon acts on files that people write."""
+    if options.repo or not getattr(options, "pulls", False):
+        return None
+    return Quiet(directory, SystemClock().now)
 
 
 @contextmanager

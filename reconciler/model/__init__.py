@@ -62,6 +62,7 @@ from reconciler.model.spec import (
     Spec,
     WhileRunning,
     Window,
+    Writing,
 )
 from reconciler.model.status import (
     Approval,
@@ -147,4 +148,5 @@ __all__ = [
     "Upstream",
     "WhileRunning",
     "Window",
+    "Writing",
 ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from reconciler.mistakes import Mistake
+
 __all__ = ["Problem", "Reason", "ReasonCode", "State"]
 
 
@@ -50,6 +52,7 @@ class ReasonCode(StrEnum):
     REMOVED = "Removed"
     SUSPENDED = "Suspended"
     INVALID = "Invalid"
+    BEING_WRITTEN = "BeingWritten"
     CONFLICT = "Conflict"
     CLOCK_BEHIND = "ClockBehind"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
@@ -86,7 +89,7 @@ class Problem:
     """A user's mistake: where it is, what is wrong and what would be right.
 
     `line` and `column` count from 1; 0 where the file as a whole is meant. `pointer` is a
-    JSON pointer, empty where there is none.
+    JSON pointer, empty where there is none; `kind` is what programs tell it by.
     """
 
     path: Path
@@ -94,6 +97,7 @@ class Problem:
     column: int = 0
     pointer: str = ""
     message: str
+    kind: Mistake = Mistake.WRONG_VALUE
 
     def __str__(self) -> str:
         at = f"{self.path}:{max(self.line, 1)}:{max(self.column, 1)}: "

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.api.types import DeploymentRequest, Operation, StackRef
+from reconciler.mistakes import Mistake
 from reconciler.model.reasons import Problem
 
 __all__ = [
@@ -201,10 +202,12 @@ class Spec:
         """Return what is run where an operation is asked for: with `dryRun` no more than a look."""
         return Operation.PREVIEW if self.dry_run and not operation.changes_nothing else operation
 
-    def problem(self, pointer: str, message: str) -> Problem:
+    def problem(self, pointer: str, message: str, kind: Mistake) -> Problem:
         """Return a problem at that place of this file."""
         line, column = self.places.get(pointer, (0, 0))
-        return Problem(path=self.path, line=line, column=column, pointer=pointer, message=message)
+        return Problem(
+            path=self.path, line=line, column=column, pointer=pointer, message=message, kind=kind
+        )
 
 
 class Broken(NamedTuple):
@@ -215,9 +218,23 @@ class Broken(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """A file that somebody may still be writing, so that it is not read before `until`.
+
+    `since` is when it was last written, None as long as it is not written for long.
+    """
+
+    path: Path
+    until: datetime
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """What a directory says: specs sorted by name, all problems, and the broken by name.
 
+    `writing` are the names whose files have changed and are not read yet; what they said before
+    is in `specs` still.
     Where `complete` is False something could not be looked at, so what is not in here is not
     known to be gone.
     """
@@ -225,4 +242,5 @@ class Catalog:
     specs: tuple[Spec, ...] = ()
     problems: tuple[Problem, ...] = ()
     broken: Mapping[str, Broken] = field(default_factory=lambda: MappingProxyType({}))
+    writing: Mapping[str, Writing] = field(default_factory=lambda: MappingProxyType({}))
     complete: bool = True

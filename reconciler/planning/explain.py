@@ -82,7 +82,8 @@ class Case:
     `spec` is None where the file is broken (`problem`) or gone. `plan` is one made just now,
     or None, and then `unplanned` says why. `masses` are the mass changes and removals that
     hold it, with how many names are in each. `windows` are the host's. `reconciler` is who
-    works on the directory; empty: nobody.
+    works on the directory; empty: nobody. `readable` is when a file that changed just now is
+    read at the latest, None where it is read.
     """
 
     status: Status
@@ -96,6 +97,7 @@ class Case:
     masses: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     windows: tuple[Window, ...] = ()
     reconciler: str = ""
+    readable: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +275,9 @@ def _following(case: Case, state: State) -> Iterator[str]:
     """Yield what time, others or people will bring."""
     if case.problem:
         yield "nothing starts until the file is mended; its stack stays claimed"
+    if case.readable is not None:
+        read = when(case.readable, case.now)
+        yield f"its file changed just now: it is read once it was left alone, {read} at the latest"
     yield from _run(case)
     yield from _retry(case, state)
     yield from _approval(case)

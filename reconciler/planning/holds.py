@@ -277,9 +277,19 @@ def _running(foreign: ForeignRun) -> Reason:
 
 
 def hold_lost_history(at: Situation) -> Plan | None:
-    """Where the API knows less of the stack than we do, data was lost there: a person looks."""
+    """Where the API knows less of the stack than we do, data was lost there: a person looks.
+
+    What was found so is looked at again each time, until it is there or a person adopts it.
+    """
     history, status = at.history, at.status
-    if history is None or history.latest >= status.last_version:
+    if history is None:
+        known = status.reason
+        if known is None or known.code is not ReasonCode.HISTORY_LOST:
+            return None
+        if isinstance(at.observed.history, Unknown):
+            return at.unknown(at.observed.history)
+        return at.need_history(at.plan(State.STALLED, known))
+    if history.latest >= status.last_version:
         return None
     if status.destroyed:
         # A destroy may take the stack along, and its history with it: it begins anew.

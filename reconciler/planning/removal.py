@@ -17,6 +17,7 @@ from reconciler.model import (
     Cause,
     CauseKind,
     Desired,
+    DropRequest,
     Forget,
     MarkRemoved,
     Observed,
@@ -25,6 +26,7 @@ from reconciler.model import (
     Reason,
     ReasonCode,
     Removal,
+    RequestKind,
     Run,
     State,
     Submit,
@@ -115,6 +117,16 @@ def wait_for_files(at: Situation) -> Plan | None:
     return at.plan(State.PROGRESSING, reason, MarkRemoved(begun=True))
 
 
+def adopt_nothing(at: Situation) -> Plan | None:
+    """A stack whose spec is removed is taken over by nobody."""
+    request = next(iter(at.requests(RequestKind.ADOPT)), None)
+    if request is None:
+        return None
+    note = f"{request.by} asked to adopt it, and its file is gone"
+    drop = DropRequest(request_id=request.id, note=note)
+    return at.plan(State.PROGRESSING, Reason(ReasonCode.REMOVED, note), drop)
+
+
 def keep(at: Situation) -> Plan | None:
     """A stack that is kept is left as it is."""
     if _destroys(at) and at.status.applied:
@@ -181,6 +193,7 @@ RULES: Final[tuple[Rule, ...]] = (
     underway.follow_run,
     wait_for_files,
     holds.answer_requests,
+    adopt_nothing,
     keep,
     forget_destroyed,
     holds.hold_suspended,

@@ -1,8 +1,9 @@
 """A Deployments API over HTTP in a process of its own, that keeps who called when.
 
 It answers each call after `--answer-after` seconds and ends each deployment after `--duration`;
-`--before` says that each stack has one already. `GET /calls` gives the calls of then on a monotonic
-clock that all processes of the machine share, `GET /created` the markers of each stack's creates.
+`--before` says that each stack has one already, but for those called `new-…`. `GET /calls` gives
+the calls of then on a monotonic clock that all processes of the machine share, `GET /created` the
+markers of each stack's creates.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Model:
         records = self.stacks.get(stack, [])
         match rest:
             case []:
-                return HTTPStatus.OK, self._page([_before(stack)] * self.before + records, query)
+                earlier = [_before(stack)] * self._earlier(stack)
+                return HTTPStatus.OK, self._page(earlier + records, query)
             case ["version", version]:
                 found = [r for r in records if r.version == int(version)]
             case [one]:
@@ -87,13 +89,17 @@ class Model:
             return HTTPStatus.NOT_FOUND, {"code": 404, "message": "not found"}
         return HTTPStatus.OK, deployment_to_json(self._shown(found[0]), _TODAY)
 
+    def _earlier(self, stack: StackRef) -> int:
+        """Return how many deployments a stack has had; one that is named so is new."""
+        return 0 if stack.stack.startswith("new-") else self.before
+
     def _create(self, stack: StackRef, body: dict[str, Any]) -> object:
         records = self.stacks.setdefault(stack, [])
         variables = body["operationContext"]["environmentVariables"]
         record = Record(
             id=f"id-{next(iter(self.ids))}",
             stack=stack,
-            version=len(records) + 1 + self.before,
+            version=len(records) + 1 + self._earlier(stack),
             created=datetime.now(UTC),
             operation=Operation(
                 str(body.get("operation") or body["operationContext"]["operation"])

@@ -65,12 +65,15 @@ class Place:
         """Return where a spec's file stands."""
         return self.specs / f"team-{number // A_FOLDER}" / f"web-{number}.yaml"
 
-    def write(self, number: int, commit: str = "a" * 40) -> None:
-        """Rename a spec's file into place."""
+    def write(self, number: int, commit: str = "a" * 40, ago_s: float = 0.0) -> None:
+        """Rename a spec's file into place, that was written so many seconds ago."""
         path = self.spec(number)
         path.parent.mkdir(exist_ok=True)
         fresh = path.with_name(f".{path.name}.tmp")
         fresh.write_text(SPEC.format(number=number, commit=commit))
+        if ago_s:
+            written = time.time() - ago_s
+            os.utime(fresh, (written, written))
         fresh.rename(path)
 
     def statuses(self) -> StatusFiles:
@@ -171,7 +174,7 @@ def resident(pid: int) -> int:
 
 def settle(place: Place, count: int) -> None:
     """Write specs, and the statuses that each has after a deployment: one is really made."""
-    place.write(0)
+    place.write(0, ago_s=3600)
     with model_api(duration_s=0.1, before=0) as api:
         command = [
             sys.executable,
@@ -190,7 +193,7 @@ def settle(place: Place, count: int) -> None:
     files = place.statuses()
     model = files.read("team-0/web-0")
     for number in range(1, count):
-        place.write(number)
+        place.write(number, ago_s=3600)
     for spec in scan(place.specs, SecretRules()).specs:
         content = render(_like(model, spec))
         for folder in (place.specs, place.copies()):

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -84,6 +86,37 @@ class Record:
     ends_at: datetime | None = None
     outcome: Outcome = Outcome.SUCCEED
     canceled: bool = False
+    _written: dict[tuple[str, int], tuple[Deployment, str]] = field(default_factory=dict)
+
+    def written(self, dialect: Dialect, latest: int = 0) -> str:
+        """Return it as JSON; made anew where it has changed.
+
+        As it stands in a list of today's, or (`latest` is the stack's latest version) alone.
+        """
+        known = self._written.get((dialect, latest))
+        if known is not None and known[0] is self.shown:
+            return known[1]
+        if latest:
+            item: object = deployment_to_json(replace(self.shown, latest_version=latest), dialect)
+        else:
+            (item,) = _listed([self.shown])
+        text = json.dumps(item)
+        self._written[dialect, latest] = self.shown, text
+        return text
+
+
+class Json(str):
+    """A body that is written already."""
+
+    __slots__ = ()
+
+
+def _listed(deployments: list[Deployment]) -> list[object]:
+    body = list_to_json(deployments, Dialect.TODAY, 1, 1)
+    assert isinstance(body, dict)
+    items = body["deployments"]
+    assert isinstance(items, list)
+    return items
 
 
 def _succeed(_: Record) -> Outcome:
@@ -130,8 +163,8 @@ class FakeApi(BaseAdapter):
         self, request: requests.PreparedRequest, *_: object, **__: object
     ) -> requests.Response:
         method, url = request.method or "", request.url or ""
-        fault = self.faults(method, urlsplit(url).path)
-        code = self.refuses(method, urlsplit(url).path)
+        path = urlsplit(url).path
+        fault, code = self.faults(method, path), self.refuses(method, path)
         if code:
             return _response(request, code, _error(code, "not like this"))
         if fault is Fault.LOST_BEFORE:
@@ -175,7 +208,7 @@ class FakeApi(BaseAdapter):
         self.settle()
         split = urlsplit(request.url or "")
         parts = split.path.strip("/").split("/")
-        query = {k: v[0] for k, v in parse_qs(split.query).items()}
+        query = _query(split.query)
         if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments"]:
             return self._list_organization(parts[2], query)
         if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments", "metadata"]:
@@ -195,8 +228,7 @@ class FakeApi(BaseAdapter):
         if rest[-1] == "logs":
             return self._logs(record, query, dialect)
         latest = self.records[stack][-1].shown.version
-        shown = replace(record.shown, latest_version=latest)
-        return 200, deployment_to_json(shown, dialect)
+        return 200, Json(record.written(dialect, latest))
 
     # ------------------------------------------------------------ the calls
 
@@ -241,31 +273,38 @@ class FakeApi(BaseAdapter):
         return 202, _created(record)
 
     def _list_organization(self, organization: str, query: dict[str, str]) -> tuple[int, object]:
+        now = self.now()
         found = [
             r
             for stack, records in self.records.items()
+            if stack.organization == organization
             for r in records
-            if stack.organization == organization and self._visible(r)
+            if r.visible_at <= now
         ]
-        found.sort(key=lambda r: r.number, reverse=True)
-        return self._page([r.shown for r in found], query, Dialect.TODAY)
+        found.sort(key=attrgetter("number"), reverse=True)
+        return self._page(found, query, Dialect.TODAY)
 
     def _list_stack(
         self, stack: StackRef, query: dict[str, str], dialect: Dialect
     ) -> tuple[int, object]:
-        found = [r.shown for r in self.records.get(stack, []) if self._visible(r)]
+        now = self.now()
+        found = [r for r in self.records.get(stack, []) if r.visible_at <= now]
         if dialect is Dialect.TODAY:
             found.reverse()
         return self._page(found, query, dialect)
 
     def _page(
-        self, found: list[Deployment], query: dict[str, str], dialect: Dialect
+        self, found: list[Record], query: dict[str, str], dialect: Dialect
     ) -> tuple[int, object]:
         page, size = int(query.get("page", "1")), int(query.get("pageSize", "10"))
         if page < 1 or not 1 <= size <= LARGEST_PAGE:
             return 400, _error(400, f"pageSize: is not a whole number from 1 to {LARGEST_PAGE}")
         chosen = found[(page - 1) * size : page * size]
-        return 200, list_to_json(chosen, dialect, size, len(found))
+        if dialect is Dialect.PREVIEW:
+            return 200, list_to_json([r.shown for r in chosen], dialect, size, len(found))
+        items = ", ".join(record.written(dialect) for record in chosen)
+        text = f'{{"deployments": [{items}], "itemsPerPage": {size}, "total": {len(found)}}}'
+        return 200, Json(text)
 
     def _cancel(self, record: Record) -> tuple[int, object]:
         if record.shown.status.ended:
@@ -374,8 +413,10 @@ class FakeApi(BaseAdapter):
             return next((r for r in records if r.shown.version == int(rest[1])), None)
         return next((r for r in records if r.shown.id == rest[0]), None)
 
-    def _visible(self, record: Record) -> bool:
-        return record.visible_at <= self.now()
+
+@cache
+def _query(text: str) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(text).items()}
 
 
 def _created(record: Record) -> dict[str, object]:
@@ -395,7 +436,8 @@ def _response(
     response.status_code = code
     response.request = request
     response.url = request.url or ""
-    content: Any = b"" if body is None else json.dumps(body).encode()
+    text = body if isinstance(body, Json) else "" if body is None else json.dumps(body)
+    content: Any = text.encode()
     response._content = content
     response._content_consumed = True  # type: ignore[attr-defined]
     if retry_after:

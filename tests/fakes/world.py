@@ -92,9 +92,11 @@ class World:
     run_ids: int = 0
     scans: int = 0
     journal: list[Status] = field(default_factory=list)
+    writing: dict[str, datetime] = field(default_factory=dict)
     source_every: timedelta | None = timedelta(seconds=60)
     meter: Meter = OFF
     tell: Callable[[World], Statuses] = lambda world: world
+    prepared: list[tuple[str, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.api = FakeApi(now=self.clock.now)
@@ -173,7 +175,10 @@ class World:
         self.disk.pop(name, None)
 
     def read(self, name: str) -> Status:
-        return self.disk.get(name, Status(name=name))
+        return self.disk.get(name) or Status(name=name)
+
+    def keeps(self, name: str) -> bool:
+        return name in self.disk
 
     def write(self, status: Status) -> Status:
         old = self.read(status.name)
@@ -261,6 +266,9 @@ class Lookups:
     """What a spec leaves open."""
 
     world: World
+
+    def prepare(self, specs: Iterable[Spec]) -> None:
+        self.world.prepared.append(tuple(spec.name for spec in specs))
 
     def desired(self, spec: Spec) -> Desired:
         wanted = self.world.digests.get(spec.name, "d" * 64)

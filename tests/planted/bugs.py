@@ -30,6 +30,8 @@ OBSERVER: Final = "tests/unit/test_observer.py"
 DAEMON: Final = "tests/unit/test_daemon.py"
 RUNS: Final = "tests/semantics/test_rows_runs.py"
 FLEET: Final = "tests/semantics/test_rows_fleet.py"
+QUIET: Final = "tests/unit/adapters/test_spec_quiet.py"
+WATCHER: Final = "tests/unit/adapters/test_watcher.py"
 SHORT: Final = "tests/simulation/test_short_histories.py"
 
 
@@ -203,5 +205,47 @@ BUGS = (
         "        run = replace(run, seen_running=now)",
         "        run = replace(run, seen_running=run.started)",
         (PLANNING, RUNS),
+    ),
+    Bug(
+        "a file that is still open is read",
+        "reconciler/planning/quiet.py",
+        "    quiet_s = CLOSED_QUIET_S if change.word is Word.CLOSED else QUIET_S",
+        "    quiet_s = CLOSED_QUIET_S",
+        (QUIET, FLEET),
+    ),
+    Bug(
+        "a file whose time of writing lies ahead is never read",
+        "reconciler/planning/quiet.py",
+        "    return min(change.written, change.first) + quiet_s",
+        "    return change.written + quiet_s",
+        (QUIET,),
+    ),
+    Bug(
+        "what was told of a file outlives that file",
+        "reconciler/adapters/spec_quiet.py",
+        "        if told != stamp:\n            word = Word.NONE\n",
+        "",
+        (QUIET,),
+    ),
+    Bug(
+        "defaults are taken while they are written",
+        "reconciler/adapters/specs.py",
+        "        if held:\n            self._unsettled",
+        "        self._in_force = found.defaults\n        if held:\n            self._unsettled",
+        (QUIET,),
+    ),
+    Bug(
+        "what is written while it is read is taken",
+        "reconciler/adapters/specs.py",
+        "            if read.stamp == stamps[relative] or not self._waits(",
+        "            if True or not self._waits(",
+        (QUIET,),
+    ),
+    Bug(
+        "a directory that was replaced is watched no more",
+        "reconciler/adapters/watcher.py",
+        "            if there == self._watched and not self._lost.is_set():",
+        "            if there:",
+        (WATCHER,),
     ),
 )

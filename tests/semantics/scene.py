@@ -91,6 +91,19 @@ def posts(it: World) -> list[datetime]:
     return found
 
 
+def calls(it: World) -> list[str]:
+    """Return a list that gets each call that is sent from now on."""
+    found: list[str] = []
+    faults = it.api.faults
+
+    def note(method: str, path: str) -> Fault:
+        found.append(f"{method} {path}")
+        return faults(method, path)
+
+    it.api.faults = note
+    return found
+
+
 def others(
     it: World, operation: Operation, name: str = "web", marker: str = "MANUAL", commit: str = "b"
 ) -> Created:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from types import MappingProxyType
 import pytest
 
 from reconciler.adapters.credentials import SecretRules
-from reconciler.adapters.specs import scan
+from reconciler.adapters.spec_quiet import Quiet
+from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.api.types import JobStatus, Operation, StackRef
 from reconciler.clock import SystemClock
@@ -40,6 +42,7 @@ from reconciler.model import (
 from reconciler.planning import slots
 from reconciler.planning.admission import Limits
 from reconciler.planning.gates import approval_key
+from reconciler.planning.quiet import Word
 from tests.factories import NOW, request, spec
 from tests.fakes.deployments_api import Fault, Outcome
 from tests.fakes.world import World
@@ -278,6 +281,30 @@ def test_row_26_what_is_queued_for_a_kept_stack_is_cancelled() -> None:
     assert it.api.creates == 5
 
 
+@pytest.mark.parametrize("on_delete", list(OnDelete))
+def test_row_26_what_was_asked_of_a_removed_one_goes_with_it(on_delete: OnDelete) -> None:
+    """Where a file is gone nothing is taken over, and no wish waits for another of its name."""
+    it = settled(*four(on_delete=on_delete))
+    it.api.duration = HOUR
+    daemon = it.daemon()
+    one = it.specs.pop("web")
+    go(it, daemon, 5 * MINUTE)
+    ask(it, RequestKind.ADOPT)
+    if on_delete is OnDelete.KEEP:
+        ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 10 * MINUTE)
+    if on_delete is OnDelete.DESTROY:
+        assert "web" in it.disk, "the destroy takes its time"
+    go(it, daemon, 2 * HOUR, 10 * SECOND)
+    assert "web" not in it.disk
+    assert it.requests == {}
+    destroyed = ["destroy"] if on_delete is OnDelete.DESTROY else []
+    assert operations(it) == ["update", *destroyed]
+    it.specs["web"] = one
+    go(it, daemon, MINUTE)
+    assert operations(it) == ["update", *destroyed, *(["update"] if destroyed else [])]
+
+
 def test_row_26_a_commit_that_removed_it_needs_no_ten_minutes() -> None:
     """Where a commit says that a file was removed, that is acted on at once."""
     it = settled(*four(on_delete=OnDelete.DESTROY))
@@ -495,6 +522,31 @@ def test_row_32_a_file_that_is_not_whole_is_not_acted_on(tmp_path: Path) -> None
     found = scan(tmp_path, SecretRules())
     assert [one.name for one in found.specs] == ["web"]
     assert not found.problems
+
+
+def test_row_32_a_file_whose_first_part_is_a_spec_is_waited_for(tmp_path: Path) -> None:
+    """What parses may still be written: what was read before holds until it was left alone."""
+    clock = [datetime(2026, 11, 24, 12, tzinfo=UTC)]
+    quiet = Quiet(tmp_path, lambda: clock[0])
+    reader = SpecReader(tmp_path, SecretRules(), quiet)
+    path = tmp_path / "web.yaml"
+    head = "stack: acme/web/dev\nsourceContext: {git: {repoUrl: ., branch: main}}\n"
+    whole = head + "reconcile: {onDelete: destroy}\n"
+
+    def written(text: str, word: Word) -> list[OnDelete]:
+        path.write_text(text)
+        os.utime(path, (clock[0].timestamp(),) * 2)
+        quiet.heard(["web.yaml"], word)
+        return [one.on_delete for one in reader.scan().specs]
+
+    assert written(whole, Word.RENAMED) == [OnDelete.DESTROY]
+    assert written(head, Word.NONE) == [OnDelete.DESTROY]
+    clock[0] += timedelta(seconds=4.9)
+    assert written(whole, Word.CLOSED) == [OnDelete.DESTROY]
+    clock[0] += timedelta(seconds=4.9)
+    assert written(head, Word.CLOSED) == [OnDelete.DESTROY]
+    clock[0] += timedelta(seconds=1)
+    assert [one.on_delete for one in reader.scan().specs] == [OnDelete.KEEP]
 
 
 # ---------------------------------------------------------------- order, approval, drift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -49,6 +50,7 @@ from tests.semantics.scene import (
     MINUTE,
     SECOND,
     ask,
+    calls,
     code,
     go,
     notes,
@@ -89,7 +91,9 @@ def test_row_01_no_create_before_its_intent_is_durable() -> None:
 def test_row_01_an_intent_outlives_a_power_cut(tmp_path: Path) -> None:
     """When a create is sent its intent is on the disk, whatever of it was not synced is lost."""
     it = world(spec("web"))
-    files = StatusFiles(tmp_path / "specs", None, tmp_path / "copies")
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    files = StatusFiles(specs, None, tmp_path / "copies")
     tools = Tools(
         breaker=Breaker(it.source, it.clock),
         statuses=files,
@@ -551,6 +555,53 @@ def test_row_16_an_api_that_has_lost_data_needs_a_person() -> None:
     ask(it, RequestKind.ADOPT)
     go(it, daemon, 5 * MINUTE)
     assert states(it) == {"web": State.READY}
+
+
+@pytest.mark.parametrize("way", ["all of it", "one stack", "what came after a backup"])
+def test_row_16_what_is_lost_is_noticed_though_nothing_starts(way: str) -> None:
+    """What the API has lost is seen at the next look at its list, and stays told until `adopt`."""
+    it = world(*(spec(f"s{i:02}") for i in range(1 if way == "all of it" else 40)))
+    it.api.duration = SECOND
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    newest = max(it.specs, key=lambda name: records(it, name)[-1].number)
+    asked = calls(it)
+    go(it, daemon, HOUR, 10 * SECOND)
+    assert len(asked) <= 60, "a list a minute, while nothing is lost"
+    if way == "what came after a backup":
+        ask(it, RequestKind.TRIGGER, newest)
+        go(it, daemon, 5 * MINUTE)
+        records(it, newest).pop()
+        others(it, Operation.PREVIEW, name="alien")
+    else:
+        it.api.records.pop(it.specs[newest].stack)
+    creates = it.api.creates
+    go(it, daemon, 2 * MINUTE)
+    assert code(it, newest) is ReasonCode.HISTORY_LOST
+    asked.clear()
+    go(it, daemon, HOUR, 10 * SECOND)
+    assert len(asked) <= 60 * 3, "and two calls of the stack itself"
+    told = Counter(states(it).values())
+    assert (told.pop(State.STALLED), set(told) <= {State.READY}) == (1, True)
+    again = it.daemon()
+    go(it, again, 2 * MINUTE)
+    assert code(it, newest) is ReasonCode.HISTORY_LOST
+    ask(it, RequestKind.ADOPT, newest)
+    go(it, again, 5 * MINUTE)
+    assert set(states(it).values()) == {State.READY}
+    assert it.api.creates == creates
+
+
+def test_row_16_a_list_that_leaves_something_out_is_not_believed() -> None:
+    """A stack that is there and not in the list is looked at once an hour, and stays Ready."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    records(it)[0].visible_at = it.clock.time + DAY
+    asked = calls(it)
+    go(it, daemon, 5 * HOUR, 10 * SECOND)
+    assert states(it) == {"web": State.READY}
+    assert len(asked) <= 5 * 60 + 2 * 6
 
 
 def test_row_16_after_a_wanted_destroy_nothing_is_missed() -> None:

@@ -42,10 +42,10 @@ def _ours(of: Simulation) -> list[Record]:
 
 @cache
 def _schema() -> Any:
-    import jsonschema  # noqa: PLC0415 - only here
+    import jsonschema_rs  # noqa: PLC0415 - only here
 
     text = Path("schemas/status.schema.json").read_text()
-    return jsonschema.Draft202012Validator(json.loads(text))
+    return jsonschema_rs.Draft202012Validator(json.loads(text))
 
 
 def intents(of: Simulation) -> dict[str, tuple[str, Intent]]:

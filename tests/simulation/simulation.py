@@ -155,7 +155,8 @@ class Simulation:
     def _look_for_overlaps(self) -> None:
         """Two live ones of ours on one stack are one too many, but for what the wire doubled."""
         for stack, records in self.world.api.records.items():
-            live = [r.shown.marker for r in records if r.shown.marker and not r.shown.status.ended]
+            alive = [r.shown for r in records if not r.shown.status.ended]
+            live = [shown.marker for shown in alive if shown.marker]
             if len(set(live)) > 1:
                 self.overlaps.append(f"{stack}: {live}")
 

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from reconciler import zones
 from reconciler.cron import slots_after
 from reconciler.model import Schedule
@@ -24,11 +26,12 @@ AT_ONCE = 30
 ELAPSES = 4
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
 
-# A start with steps is a list to systemd: its own 5/25 leaves out the first after midnight.
+# Steps without an end are a list here: systemd's own 5/25 leaves out the first after midnight, its
+# 1/9 the first of January, as docs/time.md says.
 MINUTES = {
     "*": "*",
     "0": "0",
-    "*/7": "0/7",
+    "*/7": "0,7,14,21,28,35,42,49,56",
     "*/15": "0/15",
     "5/25": "5,30,55",
     "10-50/20": "10..50/20",
@@ -37,7 +40,7 @@ MINUTES = {
 HOURS = {
     "*": "*",
     "3": "3",
-    "*/5": "0/5",
+    "*/5": "0,5,10,15,20",
     "8-18/2": "8..18/2",
     "0,23": "0,23",
     "22-23": "22..23",
@@ -47,7 +50,7 @@ MONTHS = {
     "*": "*",
     "jan": "1",
     "3,6,9,12": "3,6,9,12",
-    "*/4": "1/4",
+    "*/4": "1,5,9",
     "6-8": "6..8",
     "nov-dec": "11..12",
 }
@@ -60,7 +63,7 @@ DAYS = {
     "L": "~1",
     "L-3": "~4",
     "L-20": "~21",
-    "*/9": "-1/9",
+    "*/9": "-1,10,19,28",
 }
 WEEKDAYS = {
     "*": "",
@@ -152,3 +155,22 @@ def test_slots_agree_with_systemd() -> None:
                 continue
             assert ours == expected, (cron, calendar, zone, after)
             compared += 1
+
+
+@pytest.mark.parametrize(
+    ("after", "steps", "listed", "left_out"),
+    [
+        ("2026-02-01T23:56", "0,23:5/25", "0,23:5,30,55", "2026-02-02T00:05"),
+        ("2026-02-01T23:57", "*:0/7", "*:0,7,14,21,28,35,42,49,56", "2026-02-02T00:00"),
+        ("2026-02-28T21:00", "0/5:0", "0,5,10,15,20:0", "2026-03-01T00:00"),
+        ("2025-12-29T00:00", "*-*-1/9 0:0", "*-*-1,10,19,28 0:0", "2026-01-01T00:00"),
+    ],
+)
+def test_the_page_is_right_about_systemd(
+    after: str, steps: str, listed: str, left_out: str
+) -> None:
+    """Steps that run over the end of two units leave out a first time that their own list has."""
+    base, expected = (datetime.fromisoformat(t).replace(tzinfo=UTC) for t in (after, left_out))
+    found = elapses([f"{steps} UTC", f"{listed} UTC"], base)
+    assert found[f"{listed} UTC"][0] == expected
+    assert found[f"{steps} UTC"][0] > expected

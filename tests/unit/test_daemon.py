@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from reconciler.model import (
     RunEnd,
     Spec,
     State,
+    Writing,
 )
 from tests.factories import NOW, spec, trigger
 from tests.fakes.deployments_api import Fault, Outcome
@@ -60,6 +62,26 @@ def cancel(name: str) -> HandRequest:
 
 def states(of: World) -> dict[str, State]:
     return {name: status.state for name, status in of.disk.items()}
+
+
+# ---------------------------------------------------------------- at rest
+
+
+def test_what_is_at_rest_is_written_only_where_it_went() -> None:
+    """A look at what stands as it did writes nothing; a status that went is written again."""
+    it = world(spec("a"), spec("b"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    before, writes = dict(it.disk), it.writes
+    daemon.mark(["a", "b"])
+    tick(it, daemon, 1)
+    assert it.writes == writes
+    del it.disk["a"]
+    daemon.mark(["a", "b"])
+    tick(it, daemon, 1)
+    assert it.writes == writes + 1
+    assert states(it) == {"a": State.READY, "b": State.READY}
+    assert it.disk["a"].last == before["a"].last
 
 
 # ---------------------------------------------------------------- dependencies
@@ -146,6 +168,84 @@ def test_what_concerns_others_is_scanned(change: dict[str, object]) -> None:
     assert it.scans == scans + 1
     if "stack" in change:
         assert states(it)["web"] is State.CONFLICT
+
+
+# ---------------------------------------------------------------- files that are being written
+
+
+def written(at: datetime, *, long: bool) -> MappingProxyType[str, Writing]:
+    path, until = Path("/specs/web.yaml"), at + timedelta(seconds=5)
+    return MappingProxyType({"web": Writing(path=path, until=until, since=at if long else None)})
+
+
+def test_a_file_that_may_not_be_whole_is_waited_for() -> None:
+    """A pass to the end does not end before it; it is looked at when its time has come."""
+    it = world(spec("web"))
+    it.catalog = Catalog(writing=written(NOW, long=False))
+    it.writing = {"web.yaml": NOW + timedelta(seconds=5)}
+    daemon = it.daemon()
+    looked = it.look
+
+    def look(paths: Iterable[str]) -> tuple[Spec, ...] | None:
+        if "web.yaml" in paths:
+            it.catalog, it.writing = None, {}
+        return looked(paths)
+
+    it.look = look  # type: ignore[method-assign]
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates, it.scans) == ({"web": State.READY}, 1, 1)
+    first = it.api.records[spec("web").stack][0].shown
+    assert timedelta(seconds=5) <= first.created - NOW < timedelta(seconds=6)
+
+
+def test_a_trigger_is_for_the_file_as_it_was_just_written() -> None:
+    """Asked for right after an edit, a run waits until the edit is read; a cancel does not."""
+    it = world(spec("web"), spec("api"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    it.writing = {"web.yaml": it.clock.time + timedelta(seconds=5)}
+    it.requests |= {"q1": replace(trigger(), id="q1", name="web"), "c-web": cancel("web")}
+    tick(it, daemon, 1)
+    assert (list(it.requests), it.api.creates) == (["q1"], 2)
+    it.writing, it.digests["web"] = {}, "e" * 64
+    it.specs["web"] = replace(it.specs["web"], labels={"edit": "1"})
+    daemon.touched(["web.yaml"])
+    assert daemon.run_once(FOREVER)
+    made = [one.shown for one in it.api.records[spec("web").stack]]
+    assert (len(made), it.requests) == (2, {})
+    assert it.disk["web"].last is not None
+    assert it.disk["web"].last.digest == "e" * 64
+
+
+def test_a_file_that_is_written_for_long_says_so_and_its_stack_rests() -> None:
+    """What was read before starts nothing meanwhile; nothing is taken for gone, and it goes on."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(FOREVER)
+    it.catalog = Catalog(specs=(spec("web"),), writing=written(it.clock.time, long=True))
+    it.heads["web"] = "b" * 40
+    for _ in range(30):
+        tick(it, daemon, 31)
+    assert (states(it), it.api.creates) == ({"web": State.WAITING}, 1)
+    reason = it.disk["web"].reason
+    assert reason is not None
+    assert reason.code is ReasonCode.BEING_WRITTEN
+    assert "left alone for 5 seconds" in reason.message
+    it.catalog = None
+    tick(it, daemon, 31)
+    assert daemon.run_once(FOREVER)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+def test_a_name_whose_file_is_only_half_there_is_not_gone() -> None:
+    """After a restart a file that is not read yet is no missing one."""
+    it = world(spec("web"))
+    it.run_once()
+    it.catalog = Catalog(writing=written(it.clock.time, long=False))
+    daemon = it.daemon()
+    for _ in range(30):
+        tick(it, daemon, 31)
+    assert (states(it), it.disk["web"].removal) == ({"web": State.READY}, None)
 
 
 # ---------------------------------------------------------------- the disk
@@ -302,6 +402,21 @@ def test_a_broken_file_keeps_its_stack() -> None:
     assert daemon.run_once(timedelta(minutes=5))
     assert states(it) == {"one": State.INVALID, "thief": State.CONFLICT}
     assert it.api.creates == 0
+
+
+def test_what_a_pass_needs_is_looked_up_for_all_its_names_at_once() -> None:
+    """Before the first is asked for, the specs of a pass are told, of removed ones too."""
+    names = ("one", "three", "two")
+    it = world(*(spec(name, on_delete=OnDelete.DESTROY) for name in names))
+    daemon = it.daemon()
+    daemon.tick()
+    assert it.prepared[0] == names
+    assert daemon.run_once(FOREVER)
+    del it.specs["two"]
+    it.removed.add("two")
+    it.prepared.clear()
+    tick(it, daemon, 60)
+    assert names in [tuple(sorted(each)) for each in it.prepared]
 
 
 def test_a_file_that_is_gone_starts_nothing_and_one_that_was_not_seen_is_not_gone() -> None:

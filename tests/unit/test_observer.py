@@ -27,7 +27,7 @@ from reconciler.errors import (
     RefusedError,
 )
 from reconciler.model import History, Observed, ReasonCode, Status, Unknown
-from reconciler.observer import Observer
+from reconciler.observer import NEWS_PAGE, Known, News, Observer
 from tests.factories import NOW, deployment, intent, run, settled, spec, status
 from tests.fakes.deployments_api import TOKEN, Fault, Outcome
 from tests.fakes.world import World
@@ -274,9 +274,28 @@ def test_news_are_of_stacks_that_have_newer_versions() -> None:
     one, two, alien = spec("one"), spec("two"), spec("alien")
     for of in (one, two, two, alien):
         seat.create("", of.stack)
-    known = {str(one.stack): 1, str(two.stack): 1}
-    assert seat.observer.news("acme", known) == {str(two.stack)}
+    known = {str(one.stack): Known(1), str(two.stack): Known(1)}
+    assert seat.observer.news("acme", known) == News(newer=frozenset({str(two.stack)}))
     assert seat.calls == {"list": 1}
+
+
+def test_what_a_list_lacks_is_told_where_it_should_be_there() -> None:
+    """Of a whole list each is expected; of a part, those it shows, and those that began since."""
+    seat = Seat()
+    names = ["gone", *(f"s{i:02}" for i in range(NEWS_PAGE - 1))]
+    stacks = {name: str(spec(name).stack) for name in names}
+    for name in names[1:]:
+        seat.create("", spec(name).stack)
+    early, late = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    for began, more in ((None, 0), (early, 0), (early, 1), (late, 1)):
+        if more:
+            seat.create("", spec("alien").stack)
+        known = {stacks[name]: Known(1) for name in names} | {stacks["gone"]: Known(1, began)}
+        lacking = {stacks["gone"]} if not more or began is late else set()
+        assert seat.observer.news("acme", known) == News(lacking=frozenset(lacking))
+    seat.create("", spec("alien").stack)
+    shorter = {stacks[name]: Known(2) for name in names[-3:]}
+    assert seat.observer.news("acme", shorter) == News(lacking=frozenset(shorter))
 
 
 def test_a_list_that_lags_behind_has_lost_nothing() -> None:

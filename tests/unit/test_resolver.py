@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,13 @@ def test_slow_secrets_of_several_specs_are_asked_together(tmp_path: Path) -> Non
         request = DeploymentRequest(source=source, environment=(variable,))
         specs.append(replace(spec("."), name=name, request=request))
     resolver.expect(specs)
+    assert [resolver.desired(each).blocked for each in specs] == [None, None]
+    for name in argv:
+        (tmp_path / name).unlink()
+    resolver.prepare(specs)
+    assert not any((tmp_path / name).exists() for name in argv), "they are known for a while"
+    clock.time += timedelta(minutes=5)
+    resolver.prepare(specs)
     assert [resolver.desired(each).blocked for each in specs] == [None, None]
 
 

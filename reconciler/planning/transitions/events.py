@@ -79,12 +79,16 @@ def prepared(status: Status, spec: Spec, now: datetime) -> Status:
     behind = status.clock_behind_since
     if behind is not None and (status.written is None or now >= status.written):
         behind = None
+    stack, found, text = str(spec.stack), tuple(schedules), text_of(spec)
+    known_of = (status.stack, status.schedules, status.clock_behind_since, status.last_good_spec)
+    if status.removal is None and known_of == (stack, found, behind, text):
+        return status
     return replace(
         status,
-        stack=str(spec.stack),
-        schedules=tuple(schedules),
+        stack=stack,
+        schedules=found,
         clock_behind_since=behind,
-        last_good_spec=text_of(spec),
+        last_good_spec=text,
         removal=None,
     )
 

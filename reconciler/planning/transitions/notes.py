@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
+from operator import attrgetter
 
 from reconciler.model import HistoryEntry, Status
 
@@ -12,6 +13,9 @@ __all__ = ["handled", "noted", "same", "stamped"]
 # What a person may want to see at a glance; the log has the rest.
 HISTORY_LINES = 10
 HANDLED_REQUESTS = 20
+
+# Asked in each pass over a name: comparing what it says costs a tenth of making another status.
+_SAID = attrgetter(*(f.name for f in fields(Status) if f.name not in {"generation", "written"}))
 
 
 def noted(status: Status, now: datetime, text: str, version: int = 0) -> Status:
@@ -37,4 +41,4 @@ def stamped(status: Status, now: datetime) -> Status:
 
 def same(one: Status, other: Status) -> bool:
     """Whether two say the same, but for when and how often they were written."""
-    return replace(one, generation=other.generation, written=other.written) == other
+    return bool(_SAID(one) == _SAID(other))

@@ -34,22 +34,20 @@ def _standing(status: Status, state: State, reason: Reason, now: datetime) -> St
     conditions = []
     for kind, value in values.items():
         before = old.get(kind)
-        kept = before is not None and before.status is value
-        condition = Condition(
-            type=kind,
-            status=value,
-            reason=str(reason.code),
-            message=reason.message,
-            last_transition=before.last_transition if kept and before else now,
+        since = before.last_transition if before is not None and before.status is value else now
+        why, message = _drifted(status) if kind == "Drifted" else (str(reason.code), reason.message)
+        conditions.append(
+            Condition(type=kind, status=value, reason=why, message=message, last_transition=since)
         )
-        conditions.append(_drifted(condition, status) if kind == "Drifted" else condition)
-    return replace(status, state=state, reason=reason, conditions=tuple(conditions))
+    found = tuple(conditions)
+    if (status.state, status.reason, status.conditions) == (state, reason, found):
+        return status
+    return replace(status, state=state, reason=reason, conditions=found)
 
 
-def _drifted(condition: Condition, status: Status) -> Condition:
-    """Say of drift what was found, whatever else the spec stands at."""
+def _drifted(status: Status) -> tuple[str, str]:
+    """Say of drift what was found, whatever else the spec stands at: a reason and a message."""
     if status.drift is None:
-        return replace(condition, reason="NoDriftFound", message="no drift is known of")
+        return "NoDriftFound", "no drift is known of"
     drift = status.drift
-    message = f"version {drift.version} found {drift.summary or 'changes'}"
-    return replace(condition, reason=str(ReasonCode.DRIFTED), message=message)
+    return str(ReasonCode.DRIFTED), f"version {drift.version} found {drift.summary or 'changes'}"

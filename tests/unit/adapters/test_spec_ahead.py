@@ -11,6 +11,7 @@ from reconciler.adapters import spec_ahead
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_ahead import parse_ahead
 from reconciler.adapters.specs import scan
+from reconciler.mistakes import Mistake
 from reconciler.model import Catalog
 
 COUNT = 120
@@ -54,7 +55,8 @@ def test_the_outcome_is_the_same(specs: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(together.specs) == COUNT
     assert set(together.broken) == {"a/bad", "a/torn", "a/out"}
     assert all(a.places == b.places for a, b in zip(alone.specs, together.specs, strict=True))
-    assert together.specs[5].problem("/reconcile/dependsOn/0", "x").line == 4
+    at = together.specs[5].problem("/reconcile/dependsOn/0", "x", Mistake.WRONG_VALUE)
+    assert at.line == 4
     assert children() == before
 
 
@@ -78,7 +80,7 @@ def test_it_can_be_ended_before_its_end(specs: Path) -> None:
     ahead = parse_ahead(os.path.realpath(specs), [f"a/web-{n}.yaml" for n in range(COUNT)], 1 << 20)
     first = next(ahead)
     assert first is not None
-    assert isinstance(first.tree, dict)
+    assert isinstance(first[0].tree, dict)
     assert children() != before
     ahead.close()
     assert children() == before

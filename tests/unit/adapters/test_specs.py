@@ -20,6 +20,7 @@ from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.specs import SpecReader, read_file, scan
 from reconciler.api.oidc import AwsOidc
 from reconciler.api.types import EnvironmentVariable, Operation, Options, StackRef
+from reconciler.mistakes import Mistake
 from reconciler.model import (
     Catalog,
     MissedRuns,
@@ -210,7 +211,7 @@ def test_only_places_that_are_told_of_later_are_kept(tmp_path: Path) -> None:
     """What is wrong between specs has its line; other places are not kept in memory."""
     spec = only(tmp_path, FULL)
     assert list(spec.places) == ["/stack", "/reconcile/dependsOn", "/reconcile/dependsOn/0"]
-    assert spec.problem("/reconcile/dependsOn/0", "x").line == 32
+    assert spec.problem("/reconcile/dependsOn/0", "x", Mistake.WRONG_VALUE).line == 32
 
 
 @pytest.mark.parametrize(

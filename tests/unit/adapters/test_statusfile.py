@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -338,3 +339,35 @@ def test_a_read_only_directory_with_its_own_place(tmp_path: Path) -> None:
     assert list(specs.iterdir()) == []
     assert files.path("team/web") == tmp_path / "statuses" / "team" / "web.status.json"
     assert stat.S_IMODE((tmp_path / "statuses").stat().st_mode) == 0o700
+
+
+def test_a_directory_that_is_gone_is_not_made_again(place: tuple[Path, Path]) -> None:
+    """Who removes the directory and makes another is not disturbed; the copy has it all."""
+    directory, copies = place
+    files = StatusFiles(directory, None, copies)
+    first = files.write(STATUS)
+    shutil.rmtree(directory)
+    second = files.write(replace(first, failures=3))
+    assert files.write(second) == second
+    assert not directory.exists()
+    assert StatusFiles(directory, None, copies).read("team/web") == second
+    directory.mkdir()
+    assert StatusFiles(directory, None, copies).write(second).failures == 3
+    assert (directory / "team/web.status.json").exists()
+
+
+@pytest.mark.parametrize("older", [0, 1])
+def test_a_kill_between_the_two_writes_is_mended(place: tuple[Path, Path], older: int) -> None:
+    """Where one of the two is older the next write makes both the same, though nothing is new."""
+    files = fresh(place)
+    first = files.write(STATUS)
+    paths = [folder / "team/web.status.json" for folder in place]
+    kept = paths[older].read_bytes()
+    second = files.write(replace(first, failures=3))
+    paths[older].write_bytes(kept)
+    again = fresh(place)
+    assert again.read("team/web") == second
+    assert not again.keeps("team/web")
+    assert again.write(second).failures == 3
+    assert paths[0].read_bytes() == paths[1].read_bytes() != kept
+    assert again.keeps("team/web")

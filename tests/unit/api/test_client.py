@@ -431,3 +431,62 @@ def test_an_oversize_answer_is_not_read_to_its_end(
     server.answers = [head + f"Content-Length: {len(content)}\r\n\r\n".encode() + content]
     with pytest.raises(LostError, match="larger than 1048576 bytes"):
         client(server).get(STACK, "x")
+
+
+def shown(version: int, status: str = "running") -> dict[str, object]:
+    at = "2026-03-02 12:00:00.000"
+    return {
+        "id": f"d{version}",
+        "version": version,
+        "status": status,
+        "created": at,
+        "modified": at,
+        "requestedBy": {"name": "ada"},
+        "jobs": [],
+        "projectName": "web",
+        "stackName": "dev",
+    }
+
+
+def test_an_answer_that_is_the_same_again_is_read_once(server: Server) -> None:
+    """Of an unchanged list nothing is read anew; a changed one is, and so is an old one again."""
+    bodies = [{"deployments": [shown(n, state)]} for n, state in ((1, "running"), (2, "failed"))]
+    server.answers = [answer(200, body) for body in (bodies[0], bodies[0], bodies[1], bodies[0])]
+    with_lists = client(server)
+    first, again, other, back = (with_lists.list_stack(STACK, 10) for _ in range(4))
+    assert again is first
+    assert [d.version for d in other] == [2]
+    assert back == first
+
+
+def test_the_same_body_of_two_organizations_tells_of_two(server: Server) -> None:
+    """The API leaves out the organization, so it is kept beside what was read."""
+    body = {"deployments": [shown(1)]}
+    server.answers = [answer(200, body), answer(200, body)]
+    lists = client(server)
+    found = [lists.list_organization(name, 1, 10)[0].stack for name in ("acme", "other")]
+    assert found == [StackRef("acme", "web", "dev"), StackRef("other", "web", "dev")]
+
+
+def test_a_large_answer_is_not_kept(server: Server) -> None:
+    """What is kept is bounded: a page larger than that is read each time."""
+    many = {"deployments": [shown(n) for n in range(1, 400)]}
+    server.answers = [answer(200, many), answer(200, many)]
+    lists = client(server)
+    first, again = (lists.list_organization("acme", 1, 100) for _ in range(2))
+    assert first == again
+    assert first is not again
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[" * 100_000, b'{"id": 1}', b"[]", b"3"])
+def test_what_is_no_deployment_is_lost_each_time(server: Server, body: bytes) -> None:
+    """A mistake is not kept: the same body is refused again, and the next good one is read."""
+    plain = b"HTTP/1.1 200 OK\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
+    server.answers = [plain, plain, answer(200, shown(1))]
+    one = client(server)
+    for _ in range(2):
+        with pytest.raises(LostError, match="the API"):
+            one.get(STACK, "d1")
+    found = one.get(STACK, "d1")
+    assert found is not None
+    assert found.id == "d1"

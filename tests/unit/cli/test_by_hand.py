@@ -273,12 +273,19 @@ def test_one_stack_is_adopted(desk: Desk, beside: Call) -> None:
     desk.remember(
         "old", ReasonCode.REMOVED, State.WAITING, removal=Removal(since=ended().submitted)
     )
+    good = to_text(spec("going", on_delete=OnDelete.DESTROY))
+    desk.remember("going", ReasonCode.REMOVED, State.WAITING, last_good_spec=good)
+    desk.holds.suspend("old", Hold(by="bea", at=SystemClock().now()))
     assert beside("adopt", "web")[0] == 0
     assert [(r.kind, r.name) for r in desk.asked()] == [(RequestKind.ADOPT, "web")]
     for name, why in {
         "ready": "ready is Ready: there is nothing to take over",
         "twin": "twin cannot be adopted: it is Conflict",
-        "old": "the file of old is gone: bring it back, then adopt it",
+        "old": "the file of old is gone, and its stack is kept as it is: there is nothing to take "
+        "over; bring the file back to go on with it",
+        "going": "the file of going is gone, and its stack is to be destroyed (reconcile.onDelete: "
+        "destroy): to keep it, first `reconciler suspend going`, then bring the file back; "
+        "`reconciler why going` says how it stands",
     }.items():
         code, said = beside("adopt", name)
         assert (code, why in said) == (2, True), said

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,9 +73,45 @@ def test_a_branch_is_the_directory(
     assert heading.startswith("NAME")
     assert rows[0].split()[:3] == ["web", "acme/web/prod", "Unknown"]
     _, printed, _ = call(["status", "-o", "json"], work, capsys)
-    assert [row["name"] for row in json.loads(printed)] == ["web"]
+    found = json.loads(printed)
+    assert [row["name"] for row in found["specs"]] == ["web"]
+    directory = found["directory"]
+    refused = directory.pop("refused")
+    assert (refused["commit"], "deployments.d/web.yaml:1:1: " in refused["message"]) == (bad, True)
+    assert directory.pop("since") <= refused["since"]
+    assert directory == {
+        "url": f"file://{work}",
+        "branch": "main",
+        "path": "deployments.d",
+        "commit": first,
+        "unreachable": None,
+    }
     work.with_name("away").rename(work)
     assert list(work.rglob("*.status.json")) == []
+
+
+def test_a_watch_tells_of_the_branch(
+    work: Path, nobody: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For programs a watch has a line for the branch too, and another one when it has moved."""
+    once = ["run", "--once", "--timeout", "1s", *nobody]
+    call(once, work, capsys)
+    where = ["--repo", f"file://{work}", "--data", str(work.parent / "state")]
+    command = [sys.executable, "-m", "reconciler", "status", "--watch", "-o", "json", *where]
+    first = git(work, "rev-parse", "HEAD")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        try:
+            assert watching.stdout is not None
+            assert json.loads(watching.stdout.readline())["directory"]["commit"] == first
+            assert json.loads(watching.stdout.readline())["name"] == "web"
+            second = commit(work, "stack: acme/web/dev\nsourceContext: {git: {repoUrl: ..}}\n")
+            call(once, work, capsys)
+            lines = iter(watching.stdout.readline, "")
+            moved = next(body for line in lines if "directory" in (body := json.loads(line)))
+            assert moved["directory"]["commit"] == second
+        finally:
+            watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=30) == 0
 
 
 def test_a_relative_url_is_the_repository(

@@ -253,6 +253,8 @@ def situations() -> Iterator[tuple[str, Case]]:
             reconciler=WHO,
         ),
     )
+    readable = NOW + timedelta(seconds=4)
+    yield "a file that changed just now", case(settled(latest=ended()), readable=readable)
     yield "nobody remembers", case(status(reason=None), stands=True, history=History(latest=4))
     theirs = ForeignRun(version=5, by="bea", operation=Operation.UPDATE)
     yield "changed by others", case(settled(latest=ended(), foreign=theirs, last_version=5))

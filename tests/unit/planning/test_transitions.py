@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -58,6 +58,28 @@ def concluded(before: Status | None = None, log: tuple[str, ...] = (), **changes
         RETRY,
         NOW,
     )
+
+
+def test_two_statuses_say_the_same() -> None:
+    """But for when and how often one was written, each field makes them differ."""
+    one = status()
+    values = {f.name: getattr(one, f.name) for f in fields(Status)}
+    others = {name: Status(**(values | {name: object()})) for name in values}
+    alike = {name for name, other in others.items() if transitions.same(one, other)}
+    assert alike == {"generation", "written"}
+
+
+def test_a_look_that_finds_nothing_new_makes_no_other_status() -> None:
+    """The spec, the plan and the conditions are as they were, so the status is the same object."""
+    of = spec(schedules=(NIGHTLY,))
+    plan = Plan(name="web", state=State.READY, verdict=Reason(ReasonCode.UP_TO_DATE, "as wanted"))
+    known = transitions.verdict(transitions.prepared(status(), of, NOW), plan, NOW)
+    assert transitions.prepared(known, of, LATER) is known
+    assert transitions.verdict(known, plan, LATER) is known
+    for state, code in ((State.WAITING, ReasonCode.UP_TO_DATE), (State.READY, ReasonCode.DRIFTED)):
+        other = Plan(name="web", state=state, verdict=Reason(code, "as wanted"))
+        found = transitions.verdict(known, other, LATER)
+        assert (found.state, found.reason) == (state, other.verdict)
 
 
 def test_an_intent_names_the_run() -> None:
