@@ -40,6 +40,8 @@ from reconciler.planning.admission import Limits
 from reconciler.pool import Pool
 from reconciler.ports import Directory, HoldsBook, Requests, Resolves, Statuses
 from reconciler.rolls import Rolls
+from reconciler.traces import OFF as NO_TRACES
+from reconciler.traces import Attribute, Tracer
 
 __all__ = ["Aside", "Daemon", "Parts", "Standing"]
 
@@ -93,6 +95,7 @@ class Parts:
     pool: Pool
     say: Callable[[str, State, Reason], None]
     meter: Meter = OFF
+    tracer: Tracer = NO_TRACES
 
 
 @dataclass(slots=True)
@@ -269,7 +272,8 @@ class Daemon:
         due = self._due(now, requests)
         if due:
             self._parts.meter.observe(of_loop.PASS_NAMES, len(due))
-            with self._parts.meter.timed(of_loop.PASS):
+            span = self._parts.tracer.span("pass", {"names": len(due)})
+            with self._parts.meter.timed(of_loop.PASS), span:
                 self._rounds(due, requests)
 
     def _rounds(self, due: set[str], requests: Mapping[str, tuple[HandRequest, ...]]) -> None:
@@ -438,7 +442,8 @@ class Daemon:
             recheck=frozenset(memory.recheck),
             windows=self._parts.limits.windows,
         )
-        planned = self._planner.plan(names, given, self._parts.clock)
+        with self._parts.tracer.span("look"):
+            planned = self._planner.plan(names, given, self._parts.clock)
         memory.recheck -= {p.plan.name for p in planned}
         return planned
 
@@ -479,9 +484,19 @@ class Daemon:
         parts = self._parts
         status = self._fleet.statuses[plan.name] if job is None else job.observed.status
         status = transitions.verdict(status, plan, parts.clock.now())
+        if job is not None and plan.actions:
+            about: dict[str, Attribute] = {"spec": plan.name, "reason": str(plan.verdict.code)}
+            with parts.tracer.span("carry out", about):
+                return self._act(plan, job, status)
         try:
-            if job is None or not plan.actions:
-                return parts.statuses.write(transitions.stamped(status, parts.clock.now()))
+            return parts.statuses.write(transitions.stamped(status, parts.clock.now()))
+        except NotDurableError as error:
+            return error
+
+    def _act(self, plan: Plan, job: Job, status: Status) -> Status | NotDurableError:
+        """Do what a plan says, one action after the other."""
+        parts = self._parts
+        try:
             for action in plan.actions:
                 if isinstance(action, Submit):
                     if self._stopping.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Pool:
 
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._workers)
-        futures = [self._threads.submit(work, value) for value in given]
+        # What is around the caller is around its threads' work as well: a trace, above all.
+        futures = [self._threads.submit(copy_context().run, work, value) for value in given]
         wait(futures)
         return [future.result() for future in futures]

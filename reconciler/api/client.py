@@ -44,6 +44,8 @@ from reconciler.api.types import (
 )
 from reconciler.errors import LostError, RefusedError, UsageError
 from reconciler.metrics import OFF, Meter, of_loop
+from reconciler.traces import OFF as NO_TRACES
+from reconciler.traces import Tracer
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -195,7 +197,8 @@ class ApiClient:
     Every call raises `RefusedError` on a 4xx answer and `LostError` where there is no
     usable answer. `session` is given by tests that put another transport in; `connections` is
     how many are kept, as many as there are threads that call. `server_time` is what the last
-    answer's Date said, None where it said nothing. `meter` may be set.
+    answer's Date said, None where it said nothing. `meter` and
+    `tracer` may be set.
     """
 
     def __init__(
@@ -211,6 +214,7 @@ class ApiClient:
         self.dialect = dialect
         self.server_time: datetime | None = None
         self.meter: Meter = OFF
+        self.tracer: Tracer = NO_TRACES
         self._session = _session(connections) if session is None else session
         self._session.auth = _TokenAuth(token)
         self._session.headers["Accept"] = "application/json"
@@ -356,6 +360,7 @@ class ApiClient:
         try:
             with (
                 self.meter.timed(of_loop.API_DURATION, method),
+                self.tracer.span(f"API {method}", {"path": path}) as span,
                 self._session.request(
                     method,
                     self.url + path,
@@ -368,6 +373,7 @@ class ApiClient:
             ):
                 self.server_time = _date(response)
                 content = _content(response, deadline)
+                span.set("status", response.status_code)
         except requests.RequestException as error:
             self.meter.count(of_loop.API_CALLS, method, "none")
             raise LostError(f"{self.url} did not answer: {_cause(error)}") from None

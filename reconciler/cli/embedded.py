@@ -24,6 +24,8 @@ from reconciler.clock import Clock
 from reconciler.errors import EngineUnavailableError
 from reconciler.files import write_durably
 from reconciler.metrics import OFF, Meter
+from reconciler.traces import OFF as NO_TRACES
+from reconciler.traces import Tracer
 
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient
@@ -95,6 +97,7 @@ class EmbeddedEngine:
     ) -> None:
         self.looking_only = False
         self.meter: Meter = OFF
+        self.tracer: Tracer = NO_TRACES
         self._folder = folder
         self._options = options
         self._clock = clock
@@ -120,7 +123,7 @@ class EmbeddedEngine:
             from reconciler.api.client import ApiClient  # noqa: PLC0415 - costs 100 ms, and is seldom needed
 
             client = ApiClient(address.url, self._token)
-            client.meter = self.meter
+            client.meter, client.tracer = self.meter, self.tracer
             self._client = (address, client)
         return self._client[1]
 

@@ -91,6 +91,7 @@ def _config(options: argparse.Namespace) -> EngineConfig:
         kubernetes=kubernetes_options.settings(options),
         database=database_of(options),
         metrics=options.metrics,
+        traces=options.traces,
         keep_logs=KeepLogs(age=options.keep_logs, size_bytes=options.keep_logs_size * 1024**3),
     )
 

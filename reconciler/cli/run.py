@@ -24,6 +24,7 @@ from reconciler.metrics import of_loop
 from reconciler.metrics.metered import metered
 from reconciler.model import Reason, State
 from reconciler.planning.quiet import Word
+from reconciler.traces.traced import traced
 
 __all__ = ["run", "say"]
 
@@ -31,15 +32,18 @@ __all__ = ["run", "say"]
 def run(options: argparse.Namespace) -> int:
     """Reconcile; 0 where all are Ready or Suspended in the end, else 1."""
     console_options.check(options)
-    with metered(options.metrics, of_loop.MEASURES, log_output.say) as meter:
-        return _run(options, wiring.place(options, meter))
+    with (
+        metered(options.metrics, of_loop.MEASURES, log_output.say) as meter,
+        traced(options.traces, "reconciler") as tracer,
+    ):
+        return _run(options, wiring.place(options, meter, tracer))
 
 
 def _run(options: argparse.Namespace, where: wiring.Place) -> int:
     with (
         where.root.lock(where.home, SystemClock()),
         closing(where.repositories),
-        wiring.api_source(options, where.root, meter=where.meter) as api,
+        wiring.api_source(options, where.root, meter=where.meter, tracer=where.tracer) as api,
         notifying.sending(where, drain=options.once),
     ):
         _fetch(where)

@@ -20,6 +20,13 @@ def add(parser: Options) -> None:
         "default: %(default)s",
     )
     parser.add_argument(
+        "--traces",
+        default="",
+        metavar="URL",
+        help="send traces there by OTLP over http, such as http://127.0.0.1:4318; needs "
+        "reconciler[otel]",
+    )
+    parser.add_argument(
         "--metrics",
         default="",
         metavar="HOST:PORT",

@@ -42,6 +42,8 @@ from reconciler.planning.admission import Limits
 from reconciler.pool import Pool
 from reconciler.ports import ApiSource, HoldsBook, Statuses
 from reconciler.resolver import Resolver
+from reconciler.traces import OFF as NO_TRACES
+from reconciler.traces import Tracer
 
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient
@@ -81,6 +83,7 @@ class Place:
     specs: SpecReader
     repositories: git_options.Repositories
     meter: Meter
+    tracer: Tracer
     outbox: Callable[[], Outbox]
 
 
@@ -155,7 +158,7 @@ def say_nothing(name: str, state: State, reason: Reason) -> None:
     del name, state, reason
 
 
-def place(options: argparse.Namespace, meter: Meter = OFF) -> Place:
+def place(options: argparse.Namespace, meter: Meter = OFF, tracer: Tracer = NO_TRACES) -> Place:
     """Find out where things are; UsageError where the directory is none."""
     root = StateDirectory(locate(options.data, os.environ))
     config = host.config(options)
@@ -191,6 +194,7 @@ def place(options: argparse.Namespace, meter: Meter = OFF) -> Place:
         specs=SpecReader(directory, rules, _quiet(options, directory)),
         repositories=repositories,
         meter=meter,
+        tracer=tracer,
         outbox=cache(lambda: Outbox(state.folder / "outbox", SystemClock())),
     )
 
@@ -209,11 +213,14 @@ def api_source(
     *,
     look_only: bool = False,
     meter: Meter = OFF,
+    tracer: Tracer = NO_TRACES,
 ) -> Iterator[ApiSource]:
     """Give the API to use: the one that is named, or the embedded engine."""
     url = options.api_url or os.environ.get("RECONCILER_API_URL", "")
     if url:
-        yield _remote(options, url, meter)
+        client = _remote(options, url)
+        client.meter, client.tracer = meter, tracer
+        yield lambda: client
         return
     if options.token_file is not None:
         raise UsageError("--token-file is for a remote API; name it by --api-url")
@@ -238,14 +245,14 @@ def api_source(
         os.environ,
     )
     engine.looking_only = look_only
-    engine.meter = meter
+    engine.meter, engine.tracer = meter, tracer
     try:
         yield engine.api
     finally:
         engine.close()
 
 
-def _remote(options: argparse.Namespace, url: str, meter: Meter) -> ApiSource:
+def _remote(options: argparse.Namespace, url: str) -> ApiClient:
     from reconciler.api.client import ApiClient, check_url  # noqa: PLC0415 - costs 100 ms
 
     check_url(url)
@@ -267,9 +274,7 @@ def _remote(options: argparse.Namespace, url: str, meter: Meter) -> ApiSource:
         return Secret(value)
 
     token()  # what is missing is better said now than by a refused call
-    client: ApiClient = ApiClient(url, token, Dialect(options.dialect), connections=API_THREADS)
-    client.meter = meter
-    return lambda: client
+    return ApiClient(url, token, Dialect(options.dialect), connections=API_THREADS)
 
 
 def build(
@@ -326,6 +331,7 @@ def build(
             pool=Pool(API_THREADS),
             say=say,
             meter=where.meter,
+            tracer=where.tracer,
         )
     )
     for look in (daemon.readings, breaker.readings, where.repositories.refs.readings):

@@ -168,8 +168,8 @@ class EngineConfig:
     see, where the runner can hide them. `sources` says how programs are got. `limits` hold for
     each deployment. `failed_logins` is how many invalid tokens one address may present in a
     minute; `trusted_proxies` are believed when they say whose calls they pass on; entries of
-    the audit log are kept for `keep_audit`. `metrics` is the address to serve metrics at, empty
-    for none. Without `tls` it listens on loopback only, unless
+    the audit log are kept for `keep_audit`. `metrics` is the address to serve metrics at, and
+    `traces` the URL to send traces to; empty for none. Without `tls` it listens on loopback, unless
     `insecure_listen` says otherwise; `http` bounds what clients take. An `embedded` engine ends
     when it has had no user and no work for `idle_exit`.
     """
@@ -196,6 +196,7 @@ class EngineConfig:
     keep_audit: timedelta = KEEP_AUDIT
     keep_logs: KeepLogs = KeepLogs()
     metrics: str = ""
+    traces: str = ""
     tls: TlsFiles | None = None
     insecure_listen: bool = False
     http: HttpLimits = HttpLimits()

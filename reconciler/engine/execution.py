@@ -176,7 +176,10 @@ class Execution:
             last = position + 1 == len(plan)
             log = self._patiently(partial(self._tools.logs.open, self.claim, position))
             try:
-                event = self._walk(step, log, last=last)
+                with self._tools.tracer.span(f"step {step.kind}", {"step": step.name}) as span:
+                    event = self._walk(step, log, last=last)
+                    if not isinstance(event, StepSucceeded):
+                        span.fail("it failed" if isinstance(event, StepFailed) else "queued anew")
             finally:
                 log.close()
                 measure_step_output(self._tools.meter, log.written, self._redactor.masked)

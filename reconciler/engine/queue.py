@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from reconciler.api.types import Ending, EndingKind, StackRef
+from reconciler.api.types import Ending, EndingKind, JobStatus, StackRef
 from reconciler.engine import dispatch
 from reconciler.engine.dispatch import Decision, Places, Queued
 from reconciler.engine.execution import SHUTDOWN, Execution
@@ -23,6 +23,7 @@ from reconciler.engine.stopping import StopKind
 from reconciler.engine.store import Claim, DatabaseLostError, Signal, Topic
 from reconciler.engine.tools import Tools
 from reconciler.metrics import of_engine
+from reconciler.traces import Attribute
 
 __all__ = ["Queue", "Watch"]
 
@@ -241,8 +242,19 @@ class Queue:
     # ------------------------------------------------------------ a deployment's thread
 
     def _work(self, execution: Execution) -> None:
+        record = execution.record
+        about: dict[str, Attribute] = {
+            "deployment": record.id,
+            "stack": str(record.stack),
+            "version": record.version,
+            "operation": str(record.operation),
+        }
         try:
-            execution.run()
+            with self._tools.tracer.span("deployment", about) as span:
+                execution.run()
+                span.set("status", str(execution.record.status))
+                if execution.record.status is JobStatus.FAILED:
+                    span.fail("it failed")
         finally:
             if self._watch is not None:
                 self._watch.ended(execution.record.id)

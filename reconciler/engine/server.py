@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,9 +42,10 @@ from reconciler.engine.tools import Tools
 from reconciler.engine.worker import Part
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 from reconciler.log_output import say, tell_problem
-from reconciler.metrics import Meter, of_engine
+from reconciler.metrics import of_engine
 from reconciler.metrics.metered import metered
 from reconciler.pulumi_cli import PulumiCli, find
+from reconciler.traces.traced import traced
 
 __all__ = ["Engine", "running", "serve", "work", "working"]
 
@@ -123,11 +124,14 @@ def running(config: EngineConfig, pages: Pages = no_pages) -> Iterator[Engine]:
         embedded.only_engine(layout, shared=shared),
         listen(config) as listener,
         metered(config.metrics, of_engine.MEASURES, say) as meter,
+        traced(config.traces, "reconciler-engine") as tracer,
     ):
         store = Store(config.database or layout.database, config.keep_audit)
         try:
             url = url_of(config, listener)
-            tools = _tools(config, store, config.public_url or url, meter)
+            tools = replace(
+                _tools(config, store, config.public_url or url), meter=meter, tracer=tracer
+            )
             tools.backend(StackRef("check", "check", "check"))  # whether the setting can be
             if not shared:
                 recovery.settle(tools)
@@ -161,10 +165,11 @@ def working(config: EngineConfig) -> Iterator[Queue]:
     with (
         embedded.only_engine(layout, shared=True),
         metered(config.metrics, of_engine.MEASURES, say) as meter,
+        traced(config.traces, "reconciler-engine") as tracer,
     ):
         store = Store(config.database)
         try:
-            tools = _tools(config, store, config.public_url, meter)
+            tools = replace(_tools(config, store, config.public_url), meter=meter, tracer=tracer)
             part = Part(tools)
             _measure(tools, part)
             with part.taken(), sweeping(tools):
@@ -189,7 +194,7 @@ def _make_directories(layout: Layout) -> None:
         raise UsageError(f"{layout.data} cannot be used: {error.strerror}") from error
 
 
-def _tools(config: EngineConfig, store: Store, base_url: str, meter: Meter) -> Tools:
+def _tools(config: EngineConfig, store: Store, base_url: str) -> Tools:
     layout = Layout(config.data.absolute())
     _tell_of_state(config)
     find_pulumi, clock = _FoundOnce(), SystemClock()
@@ -215,7 +220,6 @@ def _tools(config: EngineConfig, store: Store, base_url: str, meter: Meter) -> T
         base_url=base_url,
         find_pulumi=find_pulumi,
         oidc=oidc,
-        meter=meter,
     )
 
 

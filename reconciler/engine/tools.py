@@ -24,6 +24,8 @@ from reconciler.engine.validation import Reserved
 from reconciler.git.urls import over_ssh
 from reconciler.metrics import OFF, Meter
 from reconciler.pulumi_cli import PulumiCli
+from reconciler.traces import OFF as NO_TRACES
+from reconciler.traces import Tracer
 
 __all__ = ["Tools"]
 
@@ -55,6 +57,7 @@ class Tools:
     find_pulumi: Callable[[], PulumiCli | str]
     oidc: Obtainer | None = None
     meter: Meter = OFF
+    tracer: Tracer = NO_TRACES
 
     def backend(self, stack: StackRef) -> Backend | RemoteBackend:
         """Return where the stack's state is kept; UsageError where the setting is wrong."""

@@ -43,6 +43,8 @@ from reconciler.planning.digest import digest
 from reconciler.planning.transitions import same
 from reconciler.pool import Pool
 from reconciler.ports import Statuses
+from reconciler.traces import OFF as NO_TRACES
+from reconciler.traces import Tracer
 from tests.factories import NOW
 from tests.fakes.deployments_api import TOKEN, FakeApi
 
@@ -95,6 +97,7 @@ class World:
     writing: dict[str, datetime] = field(default_factory=dict)
     source_every: timedelta | None = timedelta(seconds=60)
     meter: Meter = OFF
+    tracer: Tracer = NO_TRACES
     tell: Callable[[World], Statuses] = lambda world: world
     prepared: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -108,7 +111,7 @@ class World:
     def daemon(self) -> Daemon:
         """Start a process: it knows only what is on the disk."""
         breaker = Breaker(self.source, self.clock, self.meter)
-        self.client.meter = self.meter
+        self.client.meter, self.client.tracer = self.meter, self.tracer
         statuses = self.tell(self)
         executor = Executor(
             Tools(
@@ -136,6 +139,7 @@ class World:
                 pool=Pool(1),
                 say=lambda name, state, reason: self.said.append((name, state, reason)),
                 meter=self.meter,
+                tracer=self.tracer,
             )
         )
         self.meter.ask(daemon.readings)
