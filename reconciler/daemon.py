@@ -43,7 +43,7 @@ from reconciler.rolls import Rolls
 from reconciler.traces import OFF as NO_TRACES
 from reconciler.traces import Attribute, Tracer
 
-__all__ = ["Aside", "Daemon", "Parts", "Standing"]
+__all__ = ["About", "Daemon", "Parts", "Standing"]
 
 # The full scan is the truth; a lost event costs at most this long.
 RESCAN_EVERY = timedelta(seconds=30)
@@ -96,6 +96,19 @@ class Parts:
     say: Callable[[str, State, Reason], None]
     meter: Meter = OFF
     tracer: Tracer = NO_TRACES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of one name: its spec where there is a valid one, and how it stands.
+
+    `aside` is set where it cannot be planned, and says why.
+    """
+
+    spec: Spec | None
+    status: Status
+    standing: Standing | None
+    aside: Aside | None
 
 
 @dataclass(slots=True)
@@ -208,9 +221,15 @@ class Daemon:
         """Return every valid spec, as the last pass has read it."""
         return dict(self._fleet.specs)
 
-    def aside(self) -> Mapping[str, Aside]:
-        """Return what cannot be planned, and why."""
-        return dict(self._fleet.aside)
+    def about(self, name: str) -> About:
+        """Return what is known of one name."""
+        fleet = self._fleet
+        return About(
+            spec=fleet.specs.get(name),
+            status=fleet.statuses.get(name) or Status(name=name),
+            standing=fleet.standings.get(name),
+            aside=fleet.aside.get(name),
+        )
 
     def standings(self) -> Mapping[str, Standing]:
         """Return how every name stands."""

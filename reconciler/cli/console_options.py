@@ -55,12 +55,22 @@ def add(parser: Options) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what does not go together; UsageError."""
+    from ipaddress import ip_address  # noqa: PLC0415 - rarely used
+
     if options.console is None:
         if options.console_certificate or options.console_key or options.console_insecure:
             raise UsageError("--console-certificate, -key and -insecure go with --console")
         return
     if options.once:
         raise UsageError("--console is for as long as `run` runs; leave out --once")
+    host, _ = address(options.console, "--console", DEFAULT)
+    loopback = ip_address(host).is_loopback
+    if not loopback and not options.console_certificate and not options.console_insecure:
+        raise UsageError(
+            f"{host} is not this machine alone, and without TLS the token can be read on the way: "
+            "give --console-certificate and --console-key, or show the console on 127.0.0.1 behind "
+            "a proxy with TLS, or say --console-insecure where the network itself is safe"
+        )
     if (options.console_certificate is None) is not (options.console_key is None):
         raise UsageError("--console-certificate and --console-key belong together: give both")
 
@@ -86,7 +96,9 @@ def serving(options: argparse.Namespace, shown: Shown) -> Iterator[None]:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     host, port = address(options.console, "--console", DEFAULT)
-    where, clock, limits = shown.where, SystemClock(), HttpLimits(connections=200)
+    # All who look share a token here.
+    limits = HttpLimits(connections=200, streams_per_token=32)
+    where, clock = shown.where, SystemClock()
     tls = None
     if options.console_certificate is not None:
         tls = TlsFiles(

@@ -17,7 +17,7 @@ from reconciler.cli import console_orders
 from reconciler.cli.rows import needs_person
 from reconciler.cli.wiring import Place
 from reconciler.clock import Clock
-from reconciler.console.keeping import Kept
+from reconciler.console.keeping import Fetched, Kept
 from reconciler.console.runs import past_of
 from reconciler.console.values import (
     Change,
@@ -37,7 +37,6 @@ from reconciler.console.values import (
 )
 from reconciler.daemon import Daemon
 from reconciler.engine.service import AnswerError
-from reconciler.errors import ReconcilerError
 from reconciler.model import Plan, Reason, ReasonCode, Run, RunEnd, Spec, State, Status
 from reconciler.planning import windows
 from reconciler.planning.agenda import Entry, Fate, Subject, agenda
@@ -45,12 +44,13 @@ from reconciler.planning.explain import Case, Neighbour, because, explain
 from reconciler.planning.telling import does
 from reconciler.ports import ApiSource
 
-__all__ = ["SpecsSource"]
+__all__ = ["SpecsSource", "read_changes"]
 
 # What the loop knows is in memory; this only spares many pages the same work.
 KEEP: Final = timedelta(milliseconds=500)
 # The API is another process, or far away.
 KEEP_RUNS: Final = timedelta(seconds=3)
+WAIT_FOR_RUNS: Final = timedelta(seconds=1)
 
 # What fits a picture.
 RUNS_SHOWN: Final = 100
@@ -116,7 +116,7 @@ class SpecsSource:
         # The loop's own has a memory of one thread.
         self._holds = HoldsFiles(where.state.folder)
         self._items: Kept[tuple[Item, ...]] = Kept(clock, KEEP)
-        self._runs: Kept[tuple[Deployment, ...]] = Kept(clock, KEEP_RUNS)
+        self._runs: Fetched[tuple[Deployment, ...]] = Fetched(clock, KEEP_RUNS, WAIT_FOR_RUNS, ())
 
     # ------------------------------------------------------------ how everything stands
 
@@ -197,13 +197,12 @@ class SpecsSource:
         )
 
     def _case(self, name: str, now: datetime, items: Mapping[str, Item]) -> Case:
-        standing, aside = self._daemon.standings().get(name), self._daemon.aside().get(name)
-        status = self._daemon.statuses().get(name) or Status(name=name)
-        spec = self._daemon.specs().get(name)
+        about = self._daemon.about(name)
+        spec, aside, standing = about.spec, about.aside, about.standing
         upstream = () if spec is None else tuple(_neighbour(n, items) for n in spec.depends_on)
         masses = {mass.id: len(mass.names) for mass in self._daemon.masses() if name in mass.names}
         return Case(
-            status=status,
+            status=about.status,
             now=now,
             spec=spec,
             problem="" if aside is None else aside.reason.message,
@@ -226,8 +225,8 @@ class SpecsSource:
         return [self._lane(known[name], span, now) for name in names if name in known]
 
     def _lane(self, item: Item, span: tuple[datetime, datetime], now: datetime) -> Lane:
-        spec = self._daemon.specs().get(item.name)
-        status = self._daemon.statuses().get(item.name) or Status(name=item.name)
+        about = self._daemon.about(item.name)
+        spec, status = about.spec, about.status
         coming: list[Coming] = []
         closed: list[tuple[datetime, datetime]] = []
         host = self._where.config.limits.windows
@@ -262,16 +261,13 @@ class SpecsSource:
         return tuple(found.values())
 
     def _listed(self, stack: str) -> Sequence[Deployment]:
-        """Return the newest deployments of a stack's organization; none while nobody answers."""
+        """Return the newest deployments of a stack's organization, as far as the API answers."""
         organization = stack.partition("/")[0]
 
-        def make() -> tuple[Deployment, ...]:
-            try:
-                return self._api().list_organization(organization, 1, RUNS_SHOWN)
-            except ReconcilerError:
-                return ()  # how it stands says so already
+        def fetch() -> tuple[Deployment, ...]:
+            return self._api().list_organization(organization, 1, RUNS_SHOWN)
 
-        return self._runs.get(organization, make) if organization else ()
+        return self._runs.get(organization, fetch) if organization else ()
 
     # ------------------------------------------------------------ deployments
 
@@ -283,7 +279,7 @@ class SpecsSource:
         found = self._api().by_version(StackRef.parse(item.stack), version)
         if found is None:
             raise AnswerError(404, f"the API knows no version {version} of {item.stack}")
-        status = self._daemon.statuses().get(name) or Status(name=name)
+        status = self._daemon.about(name).status
         runs = [r for r in (status.run, status.latest, status.last) if r and r.version == version]
         facts = {}
         if runs and runs[0].commit:
@@ -404,10 +400,10 @@ def _coming(entry: Entry) -> Coming:
 
 
 def _changes(plan: Plan) -> tuple[Change, ...]:
-    return tuple(_read_changes(plan.changes))
+    return tuple(read_changes(plan.changes))
 
 
-def _read_changes(found: Sequence[str]) -> Iterator[Change]:
+def read_changes(found: Sequence[str]) -> Iterator[Change]:
     """Read the sentences of a plan as a table; what is no such sentence stands as it is."""
     for sentence in found:
         field, colon, rest = sentence.partition(": ")

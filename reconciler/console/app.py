@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
@@ -37,6 +38,8 @@ _HEADERS = {
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
+    # With none at all, a browser would not say where one of our own forms comes from.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 _SAID = "reconciler-said"
@@ -53,6 +56,16 @@ class _Asked:
     request: Request
     session: session.Session
     form: Mapping[str, str]
+
+
+class _Static(StaticFiles):
+    """Our own files, which a browser may keep: their addresses change with them."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        """Return a file."""
+        response = super().file_response(*arguments, **named)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 class Console:
@@ -79,7 +92,7 @@ class Console:
                 Route("/do", self._do, methods=["POST"]),
                 Route("/login", self._login, methods=["POST"]),
                 Route("/logout", self._logout, methods=["POST"]),
-                Mount("/static", StaticFiles(directory=STATIC)),
+                Mount("/static", _Static(directory=STATIC)),
             ],
             exception_handlers={
                 AnswerError: self._refused,
@@ -254,10 +267,16 @@ class Console:
         return self._html("login.html", {"back": back, "message": message}, None, status=status)
 
     def _error(self, request: Request, status: int, message: str) -> Response:
-        found = session.session_of(request, self._gate)
+        values = {"message": message, "status": status}
+        try:
+            found = session.session_of(request, self._gate)
+        except ReconcilerError as error:
+            # Who looks cannot be said now, for a reason that is no secret.
+            return self._html(
+                "error.html", {"message": str(error), "status": 503}, None, status=503
+            )
         if isinstance(found, Denied):
             return self._denied(request, found)
-        values = {"message": message, "status": status}
         return self._html("error.html", values, found, status=status)
 
     async def _refused(self, request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
-from tests.bench import deployments, http, reconciler, shared, specs, startup, status
+from tests.bench import console, deployments, http, reconciler, shared, specs, startup, status
 from tests.bench.figures import HEADING, Figure
 
 Measure = Callable[[Path], Figure | tuple[Figure, ...]]
@@ -25,6 +25,7 @@ GROUPS: Mapping[str, tuple[Measure, ...]] = {
     "shared": shared.MEASURES,
     "specs": specs.MEASURES,
     "status": status.MEASURES,
+    "console": console.MEASURES,
     "reconciler": reconciler.MEASURES,
 }
 

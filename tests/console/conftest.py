@@ -18,6 +18,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A name of another machine, which a browser trusts less than its own.
+    "--host-resolver-rules=MAP console.example 127.0.0.1",
 ]
 LIMIT_MS = 30_000
 expect.set_options(timeout=LIMIT_MS)

@@ -67,6 +67,18 @@ def test_a_link_from_elsewhere_leads_in(browser: Browser, url: str) -> None:
     somebody.context.close()
 
 
+def test_another_machine_without_tls_works(browser: Browser, url: str, scene: Scene) -> None:
+    """Over plain http, where browsers tell less of where a form comes from, forms are taken."""
+    somebody = person(browser, url.replace("127.0.0.1", "console.example"))
+    somebody.log_in()
+    page = somebody.page
+    somebody.go("item/dns")
+    page.get_by_role("button", name="Suspend", exact=True).click()
+    expect(page.locator(".said")).to_have_text("suspend of dns is asked for")
+    assert [order.name for _, order in scene.orders] == ["dns"]
+    somebody.context.close()
+
+
 def test_what_needs_a_person_comes_first(ada: Person) -> None:
     """The list begins with what waits for somebody, each with its reason and the next step."""
     assert ada.names() == [item.name for item in FLEET]

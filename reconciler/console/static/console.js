@@ -97,11 +97,11 @@ function lineOf(number, [time, header, pieces]) {
 }
 
 function followLog(log) {
-  let next = Number(log.dataset.next);
-  const source = new EventSource(log.dataset.stream);
+  let next = Number(log.dataset.next), source = null, last = "";
   const follow = find("follow");
   const toEnd = () => { if (follow.checked) log.scrollTop = log.scrollHeight; };
-  source.addEventListener("message", (event) => {
+  const take = (event) => {
+    last = event.lastEventId;
     const found = document.createDocumentFragment();
     for (const line of JSON.parse(event.data).lines) found.append(lineOf(next++, line));
     // Who sees the end of the log goes on to see it; who looks at what is above it is left there.
@@ -114,9 +114,22 @@ function followLog(log) {
     toEnd();
     if (seen && follow.checked) log.lastElementChild.scrollIntoView({ block: "nearest" });
     hits.again();
+  };
+  const open = () => {
+    const address = new URL(log.dataset.stream, location.href);
+    if (last) address.searchParams.set("from", last);
+    source = new EventSource(address);
+    source.addEventListener("message", take);
+    source.addEventListener("end", () => { source.close(); log.dataset.ended = "yes"; refresh(location.href, true); });
+    source.addEventListener("closed", (event) => { find("live").textContent = JSON.parse(event.data).message; });
+  };
+  // A browser has few connections to one server, and what nobody looks at needs none.
+  document.addEventListener("visibilitychange", () => {
+    if (log.dataset.ended) return;
+    source.close();
+    if (!document.hidden) open();
   });
-  source.addEventListener("end", () => { source.close(); log.dataset.ended = "yes"; refresh(location.href, true); });
-  source.addEventListener("closed", (event) => { find("live").textContent = JSON.parse(event.data).message; });
+  open();
   log.addEventListener("wheel", (event) => { if (event.deltaY < 0) follow.checked = false; }, { passive: true });
   log.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) follow.checked = false; });
   follow.addEventListener("change", toEnd);

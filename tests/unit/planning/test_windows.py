@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.model import Window
 from reconciler.planning.windows import (
+    closed_between,
     is_open,
     next_closing,
     next_opening,
@@ -256,3 +257,29 @@ def test_walking_finds_every_opening_and_closing(zone: str, day: str) -> None:
             moment = begin + step * MINUTE
             inside = any(opening <= moment < closing for opening, closing in walked)
             assert is_open(windows, moment) is inside, (windows, moment)
+
+
+@pytest.mark.parametrize(
+    ("groups", "stretches"),
+    [
+        ((), []),
+        (((), ()), []),
+        (((OFFICE,), ()), [("Mon 02 06:00", "Mon 02 08:00"), ("Mon 02 18:00", "Tue 03 06:00")]),
+        (
+            ((OFFICE,), (window("12:00", "13:00"), window("17:00", "20:00"))),
+            [
+                ("Mon 02 06:00", "Mon 02 12:00"),
+                ("Mon 02 13:00", "Mon 02 17:00"),
+                ("Mon 02 18:00", "Tue 03 06:00"),
+            ],
+        ),
+        (((window("08:00", "09:00", days="5"),),), [("Mon 02 06:00", "Tue 03 06:00")]),
+        (((OFFICE,), (window("19:00", "20:00"),)), [("Mon 02 06:00", "Tue 03 06:00")]),
+    ],
+)
+def test_closed_stretches_are_found(
+    groups: tuple[tuple[Window, ...], ...], stretches: list[tuple[str, str]]
+) -> None:
+    """In a span, all is told in which one of the groups is closed, and nothing beyond its ends."""
+    found = closed_between(groups, at("2026-03-02T06:00"), at("2026-03-03T06:00"))
+    assert [(shown(a)[:-5], shown(b)[:-5]) for a, b in found] == stretches

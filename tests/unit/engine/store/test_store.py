@@ -166,6 +166,28 @@ def test_pages_of_a_stack_and_of_an_organization(store: Store) -> None:
     assert store.deployments.page(PageQuery(organization="acme"))[1] == 6
 
 
+def test_the_newest_of_each_stack_is_found(store: Store) -> None:
+    """Of each stack that was ever deployed and is still there, the newest deployment is told."""
+    other = StackRef("other", "web", "prod")
+    for number, stack in enumerate((WEB, WEB, DB, other), start=1):
+        add(store, f"d{number}", stack)
+    store.stacks.make(StackRef("acme", "new", "prod"))
+    store.deployments.apply("d2", Begun(NOW))
+    ending = Ending(kind=EndingKind.INTERRUPTED, message="the worker was lost")
+    store.deployments.apply("d2", StepFailed(NOW + timedelta(seconds=9), ending))
+
+    def told(organization: str) -> list[tuple[str, int, str, str]]:
+        found = store.deployments.newest(organization)
+        return sorted((str(n.stack), n.version, n.status, n.ending_message) for n in found)
+
+    db = ("acme/db/prod", 1, "not-started", "")
+    web = ("acme/web/prod", 2, "failed", "the worker was lost")
+    assert told("acme") == [db, web]
+    assert told("") == [db, web, ("other/web/prod", 1, "not-started", "")]
+    store.forget_stack(DB)
+    assert told("acme") == [web]
+
+
 def test_stacks_are_made_once(store: Store) -> None:
     """A stack can be made known before its first deployment, once; then it is remembered."""
     assert store.stacks.get(WEB) is None
