@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -62,20 +63,21 @@ def get(url: str, cookie: dict[str, str]) -> str:
     return requests.get(url, cookies=cookie, timeout=60).text
 
 
-def _page(path: str, what: str) -> Callable[[Path], Figure]:
-    def measure(root: Path) -> Figure:
-        with served(root) as (url, cookie):
-            measured, baseline = in_turn(
-                lambda: get(f"{url}{path}", cookie), lambda: get(f"{url}static/icon.svg", cookie)
-            )
-        return Figure(f"the console of {COUNT:,} specs: {what}", measured, baseline, "<= 500 ms")
-
-    return measure
+PAGES = {"list": "", "search": "?q=s7777", "timeline": "timeline", "spec": "item/team-3/s700"}
 
 
-MEASURES: tuple[Callable[[Path], Figure], ...] = (
-    _page("", "the first page"),
-    _page("?q=s7777", "a search"),
-    _page("timeline", "the timeline"),
-    _page("item/team-3/s700", "a spec"),
-)
+def slowest(root: Path) -> Figure:
+    """Return the page that takes longest, over a file that is only read; beside it the others."""
+    with served(root) as (url, cookie):
+        baseline = f"{url}static/icon.svg"
+        found = {
+            name: in_turn(partial(get, f"{url}{path}", cookie), partial(get, baseline, cookie))
+            for name, path in PAGES.items()
+        }
+    name = max(found, key=lambda each: found[each][0])
+    beside = ", ".join(f"{each} {seconds * 1000:.0f}" for each, (seconds, _) in found.items())
+    what = f"the console of {COUNT:,} specs, its slowest page: {name}"
+    return Figure(what, *found[name], "<= 500 ms", beside)
+
+
+MEASURES: tuple[Callable[[Path], Figure], ...] = (slowest,)

@@ -20,12 +20,16 @@ def test_nothing_is_in_the_way_of_anybody(browser: Browser, url: str, scheme: st
     """No page breaks a rule of accessibility that a program can check, in light or in the dark."""
     somebody = person(browser, url, color_scheme=scheme)
     page, axe, found = somebody.page, Axe(), {}
+    # In the dark nothing differs but the colours.
+    rules = (
+        AXE if scheme == "light" else {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+    )
     page.goto(f"{url}/")
-    found["login"] = axe.run(page, options=AXE).response["violations"]
+    found["login"] = axe.run(page, options=rules).response["violations"]
     somebody.enter()
-    for path in PAGES if scheme == "light" else PAGES[::3]:
+    for path in PAGES:
         somebody.go(path)
-        found[path] = axe.run(page, options=AXE).response["violations"]
+        found[path] = axe.run(page, options=rules).response["violations"]
     told = {
         path: [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in violations]
         for path, violations in found.items()
