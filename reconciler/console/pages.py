@@ -49,6 +49,10 @@ def _exact(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def _lasting(since: datetime, now: datetime) -> str:
+    return span(now - since)
+
+
 def _harmless(value: object) -> object:
     """Return what may be written: a text with nothing unseen in it, and nothing for None."""
     if value is None:
@@ -70,7 +74,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.globals.update(base=BASE, address=address, static=static_version())
-    environment.filters.update(relative=relative, exact=_exact)
+    environment.filters.update(relative=relative, exact=_exact, lasting=_lasting)
     return environment
 
 

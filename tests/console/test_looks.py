@@ -68,6 +68,8 @@ def test_a_telephone_is_wide_enough(browser: Browser, url: str, scene: Scene) ->
         somebody.go(path)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 360, path
+    somebody.go("timeline")
+    expect(page.locator(".lanes .now")).to_be_in_viewport()
     somebody.go("")
     row = page.locator("#rows tbody tr").nth(3)
     for text in ("shop/web", "Failed", "Read its log", "update #118"):

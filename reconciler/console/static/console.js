@@ -29,7 +29,9 @@ async function refresh(address, force) {
       const other = fresh.getElementById(part.id);
       if (!other) { if (part.id === "acts") part.replaceChildren(); continue; }
       if (other.innerHTML === part.innerHTML || (held(part) && !force)) continue;
+      const places = [...part.querySelectorAll(".scroll")].map((e) => [e.scrollLeft, e.scrollTop]);
       part.replaceChildren(...document.importNode(other, true).childNodes);
+      for (const [n, e] of part.querySelectorAll(".scroll").entries()) if (places[n]) e.scrollTo(...places[n]);
       if (other.dataset.refresh) part.dataset.refresh = other.dataset.refresh;
       else delete part.dataset.refresh;
     }
@@ -198,6 +200,11 @@ function markIn(node, wanted) {
 
 for (const tool of document.querySelectorAll("[data-script]")) tool.hidden = false;
 for (const form of document.querySelectorAll("[data-instant]")) searchAsTyped(form);
+for (const picture of document.querySelectorAll(".scroll")) {
+  // Where a timeline is wider than the screen, the present is what one sees first.
+  const now = picture.querySelector(".now");
+  if (now) picture.scrollLeft += now.getBoundingClientRect().x - picture.getBoundingClientRect().x - picture.clientWidth / 2;
+}
 const log = find("log");
 if (log) {
   find("q").addEventListener("input", () => hits.search(find("q").value, true));
