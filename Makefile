@@ -11,7 +11,7 @@ DEMO_FLAGS := --data $(DEMO_STATE) --secrets-dir examples/secrets --allow-write 
 # What a busy machine builds once is not to slow down whoever works on it.
 NICE := nice -n 5
 
-.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench screenshots lock clean
+.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench screenshots wheel lock clean
 
 help:
 	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
@@ -25,6 +25,7 @@ help:
 	@echo "test-planted  plant bugs one at a time, and see that the tests find each"
 	@echo "bench      measure, as ratios in one run"
 	@echo "screenshots  take the pictures of the console that docs/ shows"
+	@echo "wheel      build the package, in build/dist"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
 setup: $(STAMP)
@@ -85,6 +86,10 @@ bench: setup
 
 screenshots: system setup
 	@$(BIN)/python -m tests.console.screenshots
+
+wheel: $(STAMP)
+	@$(BIN)/uv build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir build/dist
+	@ls build/dist/*.whl
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \

@@ -149,6 +149,7 @@ class Daemon:
         self._heard: datetime | None = None  # when the first of both came, since the last pass
         self._marking = threading.Lock()
         self._only: frozenset[str] = frozenset()
+        self._passed: Callable[[], None] = lambda: None
         self.started = 0
 
     # ------------------------------------------------------------ the loop
@@ -159,7 +160,17 @@ class Daemon:
         while not self._stopping.is_set():
             self.tick()
             heap.after_pass(len(self._fleet.specs))
+            self._passed()
             self._sleep(None)
+
+    def tell(self, passed: Callable[[], None], got_on: Callable[[], None]) -> None:
+        """Have `passed` called after each pass, and `got_on` after each piece of one's work.
+
+        The first is called by the loop's own thread, the second by any. A loop that hangs calls
+        neither.
+        """
+        self._passed = passed
+        self._parts.pool.done = got_on
 
     def run_once(self, limit: timedelta, only: frozenset[str] = frozenset()) -> bool:
         """Run passes until all (or those in `only`) are settled; False at the time limit."""

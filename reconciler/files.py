@@ -188,8 +188,8 @@ def _make_folder(folder: Path, below: Path | None) -> None:
     _sync_folder(folder.parent)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, mode 0600, all or nothing; a link there is replaced.
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put `content` at `path`, all or nothing; a link there is replaced.
 
     Raises NotDurableError with the path and the reason; what was there before then stays,
     or the new content stands there without a promise that it outlives a power cut.
@@ -200,6 +200,7 @@ def write_durably(path: Path, content: bytes) -> None:
         descriptor = os.open(temporary, _WRITE_FLAGS, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -105,6 +105,8 @@ def test_no_option_is_made_up() -> None:
         *("--yes", "--skip-preview", "--clear-pending-creates"),  # pulumi
         *("--in-place", "--encrypted-regex"),  # sops
         *("--preview-only", "--expect-no-changes", "--refresh"),  # pulumi too
+        *("--no-install-recommends", "--quiet", "--directory"),  # apt-get, pip, install
+        *("--initial-branch", "--no-pager", "--unit", "--lines"),  # git, systemctl, journalctl
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", prose()))
     assert sorted(named - set(options()) - others) == []

@@ -19,6 +19,8 @@ need postgres postgresql
 need podman podman
 need runc runc
 need busybox busybox-static
+need zsh zsh
+need fish fish
 need containerd containerd
 need chromium chromium
 [ -d /usr/lib/cni ] || missing="$missing containernetworking-plugins"

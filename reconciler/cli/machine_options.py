@@ -16,6 +16,8 @@ def add(commands: Commands) -> None:
     """Add them all."""
     _doctor(commands)
     _version(commands)
+    _install_systemd(commands)
+    _completion(commands)
 
 
 class ShowVersion(argparse.Action):
@@ -107,3 +109,51 @@ def _version(commands: Commands) -> None:
     text = "tell the versions of this program and of what it uses"
     parser = command(commands, "version", "version", text)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+
+def _install_systemd(commands: Commands) -> None:
+    text = "show the systemd units of a build host, or put them where systemd finds them"
+    parser = command(commands, "install-systemd", "install_systemd", text)
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--dry-run", action="store_true", help="show the files, write nothing: the default"
+    )
+    ways.add_argument("--install", action="store_true", help="write the files")
+    parser.add_argument(
+        "--user", action="store_true", help="for your own manager (systemctl --user)"
+    )
+    parser.add_argument(
+        "--specs",
+        type=Path,
+        metavar="DIR",
+        help="the directory of specs; default: /etc/reconciler/deployments.d",
+    )
+    parser.add_argument(
+        "--api-url",
+        metavar="URL",
+        help="an API elsewhere, so that no engine is needed here; default: the engine's unit",
+    )
+    parser.add_argument(
+        "--api-token",
+        type=Path,
+        metavar="FILE",
+        help="where the token will be; default: /etc/reconciler/api-token",
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8080",
+        metavar="HOST:PORT",
+        help="where the engine listens; default: %(default)s",
+    )
+    parser.add_argument(
+        "--program", type=Path, metavar="FILE", help="this program; default: the one on PATH"
+    )
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="put the files below it, as for a package"
+    )
+
+
+def _completion(commands: Commands) -> None:
+    text = "print what a shell needs to complete commands, options and names of specs"
+    parser = command(commands, "completion", "completion", text)
+    parser.add_argument("shell", choices=("bash", "fish", "zsh"), help="the shell")

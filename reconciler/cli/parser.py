@@ -47,7 +47,10 @@ SHORTEST_POLL = timedelta(seconds=5)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors are one line on standard error."""
-    options = build().parse_args(arguments)
+    parser = build()
+    if "_ARGCOMPLETE" in os.environ:
+        importlib.import_module("reconciler.cli.completion").complete(parser)
+    options = parser.parse_args(arguments)
     # A help text needs none of it.
     from reconciler import log_output  # noqa: PLC0415
 

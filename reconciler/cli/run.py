@@ -17,6 +17,7 @@ from reconciler.cli import console_options, notifying, table, webhook_options, w
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
+from reconciler.cli.service import Service
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon
 from reconciler.errors import ReconcilerError
@@ -24,6 +25,7 @@ from reconciler.metrics import of_loop
 from reconciler.metrics.metered import metered
 from reconciler.model import Reason, State
 from reconciler.planning.quiet import Word
+from reconciler.sdnotify import ServiceManager
 from reconciler.traces.traced import traced
 
 __all__ = ["run", "say"]
@@ -49,9 +51,12 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
         _fetch(where)
         plain = options.log_format == "people"
         live = _live(where) if options.once and plain and sys.stdout.isatty() else None
-        daemon = wiring.build(options, where, api, live.say if live else say, look_only=False)
+        service = Service(ServiceManager.of(os.environ))
+        told = live.say if live else service.saying(say)
+        daemon = wiring.build(options, where, api, told, look_only=False)
+        service.follow(daemon)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: daemon.stop())
+            signal.signal(number, lambda *_: service.stop())
         catalog = where.specs.scan()
         for problem in catalog.problems + check_together(catalog.specs):
             place = {"file": str(problem.path), "line": str(problem.line)}
@@ -60,6 +65,7 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
             return _once(options, where, daemon, live)
         shown = console_options.Shown(where=where, daemon=daemon, api=api)
         with console_options.serving(options, shown), _watching(options, where, daemon):
+            service.manager.ready()
             daemon.run()
     return 0
 

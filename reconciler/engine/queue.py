@@ -69,6 +69,7 @@ class Queue:
         self._changed = threading.Condition()
         self._running: dict[str, Execution] = {}  # guarded by _changed
         self._worker: int | None = None  # guarded by _changed
+        self._looks = 0  # guarded by _changed
         self._dispatcher = threading.Thread(target=self._dispatch_all, name="dispatcher")
         self._end_hearing = tools.store.signals.subscribe(self._hear)
 
@@ -110,6 +111,14 @@ class Queue:
         """Return the ids of what this process runs."""
         with self._changed:
             return frozenset(self._running)
+
+    def turns(self, limit_s: float) -> bool:
+        """Whether the dispatcher looks at the queue within a time, as it is asked to here."""
+        with self._changed:
+            begun = self._looks
+            self._wake.set()
+            # The look that is under way may have begun long ago: the next one counts.
+            return self._changed.wait_for(lambda: self._looks > begun, limit_s)
 
     def busy(self) -> bool:
         """Whether anything is running or queued."""
@@ -155,6 +164,9 @@ class Queue:
     def _dispatch_all(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
+            with self._changed:
+                self._looks += 1
+                self._changed.notify_all()
             now = self._tools.clock.now()
             try:
                 with self._tools.meter.timed(of_engine.DISPATCH):

@@ -45,6 +45,7 @@ from reconciler.log_output import say, tell_problem
 from reconciler.metrics import of_engine
 from reconciler.metrics.metered import metered
 from reconciler.pulumi_cli import PulumiCli, find
+from reconciler.sdnotify import ServiceManager
 from reconciler.traces.traced import traced
 
 __all__ = ["Engine", "running", "serve", "work", "working"]
@@ -56,12 +57,13 @@ EXIT_OTHER_INSTANCE = 75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """An engine that answers at `url`."""
+    """An engine that answers at `url`; `alive` asks within how many seconds it takes a turn."""
 
     url: str
     queue: Queue
     tokens: Tokens
     layout: Layout
+    alive: Callable[[float], bool]
 
 
 def serve(config: EngineConfig, pages: Pages = no_pages) -> int:
@@ -70,13 +72,15 @@ def serve(config: EngineConfig, pages: Pages = no_pages) -> int:
     Prints `listening on URL` when it answers. 75: another engine uses the data directory.
     """
 
-    def run(stop: threading.Event) -> None:
+    def run(stop: threading.Event, manager: ServiceManager) -> None:
         with running(config, pages) as engine:
             say(f"listening on {engine.url}", url=engine.url)
+            manager.ready()
+            manager.status(f"listening on {engine.url}")
             if config.embedded:
                 embedded.wait(engine.layout, engine.queue.busy, config.idle_exit, stop)
             else:
-                stop.wait()
+                _tell_alive(manager, engine.alive, stop)
 
     return _until_signal(run)
 
@@ -87,21 +91,42 @@ def work(config: EngineConfig) -> int:
     Prints `working for URL` when it takes part, or will as soon as the database lets it.
     """
 
-    def run(stop: threading.Event) -> None:
+    def run(stop: threading.Event, manager: ServiceManager) -> None:
         with working(config):
             say(f"working for {config.database}")
-            stop.wait()
+            manager.ready()
+            manager.status(f"working for {config.database}")
+            # A database that is away holds up its threads, and a new start would not help: what
+            # must not hang, its guard watches over.
+            _tell_alive(manager, lambda _: True, stop)
 
     return _until_signal(run)
 
 
-def _until_signal(run: Callable[[threading.Event], None]) -> int:
+def _tell_alive(
+    manager: ServiceManager, alive: Callable[[float], bool], stop: threading.Event
+) -> None:
+    """Tell systemd that we are alive as long as that is so, until `stop`."""
+    while not stop.wait(manager.beat_s or None):
+        if alive(manager.beat_s):
+            manager.alive()
+        else:
+            _log.error("a part of the engine has not taken a turn for %.0f s", manager.beat_s)
+
+
+def _until_signal(run: Callable[[threading.Event, ServiceManager], None]) -> int:
     os.umask(0o077)
     stop = threading.Event()
+    manager = ServiceManager.of(os.environ)
+
+    def end(*_: object) -> None:
+        manager.stopping()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     try:
-        run(stop)
+        run(stop, manager)
     except AnotherInstanceError as error:
         tell_problem(str(error))
         return EXIT_OTHER_INSTANCE
@@ -140,14 +165,21 @@ def running(config: EngineConfig, pages: Pages = no_pages) -> Iterator[Engine]:
             tokens = Tokens(store, tools.clock)
             service = Service(tools, part.queue, tokens)
             app = build_app(service, config.http, meter, pages)
-            engine = Engine(url=url, queue=part.queue, tokens=tokens, layout=layout)
             # In this order an ending engine still tells how its deployments end.
             with (
-                answering(app, listener, config, app.state.streams.close),
+                answering(app, listener, config, app.state.streams.close) as turns,
                 part.taken(),
                 sweeping(tools),
                 scheduling(service, tools.clock),
             ):
+
+                def alive(limit_s: float) -> bool:
+                    # A shared database that is away would hold up the dispatcher.
+                    return turns(limit_s) and (shared or part.queue.turns(limit_s))
+
+                engine = Engine(
+                    url=url, queue=part.queue, tokens=tokens, layout=layout, alive=alive
+                )
                 if config.embedded:
                     embedded.announce(layout, engine.url, tokens)
                 yield engine

@@ -83,8 +83,10 @@ def answering(
     listener: socket.socket,
     config: EngineConfig,
     closing: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
+) -> Iterator[Callable[[float], bool]]:
     """Serve an application within; UsageError where the certificate is none.
+
+    What it gives says whether the server's loop has taken a turn within so many seconds.
 
     `closing` is called in the server's loop when it begins to end, to end answers that go on.
     """
@@ -111,7 +113,7 @@ def answering(
     try:
         if not server.answers.wait(START_LIMIT_S):
             raise ReconcilerError("the engine's HTTP server did not start")
-        yield
+        yield server.turns
     finally:
         server.should_exit = True
         thread.join()
@@ -131,10 +133,20 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.answers = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.answers.set()
+
+    def turns(self, limit_s: float) -> bool:
+        """Whether the loop takes a turn within a time; may be asked by any thread."""
+        turned = threading.Event()
+        if self._loop is None or self._loop.is_closed():
+            return False
+        self._loop.call_soon_threadsafe(turned.set)
+        return turned.wait(limit_s)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, and drop those connections that are still there after the time for it."""

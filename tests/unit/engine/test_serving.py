@@ -48,3 +48,26 @@ def test_answers_do_not_wait_for_their_first_part(tmp_path: Path) -> None:
         listener.listen()
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+def test_a_loop_that_hangs_takes_no_turn(tmp_path: Path) -> None:
+    """A server whose loop is held up by anything says so, and that it turns again."""
+    config = EngineConfig(data=tmp_path, port=0)
+    held, go_on = threading.Event(), threading.Event()
+
+    async def hang(_: Request) -> Response:
+        held.set()
+        go_on.wait(60)  # on purpose: a loop must not wait like this
+        return Response(b"")
+
+    app = Starlette(routes=[Route("/", hang)])
+    with serving.listen(config) as listener, socket.socket() as client:
+        with serving.answering(app, listener, config) as turns:
+            assert turns(30)
+            client.connect(listener.getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert held.wait(30)
+            assert not turns(0.2)
+            go_on.set()
+            assert turns(30)
+        assert not turns(0.2)
