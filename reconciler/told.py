@@ -7,11 +7,13 @@ takes no id twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from reconciler.adapters.host_news import Target
 from reconciler.adapters.outbox import Outbox
 from reconciler.clock import Clock
+from reconciler.errors import NotDurableError
 from reconciler.git.urls import identity
 from reconciler.model import Holds, News, Spec, Status
 from reconciler.planning.admission import Mass
@@ -83,16 +85,25 @@ class ToldHolds:
         self._holds = holds
         self._teller = teller
         self._masses: tuple[Mass, ...] = ()
+        self._untold: tuple[News, ...] = ()
 
     def read(self) -> Holds:
-        """Return what is held and approved now."""
+        """Return what is held and approved now; what could not be told before is tried again."""
+        self._tell_rest()
         return self._holds.read()
 
     def tell(self, masses: Sequence[Mass]) -> None:
         """Let people see which mass changes wait for their word, and tell of new ones."""
         self._holds.tell(masses)
-        self._teller.tell(news_of_masses(self._masses, masses, self._teller.clock.now()))
+        self._untold += news_of_masses(self._masses, masses, self._teller.clock.now())
         self._masses = tuple(masses)
+        self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        if self._untold:
+            with suppress(NotDurableError):  # the disk is full: the next pass comes here again
+                self._teller.tell(self._untold)
+                self._untold = ()
 
 
 def _wants(target: Target, found: News) -> bool:

@@ -29,10 +29,10 @@ from reconciler.model import (
 )
 from reconciler.planning.admission import Mass
 from reconciler.planning.news import news, news_of_masses
-from reconciler.told import Teller, ToldStatuses
+from reconciler.told import Teller, ToldHolds, ToldStatuses
 from tests.factories import NOW, spec
 from tests.fakes.deployments_api import Outcome
-from tests.fakes.world import Crash, World
+from tests.fakes.world import Crash, HoldsInMemory, World
 
 
 def target(**more: object) -> Target:
@@ -241,6 +241,24 @@ def test_mass_changes_are_told_while_none_of_their_kind_waits() -> None:
     assert (told.kind, told.reason, told.name) == (NewsKind.APPROVAL, "MassChange", "")
     assert news_of_masses((first,), (grown,), NOW) == ()
     assert news_of_masses((), (first,), NOW + timedelta(days=1))[0].id == told.id
+
+
+def test_a_mass_change_on_a_full_disk_is_told_later(tmp_path: Path) -> None:
+    """The loop goes on, and its next look tells it, once."""
+    world = World(specs={})
+    outbox = Outbox(tmp_path, world.clock)
+    holds = ToldHolds(HoldsInMemory(world), Teller((target(),), outbox, world.clock))
+    mass = Mass(code=ReasonCode.MASS_REMOVAL, id="one", names={"a": "1"}, message="3 of 4")
+    (tmp_path / "pending").rename(tmp_path / "away")
+    holds.tell([mass])
+    holds.read()
+    (tmp_path / "away").rename(tmp_path / "pending")
+    assert outbox.pending() == ()
+    holds.read()
+    holds.read()
+    (entry,) = outbox.pending()
+    assert (entry.news.reason, entry.news.message) == ("MassRemoval", "3 of 4")
+    assert world.masses == (mass,)
 
 
 def test_targets_hear_what_they_asked_for(tmp_path: Path) -> None:
