@@ -97,8 +97,11 @@ class Runner:
         same = (self.inputs[found[1]] if found[1] else "") == found[3]
         return same is (found[2] == "==")
 
-    def run(self, folder: Path, mode: str, *done: str) -> dict[str, str]:
-        """Carry out the steps but those `done`; what each that was wanted has printed."""
+    def run(self, folder: Path, mode: str, *done: str, code: int = 0) -> dict[str, str]:
+        """Carry out the steps but those `done`; what each that was wanted has printed.
+
+        Each ends with the exit code, and the first that is not 0 is the last.
+        """
         self.inputs["mode"] = mode
         said = {}
         for step in ACTION["runs"]["steps"]:
@@ -116,7 +119,9 @@ class Runner:
                 found = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", value)
                 assert found is not None, value
                 environment[name] = self.inputs[found[1]]
-            said[step["name"]] = shell(step["run"], folder, environment)
+            said[step["name"]] = shell(step["run"], folder, environment, code)
+            if code:
+                break
         return said
 
 
@@ -146,6 +151,12 @@ def test_the_action(wheel: Path, tmp_path: Path, repository: Path) -> None:
         assert "nothing to do: 1 of 1" in again["Run"]
         assert list(runner.run(repository, "plan", "Install")) == ["Validate", "Plan"]
         assert list(runner.run(repository, "validate", "Install")) == ["Validate"]
+        bad = repository / "deployments.d/bad.yaml"
+        bad.write_text("stack: nonsense\n")
+        told = runner.run(repository, "run", "Install", code=1)
+        assert list(told) == ["Validate"]
+        assert told["Validate"].startswith("::error file=deployments.d/bad.yaml,line=1,col")
+        bad.unlink()
         # The GitLab jobs, with what the action has installed and kept.
         environment = base(tmp_path) | {
             **{name: str(value) for name, value in JOBS["variables"].items()},
