@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import sys
 from abc import ABC, abstractmethod
@@ -18,9 +19,8 @@ from typing import Any, Final
 from reconciler.errors import UsageError
 from reconciler.masking import MASK, SHORTEST_MASKED, TOKENS
 
-__all__ = ["FORMATS", "JOURNAL", "configure", "hide", "say", "tell_problem"]
+__all__ = ["JOURNAL", "chosen", "configure", "hide", "say", "tell_problem"]
 
-FORMATS: Final = ("people", "json", "journal")
 JOURNAL: Final = "/run/systemd/journal/socket"
 
 # A message is for a line; the end of a trace tells where it broke.
@@ -45,6 +45,22 @@ _PRIORITIES: Final = {
     logging.ERROR: 3,
     logging.CRITICAL: 2,
 }
+
+
+def chosen(form: str, environ: Mapping[str, str], journal: str = JOURNAL) -> str:
+    """Return the form that is meant: `auto` is the journal's where standard error leads to it.
+
+    systemd says in JOURNAL_STREAM which file that is: who inherits the variable alone, and not
+    the file, is not meant.
+    """
+    if form != "auto":
+        return form
+    try:
+        here = os.fstat(2)
+    except OSError:
+        return "people"
+    named = environ.get("JOURNAL_STREAM", "") == f"{here.st_dev}:{here.st_ino}"
+    return "journal" if named and os.path.exists(journal) else "people"  # noqa: PTH110 - a socket
 
 
 def configure(

@@ -55,7 +55,9 @@ def run(arguments: Sequence[str]) -> int:
     from reconciler import log_output  # noqa: PLC0415
 
     try:
-        log_output.configure(getattr(options, "log_format", "people"), os.environ)
+        form = log_output.chosen(getattr(options, "log_format", "people"), os.environ)
+        options.log_format = form
+        log_output.configure(form, os.environ)
         module = importlib.import_module(f"reconciler.cli.{options.module}")
         command: Callable[[argparse.Namespace], int] = module.run
         return command(options)

@@ -145,7 +145,9 @@ def _once(
     if writing:
         until = max(writing.values())
         told = f"{len(writing)} files" if len(writing) > 1 else next(iter(writing))
-        print(f"waits until {until:%H:%M:%S}Z: {told} changed just now and may not be whole yet")
+        log_output.say(
+            f"waits until {until:%H:%M:%S}Z: {told} changed just now and may not be whole yet"
+        )
     with live or nullcontext():
         settled = daemon.run_once(options.timeout)
     found = Rows(where).read()

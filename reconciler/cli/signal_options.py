@@ -14,10 +14,10 @@ def add(parser: Options) -> None:
     """Add them."""
     parser.add_argument(
         "--log-format",
-        choices=("people", "json", "journal"),
-        default="people",
+        choices=("auto", "people", "json", "journal"),
+        default="auto",
         help="what it says: lines for people, JSON, or entries of systemd's journal with fields; "
-        "default: %(default)s",
+        "auto, the default: the journal's in a service of systemd's, else people's",
     )
     parser.add_argument(
         "--traces",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -188,6 +189,19 @@ def test_a_journal_that_starts_anew_is_found_again(
         assert fields(again.recv(1 << 16))["MESSAGE"] == "here again"
 
 
+def test_a_service_of_systemds_speaks_to_the_journal(
+    journal: tuple[socket.socket, Path], tmp_path: Path
+) -> None:
+    """By itself only where standard error is the journal's own file, and the journal is there."""
+    here = os.fstat(2)
+    stream = {"JOURNAL_STREAM": f"{here.st_dev}:{here.st_ino}"}
+    assert log_output.chosen("auto", stream, str(journal[1])) == "journal"
+    assert log_output.chosen("auto", stream, str(tmp_path / "none")) == "people"
+    assert log_output.chosen("auto", {"JOURNAL_STREAM": "1:2"}, str(journal[1])) == "people"
+    assert log_output.chosen("auto", {}, str(journal[1])) == "people"
+    assert log_output.chosen("json", stream, str(journal[1])) == "json"
+
+
 def test_no_journal_is_told(tmp_path: Path) -> None:
     """Outside systemd the message says what the form is for."""
     with pytest.raises(UsageError, match=r"there is no journal at .* is for a service of systemd"):
@@ -200,7 +214,9 @@ def test_no_journal_is_told(tmp_path: Path) -> None:
 def test_the_command_says_json(tmp_path: Path) -> None:
     """With --log-format json all that `run` says is an object a line, mistakes included."""
     (tmp_path / "specs").mkdir()
-    (tmp_path / "specs/bad.yaml").write_text("stack: nowhere\n")
+    path = tmp_path / "specs/bad.yaml"
+    path.write_text("stack: nowhere\n")
+    os.utime(path, (1_700_000_000, 1_700_000_000))  # nobody writes it at this moment
     done = subprocess.run(
         [
             *(sys.executable, "-m", "reconciler", "run", "--once", "specs"),
