@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,20 @@ def test_it_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
     assert "WatchdogSec=" in run([program, "install-systemd", "--program", program], work)
     assert "complete" in run([program, "completion", "bash"], work)
     serves(program, tmp_path / "engine")
+    for form in sorted(RELEASED.glob("*.sql")):
+        upgrades(program, tmp_path / form.stem, form)
+
+
+def upgrades(program: Path, data: Path, form: Path) -> None:
+    """Have the engine take over the data of an older one: its tokens are known, and its work."""
+    data.mkdir(mode=0o700)
+    with closing(sqlite3.connect(data / "engine.db")) as database:
+        database.executescript(form.read_text())
+    (data / "engine.db").chmod(0o600)
+    listed = run([program, "engine", "token", "list", "--data", data], data)
+    assert "ann" in listed
+    serves(program, data)
+    assert "ann" in run([program, "engine", "token", "list", "--data", data], data)
 
 
 def serves(program: Path, data: Path) -> None:
@@ -105,6 +121,7 @@ def serves(program: Path, data: Path) -> None:
             engine.terminate()
 
 
+RELEASED = ROOT / "tests/unit/engine/store/released"
 SPEC = "stack: acme/web/dev\nsourceContext: {git: {repoUrl: .., branch: main}}\n"
 
 
