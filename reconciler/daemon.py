@@ -98,6 +98,10 @@ class Parts:
     tracer: Tracer = NO_TRACES
 
 
+# A status that is being put is nowhere for a moment; another thread looks again.
+_LOOKS = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """What is known of one name: its spec where there is a valid one, and how it stands.
@@ -234,10 +238,12 @@ class Daemon:
 
     def about(self, name: str) -> About:
         """Return what is known of one name."""
-        fleet = self._fleet
+        fleet, status = self._fleet, None
+        for _ in range(_LOOKS):
+            status = status or fleet.statuses.get(name)
         return About(
             spec=fleet.specs.get(name),
-            status=fleet.statuses.get(name) or Status(name=name),
+            status=status or Status(name=name),
             standing=fleet.standings.get(name),
             aside=fleet.aside.get(name),
         )

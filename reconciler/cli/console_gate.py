@@ -41,6 +41,9 @@ ROLES: Final = {"console": "admin", "console-read": "read"}
 class StateGate:
     """Knows the tokens of one state directory; they are read again when a file has changed."""
 
+    # Each request's own scheme says it.
+    secure = False
+
     def __init__(self, state: StateDirectory, folder: Path, clock: Clock) -> None:
         self._state = state
         self._record = folder / "console-audit.jsonl"

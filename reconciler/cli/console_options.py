@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +93,6 @@ def serving(options: argparse.Namespace, shown: Shown) -> Iterator[None]:
     from reconciler.engine.http.streams import Streams  # noqa: PLC0415 - the same
     from reconciler.engine.serving import answering, listen, url_of  # noqa: PLC0415 - the same
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     host, port = address(options.console, "--console", DEFAULT)
     # All who look share a token here.
     limits = HttpLimits(connections=200, streams_per_token=32)
@@ -122,4 +120,8 @@ def serving(options: argparse.Namespace, shown: Shown) -> Iterator[None]:
     with listen(config) as listener, answering(app, listener, config, streams.close):
         log_output.say(f"console: {url_of(config, listener)}/console/")
         log_output.say(f"its token: {gate.path()}")
-        yield
+        end = source.keep_ready()
+        try:
+            yield
+        finally:
+            end()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -35,7 +36,7 @@ from reconciler.console.values import (
     Tone,
     Viewer,
 )
-from reconciler.daemon import Daemon
+from reconciler.daemon import Daemon, Standing
 from reconciler.engine.service import AnswerError
 from reconciler.model import Plan, Reason, ReasonCode, Run, RunEnd, Spec, State, Status
 from reconciler.planning import windows
@@ -51,6 +52,9 @@ KEEP: Final = timedelta(milliseconds=500)
 # The API is another process, or far away.
 KEEP_RUNS: Final = timedelta(seconds=3)
 WAIT_FOR_RUNS: Final = timedelta(seconds=1)
+
+# To look at all costs some milliseconds where little has changed; of 10,000 at a start, a second.
+READY_EVERY_S: Final = 2.0
 
 # What fits a picture.
 RUNS_SHOWN: Final = 100
@@ -102,6 +106,15 @@ _FATES: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An item, and what it was made of. The loop sets a name's standing anew after its status."""
+
+    standing: Standing | None
+    spec: Spec | None
+    item: Item
+
+
 class SpecsSource:
     """The specs of one directory, as the loop that reconciles them knows them."""
 
@@ -116,6 +129,8 @@ class SpecsSource:
         # The loop's own has a memory of one thread.
         self._holds = HoldsFiles(where.state.folder)
         self._items: Kept[tuple[Item, ...]] = Kept(clock, KEEP)
+        # Of whoever holds the lock of the above.
+        self._made: Mapping[str, _Made] = {}
         self._runs: Fetched[tuple[Deployment, ...]] = Fetched(clock, KEEP_RUNS, WAIT_FOR_RUNS, ())
 
     # ------------------------------------------------------------ how everything stands
@@ -126,15 +141,32 @@ class SpecsSource:
         return self._items.get("", self._make_items)
 
     def _make_items(self) -> tuple[Item, ...]:
-        standings, statuses = self._daemon.standings(), self._daemon.statuses()
-        specs = self._daemon.specs()
+        """Put together what has changed since the last time: of most, nothing has."""
+        standings, specs = self._daemon.standings(), self._daemon.specs()
         order = {tone: number for number, tone in enumerate(Tone)}
-        found = [
-            _item(name, specs.get(name), statuses.get(name) or Status(name=name), plan)
-            for name in {*standings, *specs}
-            for plan in [standings[name].plan if name in standings else None]
-        ]
+        before, made = self._made, {}
+        for name in {*standings, *specs}:
+            standing, spec = standings.get(name), specs.get(name)
+            known = before.get(name)
+            if known is None or known.standing is not standing or known.spec is not spec:
+                plan = standing.plan if standing is not None else None
+                item = _item(name, spec, self._daemon.about(name).status, plan)
+                known = _Made(standing, spec, item)
+            made[name] = known
+        self._made = made
+        found = (known.item for known in made.values())
         return tuple(sorted(found, key=lambda item: (order[item.tone], item.name)))
+
+    def keep_ready(self) -> Callable[[], None]:
+        """Put together beside the loop what changes, so that nobody waits; return what ends it."""
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(READY_EVERY_S):
+                self._items.get("", self._make_items)
+
+        threading.Thread(target=look, name="console items", daemon=True).start()
+        return ended.set
 
     def edges(self, viewer: Viewer) -> Mapping[str, tuple[str, ...]]:
         """Return what specs depend on."""

@@ -77,6 +77,7 @@ class EngineGate:
 
     def __init__(self, service: Service) -> None:
         self._access = service.access
+        self.secure = service.base_url.startswith("https:")
 
     def admit(self, token: str, address: tuple[str, str], asked: str) -> Viewer | Denied:
         """Return who presents a token; refused ones are written down, as the API's are."""

@@ -235,7 +235,8 @@ class Console:
             message = tried if found.status == HTTPStatus.UNAUTHORIZED else found.message
             return self._login_page(back, message, found.status)
         response = RedirectResponse(back, HTTPStatus.SEE_OTHER, headers=_HEADERS)
-        session.keep(response, request, token)
+        secure = self._gate.secure or request.url.scheme == "https"
+        session.keep(response, token, secure=secure)
         return response
 
     async def _logout(self, request: Request) -> Response:

@@ -27,6 +27,9 @@ class Denied:
 class Gate(Protocol):
     """Says who gets in, and writes down what they do. Any thread may call any method."""
 
+    # Whether people come over TLS, also where a proxy ends it and plain http arrives here.
+    secure: bool
+
     def admit(self, token: str, address: tuple[str, str], asked: str) -> Viewer | Denied:
         """Return who presents a token; `address` is the peer's, and whom it says it speaks for."""
         ...

@@ -67,13 +67,13 @@ def enter(request: Request, gate: Gate, token: str) -> Session | Denied:
     return Session(viewer=found, proof=_proof(token))
 
 
-def keep(response: Response, request: Request, token: str) -> None:
-    """Have the browser keep a token until it is closed."""
+def keep(response: Response, token: str, *, secure: bool) -> None:
+    """Have the browser keep a token until it is closed; `secure`: never send it in the clear."""
     response.set_cookie(
         COOKIE,
         token,
         path=BASE,
-        secure=request.url.scheme == "https",
+        secure=secure,
         httponly=True,
         samesite="strict",
     )

@@ -247,6 +247,7 @@ class Scene:
     heard: list[Callable[[], None]] = field(default_factory=list)
     things: str = "specs"
     plans_ahead: bool = True
+    secure: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     # ------------------------------------------------------------ the gate

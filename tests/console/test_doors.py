@@ -101,6 +101,18 @@ def test_nobody_is_led_elsewhere(url: str, back: str) -> None:
     assert "SameSite=strict" in cookie
 
 
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_token_that_came_over_tls_goes_over_tls(
+    url: str,
+    scene: Scene,
+    secure: bool,  # noqa: FBT001 - one of the two cases
+) -> None:
+    """Where people come over TLS that a proxy ends, the cookie is for TLS alone."""
+    scene.secure = secure
+    cookie = post(f"{url}/login", {"token": ADMIN}, **HERE).headers["set-cookie"]
+    assert ("Secure" in cookie) is secure
+
+
 def test_a_log_in_from_elsewhere_is_refused(url: str) -> None:
     """Another site cannot log somebody in as somebody else."""
     answer = post(f"{url}/login", {"token": ADMIN}, **{"Sec-Fetch-Site": "cross-site"})

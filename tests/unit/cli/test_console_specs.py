@@ -1,0 +1,115 @@
+"""What the console shows of a loop, over a world in memory."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import parser, wiring
+from reconciler.cli.console_specs import KEEP, SpecsSource
+from reconciler.console.values import Act, Item, Order, Tone, Viewer
+from reconciler.engine.service import AnswerError
+from reconciler.model import RequestKind, Schedule, Spec, Window
+from tests.factories import spec
+from tests.fakes.world import World
+
+ADA = Viewer(name="console", role="admin")
+NIGHTLY = Schedule(name="nightly", cron="0 3 * * *")
+
+
+def made(of: World, tmp_path: Path) -> tuple[SpecsSource, wiring.Place]:
+    """Return a source over a loop that has come to rest."""
+    (tmp_path / "specs").mkdir()
+    arguments = ["status", str(tmp_path / "specs"), "--data", str(tmp_path / "state")]
+    where = wiring.place(parser.build().parse_args(arguments))
+    return SpecsSource(where, of.run_once(), of.source, of.clock), where
+
+
+def world(*specs: Spec) -> World:
+    return World(specs={one.name: one for one in specs})
+
+
+def items(of: World, source: SpecsSource) -> dict[str, Item]:
+    of.clock.time += KEEP
+    return {item.name: item for item in source.items(ADA)}
+
+
+def test_how_each_spec_stands_is_told(tmp_path: Path) -> None:
+    """Each has its state, its reason, its last run and the next; what needs a person is first."""
+    of = world(spec("web", schedules=(NIGHTLY,)), spec("held", needs_approval=True))
+    source, _ = made(of, tmp_path)
+    assert [item.name for item in source.items(ADA)] == ["held", "web"]
+    found = items(of, source)
+    web, held = found["web"], found["held"]
+    assert (web.state, web.tone, web.version, web.operation) == ("Ready", Tone.GOOD, 1, "update")
+    assert web.next_run is not None
+    assert web.next_run > of.clock.now()
+    assert (held.tone, held.code, held.step) == (Tone.PERSON, "Approval", "Look and approve")
+
+
+def test_only_what_changed_is_put_together_again(tmp_path: Path) -> None:
+    """Of what rests the same item is shown; what changed, and what is gone, is seen."""
+    of = world(spec("web"), spec("db"))
+    source, _ = made(of, tmp_path)
+    before = items(of, source)
+    assert items(of, source) == before
+    of.specs["db"] = spec("db", suspended=True)
+    of.clock.time += timedelta(seconds=31)
+    source._daemon.tick()
+    after = items(of, source)
+    assert after["web"] is before["web"]
+    assert after["db"].state == "Suspended"
+
+
+def test_a_story_is_what_why_says(tmp_path: Path) -> None:
+    """One spec's page has its reason, neighbours, runs, times to come, and what can be done."""
+    of = world(
+        spec("web", depends_on=("db",), schedules=(NIGHTLY,), windows=(Window(start=0, end=60),)),
+        spec("db"),
+    )
+    source, _ = made(of, tmp_path)
+    now = of.clock.now()
+    story = source.story(ADA, "web", now)
+    assert [each.name for each in story.needs] == ["db"]
+    assert [each.name for each in source.story(ADA, "db", now).needed_by] == ["web"]
+    assert any("nightly" in line for line in story.following)
+    assert story.acts[:1] == (Act.TRIGGER,)
+    assert story.lane is not None
+    assert story.lane.closed
+    assert [due.operation for due in story.lane.coming][:1] == ["update"]
+    (lane,) = source.lanes(ADA, ["db"], (now - timedelta(days=1), now))
+    assert [run.version for run in lane.past] == [1]
+    assert source.edges(ADA) == {"web": ("db",)}
+    assert source.plans(ADA).settled <= 2
+    with pytest.raises(AnswerError, match="no spec 'nobody'"):
+        source.story(ADA, "nobody", now)
+
+
+def test_what_is_asked_for_lies_where_the_loop_looks(tmp_path: Path) -> None:
+    """A trigger is a request in the state directory with its author; a hold is a hold."""
+    of = world(spec("web"))
+    source, where = made(of, tmp_path)
+    source.act(ADA, Order(act=Act.TRIGGER, name="web", operation="refresh"))
+    (asked,) = where.requests.all()
+    assert (asked.kind, asked.name, asked.by) == (RequestKind.TRIGGER, "web", "console (console)")
+    source.act(ADA, Order(act=Act.SUSPEND, name="web"))
+    assert "web" in where.holds.read().names
+    with pytest.raises(AnswerError, match="suspended by console"):
+        source.act(ADA, Order(act=Act.TRIGGER, name="web"))
+    with pytest.raises(AnswerError, match="nothing of web is running"):
+        source.act(ADA, Order(act=Act.CANCEL, name="web"))
+    with pytest.raises(AnswerError, match="not held any more"):
+        source.act(ADA, Order(act=Act.LET_THROUGH, binds="m-1"))
+    assert source.act(ADA, Order(act=Act.RESUME, name="web")) == "web goes on"
+
+
+def test_a_deployment_comes_from_the_api(tmp_path: Path) -> None:
+    """A version that the API knows is shown with what it is for; another one is not there."""
+    of = world(spec("web"))
+    source, _ = made(of, tmp_path)
+    shown = source.deployment(ADA, "web", 1)
+    assert (shown.deployment.version, shown.cause) == (1, "the spec was new")
+    with pytest.raises(AnswerError, match="knows no version 9"):
+        source.deployment(ADA, "web", 9)
