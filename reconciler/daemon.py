@@ -345,6 +345,9 @@ class Daemon:
         with self._parts.meter.timed(of_loop.SCAN):
             found = self._rolls.scan()
         memory.dirty |= found
+        if memory.masses:  # what counted because it was new has become old
+            facts = self._facts(now, ())
+            memory.dirty |= self._tell_masses(admission.masses(facts, self._parts.limits))
         if found:
             memory.dirty |= self._held_by_mass()
             for name, aside in self._fleet.aside.items():
@@ -447,7 +450,7 @@ class Daemon:
         below = {n: names for n in due if (names := fleet.waiting_to_end(n))}
         planned = {p.plan.name: p for p in self._look(due, requests)}
         facts = self._facts(now, planned)
-        self._tell_masses(admission.masses(facts, parts.limits))
+        let_go = self._tell_masses(admission.masses(facts, parts.limits)) - due
         plans = admission.admit([p.plan for p in planned.values()], facts, parts.limits)
         again: set[str] = set()
         for some in (plans[n : n + AT_A_TIME] for n in range(0, len(plans), AT_A_TIME)):
@@ -458,7 +461,7 @@ class Daemon:
         dependents = {d for n in moved for d in fleet.dependents(n)}
         # A destroy comes after those of whom that depends on it.
         freed = {d for n in moved for d in below.get(n, ()) if self._waits_for_order(d)}
-        return {n for n in again | dependents | freed if fleet.plannable(n)}
+        return {n for n in again | dependents | freed | let_go if fleet.plannable(n)}
 
     def _waits_for_order(self, name: str) -> bool:
         standing = self._fleet.standings.get(name)
@@ -497,10 +500,14 @@ class Daemon:
             approved=self._memory.holds.approved,
         )
 
-    def _tell_masses(self, masses: tuple[admission.Mass, ...]) -> None:
+    def _tell_masses(self, masses: tuple[admission.Mass, ...]) -> set[str]:
+        """Say what is held because it is very much; return whom that holds no longer."""
+        before = self._held_by_mass()
         if masses != self._memory.masses:
             self._memory.masses = masses
             self._parts.holds.tell(masses)
+        let_go = before - self._held_by_mass()
+        return let_go & self._only if self._only else let_go
 
     # ------------------------------------------------------------ carrying out
 

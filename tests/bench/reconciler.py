@@ -31,6 +31,8 @@ IDLE_S = 60.0
 # When the last create has been answered and taken down, and how long rounds are counted from then.
 POLLS_BEGIN_NS = 5_000_000_000
 POLLED_S = 20.0
+# A machine that does much else besides takes long over very many.
+LOADED_S = 3600.0
 MANY = ("--max-concurrent", "1000")
 
 
@@ -100,7 +102,7 @@ def _rounds(calls: list[tuple[int, str, str]], after_ns: int) -> list[list[str]]
 
 
 def _memory(place: Place, count: int, target: str, process: subprocess.Popen[bytes]) -> Figure:
-    took = timed(lambda: wait_for(loaded(place, count)))
+    took = timed(lambda: wait_for(loaded(place, count), limit_s=LOADED_S))
     time.sleep(5)
     # A figure of seconds elsewhere: here it is megabytes, written as thousandths.
     held = resident(process.pid) / 1e9

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.real
 
 FILES = int(os.environ.get("BURST_FILES", "500"))
 CHANGES = 20
-# The longest that a lost event may cost.
+# The longest that a lost event may cost, in processor time: how long it takes is the machine's. And
+# what a file may cost that is read anew, on one that is busy.
 RESCAN_S = 30.0
+READ_ANEW_S = 0.002
 LONG_AGO_S = 3600.0
 MOST_NOISE = 100_000
 
@@ -107,7 +109,7 @@ def test_a_burst_that_is_more_than_the_queue_holds(tmp_path: Path) -> None:
         print(told)  # noqa: T201 - the figures of the long run
         assert not others
         assert lost or most_queued() > MOST_NOISE
-        assert spent < RESCAN_S  # and so does the time, where the machine is ours
+        assert spent < RESCAN_S + FILES * READ_ANEW_S
 
 
 def test_a_root_that_is_removed_and_comes_again(tmp_path: Path) -> None:

@@ -303,8 +303,8 @@ FORGERIES: dict[str, Forge] = {
     "expired": changed(exp=int(time.time()) - 60),
     "no expiry": changed(exp=0),
     "valid for too long": changed(exp=int(time.time()) + 30 * 24 * 3600),
-    "not valid yet": changed(nbf=int(time.time()) + 600),
-    "from the future": changed(iat=int(time.time()) + 600),
+    "not valid yet": changed(nbf=int(time.time()) + 24 * 3600),
+    "from the future": changed(iat=int(time.time()) + 24 * 3600),
 }
 
 

@@ -40,7 +40,7 @@ from reconciler.model import (
     Window,
 )
 from reconciler.planning import slots
-from reconciler.planning.admission import Limits
+from reconciler.planning.admission import MASS_CHANGE_WITHIN, Limits
 from reconciler.planning.gates import approval_key
 from reconciler.planning.quiet import Word
 from tests.factories import NOW, request, spec
@@ -437,6 +437,26 @@ def test_row_28_very_many_changes_wait_for_a_person_once() -> None:
     assert it.api.creates == 12 + 6
     (again,) = it.masses
     assert again.id != mass.id
+
+
+@pytest.mark.parametrize("source_every", [None, MINUTE], ids=["nothing else is due", "others are"])
+def test_row_28_what_is_no_mass_any_more_goes_on(source_every: timedelta | None) -> None:
+    """With what was changed just before they were too many; once that is old, they are not."""
+    it = settled(*(spec(f"s{i}") for i in range(8)))
+    it.source_every = source_every
+    daemon = it.run_once()
+    for i in range(6):
+        it.digests[f"s{i}"] = CHANGED
+        it.specs[f"s{i}"] = replace(it.specs[f"s{i}"], labels={"edit": "1"})
+        daemon.wake()
+        if i == 2:
+            go(it, daemon, 2 * MINUTE)
+    go(it, daemon, MINUTE)
+    assert it.api.creates == 8 + 3
+    assert {code(it, f"s{i}") for i in range(3, 6)} == {ReasonCode.MASS_CHANGE}
+    go(it, daemon, MASS_CHANGE_WITHIN + MINUTE, 10 * SECOND)
+    assert it.api.creates == 8 + 6
+    assert it.masses == ()
 
 
 def test_row_28_new_specs_and_new_commits_do_not_count() -> None:
