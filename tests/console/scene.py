@@ -51,6 +51,7 @@ from reconciler.engine.http.headers import SafeHeaders
 from reconciler.engine.http.streams import Streams
 from reconciler.engine.service import AnswerError
 from reconciler.engine.serving import answering, listen, url_of
+from tests.fakes.world import SimClock
 
 NOW = SystemClock().now().replace(microsecond=0)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -446,7 +447,7 @@ def shown(scene: Scene) -> Iterator[str]:
     limits = HttpLimits()
     streams = Streams(limits)
     app = Starlette(
-        routes=Console(scene, scene, SystemClock(), streams).routes(),
+        routes=Console(scene, scene, SimClock(time=NOW), streams).routes(),
         middleware=[Middleware(SafeHeaders)],
     )
     config = EngineConfig(data=Path("/nowhere"), port=0, http=limits)
