@@ -488,7 +488,7 @@ class Daemon:
 
     def _facts(self, now: datetime, names: Iterable[str]) -> admission.Facts:
         fleet = self._fleet
-        places = {n: _place(fleet, n) for n in {*fleet.in_flight, *names}}
+        places = {n: fleet.place(n) for n in {*fleet.in_flight, *names}}
         return admission.Facts(
             places=places,
             in_flight=frozenset(fleet.in_flight),
@@ -592,10 +592,3 @@ class Daemon:
         if self._memory.told.get(plan.name) != (plan.state, plan.verdict):
             self._memory.told[plan.name] = (plan.state, plan.verdict)
             self._parts.say(plan.name, plan.state, plan.verdict)
-
-
-def _place(fleet: Fleet, name: str) -> admission.Place:
-    spec = fleet.specs.get(name)
-    if spec is not None:
-        return admission.Place(spec.stack.organization, spec.labels)
-    return admission.Place(fleet.statuses[name].stack.partition("/")[0])

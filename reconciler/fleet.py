@@ -329,3 +329,10 @@ class Fleet:
         None where we never asked for one. All names are asked for, so no status is looked at.
         """
         return self._known.get(name)
+
+    def place(self, name: str) -> admission.Place:
+        """Return by what a name counts against limits: its labels are forgotten with its file."""
+        spec = self.specs.get(name)
+        if spec is not None:
+            return admission.Place(spec.stack.organization, spec.labels)
+        return admission.Place(self.statuses[name].stack.partition("/")[0])

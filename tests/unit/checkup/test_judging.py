@@ -39,12 +39,12 @@ def told(found: Finding) -> tuple[str, str, str]:
 
 
 PULUMIS = [
-    (Pulumi(tested="v3.274.1", version="v3.274.1", directory="/opt"), "ok", "v3.274.1, in /opt"),
-    (Pulumi(tested="v3.274.1", version="v3.300.0", directory="/opt"), "ok", "v3.300.0"),
-    (Pulumi(tested="v3.274.1", version="v3.9.9", directory="/opt"), "warning", "older than v3.2"),
-    (Pulumi(tested="v3.274.1", version="v4.0.0", directory="/opt"), "warning", "version 4 yet"),
-    (Pulumi(tested="v3.274.1", trouble="no usable Pulumi. Do it"), "problem", "no usable Pulumi"),
-    (Pulumi(tested="v3.274.1", trouble="nothing"), "problem", "nothing"),
+    (Pulumi(tested="v3.270.1", version="v3.270.1", directory="/opt"), "ok", "v3.270.1, in /opt"),
+    (Pulumi(tested="v3.270.1", version="v3.300.0", directory="/opt"), "ok", "v3.300.0"),
+    (Pulumi(tested="v3.270.1", version="v3.9.9", directory="/opt"), "warning", "older than v3.2"),
+    (Pulumi(tested="v3.270.1", version="v4.0.0", directory="/opt"), "warning", "version 4 yet"),
+    (Pulumi(tested="v3.270.1", trouble="no usable Pulumi. Do it"), "problem", "no usable Pulumi"),
+    (Pulumi(tested="v3.270.1", trouble="nothing"), "problem", "nothing"),
 ]
 
 
