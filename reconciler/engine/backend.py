@@ -1,11 +1,12 @@
 """The file backend that an organization's Pulumi state is kept in, as far as the engine looks.
 
-It looks for two things only: whether a stack is there, and whether someone holds its lock.
-Everything else is Pulumi's own business.
+It looks whether a stack is there, whether someone holds its lock, and whether a kill has left
+its attributes unwritten. Everything else is Pulumi's own business.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,19 @@ class Backend:
     def make(self) -> None:
         """Make the directory, which Pulumi does not."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def mend(self, stack: StackRef) -> None:
+        """Remove a stack's attributes where Pulumi was killed before it had written any.
+
+        It writes them into a file of their own, in place, and reads no state beside an empty one;
+        where there is none it goes on. Nobody may be running the stack.
+        """
+        folder = self.directory / ".pulumi" / "stacks" / stack.project
+        for name in (f"{stack.stack}.json.attrs", f"{stack.stack}.json.gz.attrs"):
+            path = folder / name
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size == 0:
+                    path.unlink()
 
     def has(self, stack: StackRef) -> bool:
         """Whether the stack's state is there."""

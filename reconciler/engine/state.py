@@ -64,6 +64,7 @@ class StackState:
         """Make what Pulumi needs to open it, before any program of others runs."""
         if self._local is not None:
             self._local.make()
+            self._local.mend(self._stack)
         elif self._remote is not None and self._remote.credentials:
             write_durably(self._file, self._remote.credentials.encode())
 

@@ -54,3 +54,16 @@ def test_locks_are_seen_with_their_time(backend: Backend) -> None:
     assert backend.locked_since(STACK, moment)
     lock(backend, "b", moment.timestamp() - 1)
     assert not backend.locked_since(STACK, moment)
+
+
+def test_attributes_that_were_not_written_are_removed(tmp_path: Path) -> None:
+    """An empty file of attributes keeps Pulumi from the state beside it; any other one stays."""
+    folder = tmp_path / ".pulumi" / "stacks" / "web"
+    folder.mkdir(parents=True)
+    torn, whole = folder / "prod.json.attrs", folder / "test.json.attrs"
+    torn.touch()
+    whole.write_text("{}")
+    for stack in ("prod", "test", "none"):
+        Backend(tmp_path).mend(StackRef("acme", "web", stack))
+    assert not torn.exists()
+    assert whole.read_text() == "{}"
