@@ -98,10 +98,6 @@ class Parts:
     tracer: Tracer = NO_TRACES
 
 
-# A status that is being put is nowhere for a moment; another thread looks again.
-_LOOKS = 3
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """What is known of one name: its spec where there is a valid one, and how it stands.
@@ -238,12 +234,10 @@ class Daemon:
 
     def about(self, name: str) -> About:
         """Return what is known of one name."""
-        fleet, status = self._fleet, None
-        for _ in range(_LOOKS):
-            status = status or fleet.statuses.get(name)
+        fleet = self._fleet
         return About(
             spec=fleet.specs.get(name),
-            status=status or Status(name=name),
+            status=fleet.statuses.get(name) or Status(name=name),
             standing=fleet.standings.get(name),
             aside=fleet.aside.get(name),
         )
@@ -263,11 +257,11 @@ class Daemon:
     def readings(self) -> Iterable[Reading]:
         """Tell how everything stands, for a scrape. May run in any thread."""
         fleet, seen = self._fleet, self._memory.seen
-        standings, statuses = tuple(fleet.standings.values()), tuple(fleet.statuses.values())
+        standings = tuple(fleet.standings.values())
         found = Counter((s.plan.state, s.plan.verdict.code) for s in standings)
         for (state, reason), number in sorted(found.items()):
             yield Reading(of_loop.SPECS, number, (str(state), str(reason)))
-        yield Reading(of_loop.DRIFTED, sum(1 for s in statuses if s.drift is not None))
+        yield Reading(of_loop.DRIFTED, len(fleet.drifted))
         yield Reading(of_loop.IN_FLIGHT, len(fleet.in_flight))
         yield Reading(of_loop.MASSES, len(self._memory.masses))
         if seen is not None:

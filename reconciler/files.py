@@ -21,6 +21,7 @@ from reconciler.errors import NotDurableError
 __all__ = [
     "locked",
     "make_folder",
+    "move_durably",
     "must_stay_below",
     "read_below",
     "read_below_real",
@@ -239,6 +240,19 @@ def remove_durably(path: Path) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise NotDurableError(f"{path} cannot be removed: {error.strerror or error}") from error
+
+
+def move_durably(path: Path, folder: Path) -> None:
+    """Move a file into another folder under its name, so that a power cut does not undo it.
+
+    Raises NotDurableError.
+    """
+    try:
+        path.replace(folder / path.name)
+        for changed in (folder, path.parent):
+            _sync_folder(changed)
+    except OSError as error:
+        raise NotDurableError(f"{path} cannot be moved: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -113,6 +113,7 @@ class Fleet:
         self.standings: dict[str, Standing] = {}
         self.agenda = Agenda()
         self.in_flight: set[str] = set()
+        self.drifted: set[str] = set()
         self.held_by_limit: set[str] = set()
         self.changed: dict[str, str] = {}
         self.recent: dict[str, tuple[str, datetime]] = {}
@@ -265,6 +266,10 @@ class Fleet:
             self.in_flight.add(name)
         else:
             self.in_flight.discard(name)
+        if status.drift is not None:
+            self.drifted.add(name)
+        else:
+            self.drifted.discard(name)
         run = status.run or status.last
         if run is not None and run.cause.kind is CauseKind.CHANGE:
             self.recent[name] = (run.digest, run.submitted)
@@ -286,6 +291,7 @@ class Fleet:
             table.pop(name, None)
         self.agenda.put(name, None)
         self.in_flight.discard(name)
+        self.drifted.discard(name)
         self.held_by_limit.discard(name)
 
     def changed_recently(self, now: datetime, within: timedelta) -> dict[str, str]:

@@ -24,44 +24,43 @@ _NO_HEADER: Final = -zlib.MAX_WBITS
 
 
 class Shelf(MutableMapping[str, Status]):
-    """Name → status. What is in flight is at hand; a look changes nothing, from any thread."""
+    """Name → status. What is in flight is at hand. One thread puts, and any may look."""
 
     def __init__(self) -> None:
-        self._in_flight: dict[str, Status] = {}
-        self._at_hand: dict[str, Status] = {}
-        self._packed: dict[str, bytes] = {}
+        # A name is in it at every moment from its first put on: others look without a lock.
+        self._found: dict[str, Status | bytes] = {}
+        # At rest and not packed, the last that was put at the end.
+        self._at_hand: dict[str, None] = {}
         # The first that was packed: most words of a status stand in each other one too.
         self._words = b""
 
     def __getitem__(self, name: str) -> Status:
-        status = self._in_flight.get(name) or self._at_hand.get(name)
-        return self._unpacked(self._packed[name]) if status is None else status
+        found = self._found[name]
+        return found if isinstance(found, Status) else self._unpacked(found)
 
     def __setitem__(self, name: str, status: Status) -> None:
-        if name in self:
-            del self[name]
+        self._found[name] = status
+        self._at_hand.pop(name, None)
         if status.run is not None or status.intent is not None:
-            self._in_flight[name] = status
             return
-        self._at_hand[name] = status
+        self._at_hand[name] = None
         if len(self._at_hand) > AT_HAND:
             oldest = next(iter(self._at_hand))
-            self._packed[oldest] = self._pack(self._at_hand.pop(oldest))
+            del self._at_hand[oldest]
+            self._found[oldest] = self._pack(self[oldest])
 
     def __delitem__(self, name: str) -> None:
-        for place in (self._in_flight, self._at_hand):
-            if place.pop(name, None) is not None:
-                return
-        del self._packed[name]
+        del self._found[name]
+        self._at_hand.pop(name, None)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._packed or name in self._at_hand or name in self._in_flight
+        return name in self._found
 
     def __iter__(self) -> Iterator[str]:
-        yield from (*self._in_flight, *self._at_hand, *self._packed)
+        return iter(tuple(self._found))
 
     def __len__(self) -> int:
-        return len(self._in_flight) + len(self._at_hand) + len(self._packed)
+        return len(self._found)
 
     def _pack(self, status: Status) -> bytes:
         plain: Any = to_json(status)

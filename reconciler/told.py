@@ -6,6 +6,7 @@ takes no id twice.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ from reconciler.model import Holds, News, Spec, Status
 from reconciler.planning.admission import Mass
 from reconciler.planning.news import news, news_of_masses
 from reconciler.ports import HoldsBook, Statuses
+from reconciler.shelf import Shelf
 
 __all__ = ["Teller", "ToldHolds", "ToldStatuses"]
 
@@ -48,7 +50,8 @@ class ToldStatuses:
         self._statuses = statuses
         self._teller = teller
         self._spec = spec
-        self._known: dict[str, Status] = {}
+        self._known = Shelf()
+        self._putting = threading.Lock()  # statuses are written by many threads
 
     def names(self) -> tuple[str, ...]:
         """Return the names that anything is remembered of."""
@@ -56,8 +59,7 @@ class ToldStatuses:
 
     def read(self, name: str) -> Status:
         """Return what is remembered."""
-        self._known[name] = self._statuses.read(name)
-        return self._known[name]
+        return self._put(self._statuses.read(name))
 
     def keeps(self, name: str) -> bool:
         """Whether what was last read or written of a name is still there, as far as seen."""
@@ -69,13 +71,18 @@ class ToldStatuses:
         spec = self._spec(status.name)
         where = identity(spec.request.source.repo_url) if spec is not None else ""
         self._teller.tell(news(old, status, self._teller.clock.now(), where))
-        self._known[status.name] = self._statuses.write(status)
-        return self._known[status.name]
+        return self._put(self._statuses.write(status))
 
     def forget(self, name: str) -> None:
         """Take a status away."""
         self._statuses.forget(name)
-        self._known.pop(name, None)
+        with self._putting:
+            self._known.pop(name, None)
+
+    def _put(self, status: Status) -> Status:
+        with self._putting:
+            self._known[status.name] = status
+        return status
 
 
 class ToldHolds:

@@ -86,16 +86,10 @@ class GitHub:
 
     def send(self, news: News) -> None:
         """Set it; NotSentError."""
-        state, where = _GITHUB.get(news.kind), self.repository or _path_of(news)
-        if state is None or not news.commit or not where:
+        where = self.repository or _path_of(news)
+        body = _status_of(news, _GITHUB, "context", self.context)
+        if not body or not where:
             return
-        body = {
-            "state": state,
-            "context": self.context.replace("$name", news.name),
-            "description": _description(news),
-        }
-        if news.url.startswith(("http://", "https://")):
-            body["target_url"] = news.url
         headers = {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {_plain(self.token)}",
@@ -116,16 +110,10 @@ class GitLab:
 
     def send(self, news: News) -> None:
         """Set it; NotSentError."""
-        state, where = _GITLAB.get(news.kind), self.repository or _path_of(news)
-        if state is None or not news.commit or not where:
+        where = self.repository or _path_of(news)
+        body = _status_of(news, _GITLAB, "name", self.context)
+        if not body or not where:
             return
-        body = {
-            "state": state,
-            "name": self.context.replace("$name", news.name),
-            "description": _description(news),
-        }
-        if news.url.startswith(("http://", "https://")):
-            body["target_url"] = news.url
         headers = {"PRIVATE-TOKEN": _plain(self.token), "Content-Type": "application/json"}
         project = quote(where, safe="")
         url = f"{self.url}/projects/{project}/statuses/{quote(news.commit)}"
@@ -151,6 +139,23 @@ def payload(news: News) -> Mapping[str, object]:
         "deploymentUrl": news.url,
         "at": time_text(news.at),
     }
+
+
+def _status_of(
+    news: News, states: Mapping[NewsKind, str], key: str, context: str
+) -> Mapping[str, str]:
+    """Return a commit's status, whose context a forge calls `key`; empty where there is none."""
+    state = states.get(news.kind)
+    if state is None or not news.commit:
+        return {}
+    body = {
+        "state": state,
+        key: context.replace("$name", news.name),
+        "description": _description(news),
+    }
+    if news.url.startswith(("http://", "https://")):
+        body["target_url"] = news.url
+    return body
 
 
 def _description(news: News) -> str:

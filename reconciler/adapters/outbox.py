@@ -22,7 +22,13 @@ from typing import Final
 
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
-from reconciler.files import make_folder, read_regular, remove_durably, write_durably
+from reconciler.files import (
+    make_folder,
+    move_durably,
+    read_regular,
+    remove_durably,
+    write_durably,
+)
 from reconciler.jsonform import from_json, to_json
 from reconciler.model import News
 
@@ -135,21 +141,14 @@ class Outbox:
         write_durably(self._pending_folder / f"{entry.news.id}{_ENDING}", content)
 
     def _move(self, news_id: str) -> None:
-        name = f"{news_id}{_ENDING}"
-        path = self._pending_folder / name
+        path = self._pending_folder / f"{news_id}{_ENDING}"
         try:
             # Its age counts from now.
             now_s = self._clock.now().timestamp()
             os.utime(path, (now_s, now_s))
-            path.replace(self._done_folder / name)
-            for folder in (self._done_folder, self._pending_folder):
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
         except OSError as error:
             raise NotDurableError(f"{path} cannot be moved: {error.strerror}") from error
+        move_durably(path, self._done_folder)
 
     def _sweep(self) -> None:
         """Delete, now and then, what was done long ago."""

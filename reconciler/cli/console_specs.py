@@ -201,9 +201,7 @@ class SpecsSource:
             raise AnswerError(404, f"there is no spec {name[:200]!r}")
         case = self._case(name, now, items)
         told, status, spec = explain(case), case.status, case.spec
-        about = console_orders.Known(
-            status=status, spec=spec, problem=case.problem, hold=case.hold, held=case.masses
-        )
+        about = _known(case)
         approval = console_orders.waiting_approval(status, now)
         edges = self.edges(viewer)
         item = items[name]
@@ -354,15 +352,7 @@ class SpecsSource:
             items = {item.name: item for item in self.items(viewer)}
             if name not in items:
                 raise AnswerError(404, f"there is no spec {name[:200]!r}")
-            case = self._case(name, now, items)
-            about = console_orders.Known(
-                status=case.status,
-                spec=case.spec,
-                problem=case.problem,
-                hold=case.hold,
-                held=case.masses,
-            )
-            said = desk.for_one(order, about)
+            said = desk.for_one(order, _known(self._case(name, now, items)))
         self._items.forget()
         self._daemon.mark({name} if name else ())
         return said
@@ -388,6 +378,16 @@ def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> It
         commit=run.commit if run is not None else "",
         next_run=min(moments, default=None),
         step=_STEPS.get(reason.code, ""),
+    )
+
+
+def _known(case: Case) -> console_orders.Known:
+    return console_orders.Known(
+        status=case.status,
+        spec=case.spec,
+        problem=case.problem,
+        hold=case.hold,
+        held=case.masses,
     )
 
 

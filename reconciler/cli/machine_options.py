@@ -11,6 +11,8 @@ from reconciler.cli.options import Commands, Options, command, data, duration
 
 __all__ = ["ShowVersion", "add"]
 
+_VERSION = "tell the versions of this program and of what it uses"
+
 
 def add(commands: Commands) -> None:
     """Add them all."""
@@ -25,8 +27,7 @@ class ShowVersion(argparse.Action):
 
     def __init__(self, option_strings: Sequence[str], dest: str, **named: object) -> None:
         del named
-        text = "tell the versions of this program and of what it uses"
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=text)
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=_VERSION)
 
     def __call__(
         self,
@@ -106,8 +107,7 @@ def _files(parser: Options) -> None:
 
 
 def _version(commands: Commands) -> None:
-    text = "tell the versions of this program and of what it uses"
-    parser = command(commands, "version", "version", text)
+    parser = command(commands, "version", "version", _VERSION)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
 

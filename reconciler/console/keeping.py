@@ -90,9 +90,11 @@ class Fetched(Generic[T]):
             value = fetch()
         except ReconcilerError:
             value = self._nothing
-        finally:
+        except BaseException:
             with self._lock:
                 del self._under_way[key]
+            raise
         with self._lock:
+            del self._under_way[key]
             self._found[key] = (self._clock.now(), value)
         done.set()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import product
 from typing import Protocol
 
-__all__ = ["OFF", "Kind", "Label", "Look", "Measure", "Meter", "Reading"]
+__all__ = ["OFF", "OPERATION", "Kind", "Label", "Look", "Measure", "Meter", "Reading"]
 
 # A measure whose labels have no more combinations than this shows all of them from the start, at
 # 0: what appears at its first event would hide that event from a rate.
@@ -35,6 +35,13 @@ class Label:
     name: str
     values: tuple[str, ...] = ()
     about: str = ""
+
+
+# Of the loop and of the engine alike.
+OPERATION = Label(
+    "operation",
+    ("update", "preview", "refresh", "destroy", "detect-drift", "remediate-drift"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,10 @@ read from the database (the queue, what runs, the workers) each of them shows al
 
 from __future__ import annotations
 
-from reconciler.metrics import Kind, Label, Measure
+from reconciler.metrics import OPERATION, Kind, Label, Measure
 
 __all__ = ["MEASURES"]
 
-_OPERATIONS = ("update", "preview", "refresh", "destroy", "detect-drift", "remediate-drift")
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LONG = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 _WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
@@ -51,7 +50,7 @@ ENDED = Measure(
     about="Deployments whose end this process recorded. `ending` says why, where that was not "
     "by the deployment's own doing.",
     labels=(
-        Label("operation", _OPERATIONS),
+        OPERATION,
         Label("status", ("succeeded", "failed", "skipped")),
         Label("ending", ("none", "canceled", "interrupted", "lost", "expired", "superseded")),
     ),
@@ -66,7 +65,7 @@ DURATION = Measure(
     name="reconciler_engine_deployment_duration_seconds",
     kind=Kind.HISTOGRAM,
     about="How long deployments ran, from the first step's begin to the last one's end.",
-    labels=(Label("operation", _OPERATIONS),),
+    labels=(OPERATION,),
     buckets=_LONG,
 )
 STEP = Measure(

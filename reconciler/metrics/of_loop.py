@@ -7,7 +7,7 @@ one spec stands, its status file says; here they are counted by how they stand.
 
 from __future__ import annotations
 
-from reconciler.metrics import Kind, Label, Measure
+from reconciler.metrics import OPERATION, Kind, Label, Measure
 
 __all__ = ["MEASURES"]
 
@@ -15,7 +15,6 @@ _CAUSES = (
     *("new", "change", "source", "retry", "schedule", "trigger"),
     *("dependency", "drift", "foreign", "approval", "expiry", "removal"),
 )
-_OPERATIONS = ("update", "preview", "refresh", "destroy", "detect-drift", "remediate-drift")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # A deployment: from a stack without a change to a cluster that is made.
 _LONG = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
@@ -120,7 +119,7 @@ RUNS = Measure(
     kind=Kind.COUNTER,
     about="Runs that have ended.",
     labels=(
-        Label("operation", _OPERATIONS),
+        OPERATION,
         Label(
             "end",
             (
@@ -134,7 +133,7 @@ RUN_DURATION = Measure(
     name="reconciler_run_duration_seconds",
     kind=Kind.HISTOGRAM,
     about="From a run's create until its end was seen.",
-    labels=(Label("operation", _OPERATIONS),),
+    labels=(OPERATION,),
     buckets=_LONG,
 )
 API_CALLS = Measure(
