@@ -11,7 +11,7 @@ DEMO_FLAGS := --data $(DEMO_STATE) --secrets-dir examples/secrets --allow-write 
 # What a busy machine builds once is not to slow down whoever works on it.
 NICE := nice -n 5
 
-.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench screenshots wheel lock clean
+.PHONY: help setup demo run system kubernetes sops cluster test test-long test-planted check bench screenshots docs wheel lock clean
 
 help:
 	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
@@ -25,6 +25,7 @@ help:
 	@echo "test-planted  plant bugs one at a time, and see that the tests find each"
 	@echo "bench      measure, as ratios in one run"
 	@echo "screenshots  take the pictures of the console that docs/ shows"
+	@echo "docs       write the reference pages from the code, and build the site of docs/ in build/docs"
 	@echo "wheel      build the package, in build/dist"
 	@echo "lock       pin the newest versions that pyproject.toml allows"
 
@@ -86,6 +87,11 @@ bench: setup
 
 screenshots: system setup
 	@$(BIN)/python -m tests.console.screenshots
+
+docs: $(STAMP)
+	@$(BIN)/python -m tools.reference
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c tools/site -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 wheel: $(STAMP)
 	@$(BIN)/uv build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir build/dist

@@ -22,7 +22,7 @@ def _token(verbs: Commands) -> None:
     token = verbs.add_parser("token", help="access tokens: make, list and revoke them")
     commands = token.add_subparsers(metavar="VERB", required=True)
     create = command(commands, "create", "access", "make a token and print it, and nothing else")
-    create.add_argument("--organization", required=True, metavar="ORG")
+    create.add_argument("--organization", required=True, metavar="ORG", help="what it opens")
     create.add_argument("--user", default="", metavar="NAME", help="whose it is")
     create.add_argument("--email", default="", help="that person's address")
     create.add_argument("--name", default="", metavar="TEXT", help="what it is for")
@@ -139,7 +139,7 @@ def _stack(verbs: Commands) -> None:
     taking.set_defaults(verb="stack import")
 
     giving = command(commands, "export", "engine_stack", "hand a stack out, with its state")
-    giving.add_argument("stack", metavar="ORG/PROJECT/STACK")
+    giving.add_argument("stack", metavar="ORG/PROJECT/STACK", help="which one")
     giving.add_argument("file", type=Path, metavar="FILE", help="must not be there yet")
     giving.add_argument(
         "--show-secrets", action="store_true", help="its secrets in plain text, for other providers"

@@ -381,7 +381,13 @@ def _engine_keys(verbs: Commands) -> None:
         if verb == "withdraw":
             parser.add_argument("key", metavar="KEY", help="its id, as `list` shows it")
         if verb == "export":
-            parser.add_argument("--public-url", type=_public_url, required=True, metavar="URL")
+            parser.add_argument(
+                "--public-url",
+                type=_public_url,
+                required=True,
+                metavar="URL",
+                help="where they will be served",
+            )
         _data(parser)
         engine_database.add(parser)
         _key_file(parser)
