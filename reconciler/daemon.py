@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from reconciler.ports import Directory, HoldsBook, Requests, Resolves, Statuses
 from reconciler.rolls import Rolls
 from reconciler.traces import OFF as NO_TRACES
 from reconciler.traces import Attribute, Tracer
+from reconciler.values import replace
 
 __all__ = ["About", "Daemon", "Parts", "Standing"]
 

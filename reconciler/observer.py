@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +27,7 @@ from reconciler.breaker import Breaker, NotKnownError
 from reconciler.clock import Clock
 from reconciler.errors import RefusedError
 from reconciler.model import CauseKind, ForeignRun, History, Intent, Observed, Run, Spec, Status
+from reconciler.values import replace
 
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient, Paused

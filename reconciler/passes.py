@@ -7,7 +7,7 @@ first, so that each sees how those it depends on stand now.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from reconciler.clock import Clock
 from reconciler.executor import Job
@@ -33,6 +33,7 @@ from reconciler.planning import planner, remembered, removal, transitions
 from reconciler.planning.situation import spec_changed
 from reconciler.pool import Pool
 from reconciler.ports import Resolves
+from reconciler.values import replace
 
 __all__ = ["Given", "Planned", "Planner"]
 
@@ -126,7 +127,7 @@ class Planner:
         """Return what is remembered, made to fit what the spec says now."""
         fleet, status = self._fleet, self._fleet.statuses[name]
         fresh = transitions.prepared(status, fleet.specs[name], clock.now())
-        if fresh != status:
+        if fresh is not status and fresh != status:
             fleet.put(fresh)
         return fresh
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 
 from reconciler.adapters.credentials import SecretReader
 from reconciler.adapters.gitrefs import GitRefs, Revision, Wanted, resolve_url
@@ -33,6 +32,7 @@ from reconciler.model import (
     Spec,
 )
 from reconciler.planning.digest import digest, fields
+from reconciler.values import replace
 
 __all__ = ["Resolver"]
 

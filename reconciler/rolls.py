@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 
 from reconciler.clock import Clock
@@ -18,6 +17,7 @@ from reconciler.model import Catalog, MarkRemoved, Status
 from reconciler.planning import transitions
 from reconciler.planning.admission import MASS_REMOVAL_WITHIN
 from reconciler.ports import Directory, Statuses
+from reconciler.values import replace
 
 __all__ = ["Rolls"]
 

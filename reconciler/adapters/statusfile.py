@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,6 +25,7 @@ from reconciler.files import (
 )
 from reconciler.model import Status
 from reconciler.planning.transitions import same
+from reconciler.values import replace
 
 __all__ = ["ENDING", "StatusFiles"]
 

@@ -473,11 +473,12 @@ def _identity_from_json(body: Mapping[str, Any]) -> Identity:
 
 
 def _date(response: requests.Response) -> datetime | None:
+    text = response.headers.get("Date", "")
     try:
-        said = parsedate_to_datetime(response.headers.get("Date", ""))
+        said = parsedate_to_datetime(text) if text else None
     except (TypeError, ValueError):
         return None
-    return said if said.tzinfo is not None else None
+    return said if said is not None and said.tzinfo is not None else None
 
 
 def _error(response: requests.Response, content: bytes) -> RefusedError | LostError:

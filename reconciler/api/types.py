@@ -119,12 +119,15 @@ class JobStatus(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self in {JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.SKIPPED}
+        return self in _ENDED
 
     @property
     def queued(self) -> bool:
         """Whether it waits for its turn."""
         return self in {JobStatus.NOT_STARTED, JobStatus.ACCEPTED}
+
+
+_ENDED = frozenset({JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.SKIPPED})
 
 
 class StepStatus(StrEnum):

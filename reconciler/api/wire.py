@@ -123,12 +123,14 @@ def _kind(value: object) -> str:
             return "null"
 
 
+@lru_cache(maxsize=_TIMES)
 def created_text(moment: datetime) -> str:
     """Write `created` and `modified`: UTC, milliseconds, a space and no zone."""
     milliseconds = moment.microsecond // 1000
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{milliseconds:03}"
 
 
+@lru_cache(maxsize=_TIMES)
 def step_time_text(moment: datetime) -> str:
     """Write the times of jobs and steps: RFC 3339, microseconds, Z."""
     if moment == UNSET_TIME:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -26,6 +26,7 @@ from reconciler.model import (
     Window,
 )
 from reconciler.planning.telling import few
+from reconciler.values import replace
 
 __all__ = [
     "MASS_CHANGE_WITHIN",
@@ -113,6 +114,8 @@ class Mass:
 
 def admit(plans: Sequence[Plan], facts: Facts, limits: Limits) -> tuple[Plan, ...]:
     """Let through what may start or go, in turns over the organizations."""
+    if not any(plan.actions for plan in plans):
+        return tuple(plans)  # nearly always: whoever looks does not act
     found = {mass.code: mass for mass in masses(facts, limits)}
     changes, removals = found.get(ReasonCode.MASS_CHANGE), found.get(ReasonCode.MASS_REMOVAL)
     free = _Free(facts, limits)

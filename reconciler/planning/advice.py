@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.model import Reason, ReasonCode, State, Status
+from reconciler.values import replace
 
 __all__ = ["Advice", "advise"]
 

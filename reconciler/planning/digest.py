@@ -120,4 +120,6 @@ def _shown(text: str) -> str:
         return "(empty)"
     if len(text) > MAX_SHOWN:
         text = text[:MAX_SHOWN] + "…"
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -5,7 +5,6 @@ A gate that is shut answers with a plan that waits, says for what, and when to l
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from reconciler.api.types import Operation
@@ -25,6 +24,7 @@ from reconciler.model import (
 from reconciler.planning import windows
 from reconciler.planning.situation import Situation
 from reconciler.planning.telling import few
+from reconciler.values import replace
 
 __all__ = ["APPROVAL_LASTS", "approval_key", "start"]
 

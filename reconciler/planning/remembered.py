@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from reconciler.api.types import DeploymentRequest, GitSource, Operation, StackRef
 from reconciler.jsonform import from_text, to_text
 from reconciler.model import OnDelete, SecretReference, Spec, Status
+from reconciler.values import replace
 
 __all__ = ["dependencies", "spec_of", "text_of"]
 

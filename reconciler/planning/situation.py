@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.api.types import Operation
@@ -27,6 +27,7 @@ from reconciler.model import (
 )
 from reconciler.planning import slots
 from reconciler.planning.digest import digest
+from reconciler.values import replace
 
 __all__ = [
     "Rule",

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
@@ -47,6 +47,7 @@ from reconciler.api.types import (
     User,
 )
 from reconciler.api.wire import pointer_text
+from reconciler.values import replace
 
 __all__ = ["FakeApi", "Fault", "Outcome"]
 
@@ -149,6 +150,9 @@ class FakeApi(BaseAdapter):
     doubled: Counter[str] = field(default_factory=Counter)
     paused: set[StackRef] = field(default_factory=set)
     _alive: dict[StackRef, list[Record]] = field(default_factory=dict)
+    _sorted: dict[str, tuple[list[tuple[StackRef, int]], list[Record]]] = field(
+        default_factory=dict
+    )
     _late: list[tuple[datetime, requests.PreparedRequest]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -156,6 +160,11 @@ class FakeApi(BaseAdapter):
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def alive(self) -> Iterator[tuple[StackRef, list[Record]]]:
+        """Yield what has not ended, by stack."""
+        for stack, records in self._alive.items():
+            yield stack, [r for r in records if not r.shown.status.ended]
 
     # ------------------------------------------------------------ transport
 
@@ -274,15 +283,23 @@ class FakeApi(BaseAdapter):
 
     def _list_organization(self, organization: str, query: dict[str, str]) -> tuple[int, object]:
         now = self.now()
-        found = [
-            r
-            for stack, records in self.records.items()
-            if stack.organization == organization
-            for r in records
-            if r.visible_at <= now
-        ]
-        found.sort(key=attrgetter("number"), reverse=True)
+        found = [r for r in self._newest_first(organization) if r.visible_at <= now]
         return self._page(found, query, Dialect.TODAY)
+
+    def _newest_first(self, organization: str) -> list[Record]:
+        """Return an organization's records; sorted anew where there are more than before."""
+        counts = [(stack, len(records)) for stack, records in self.records.items()]
+        known = self._sorted.get(organization)
+        if known is None or known[0] != counts:
+            found = [
+                r
+                for stack, records in self.records.items()
+                if stack.organization == organization
+                for r in records
+            ]
+            found.sort(key=attrgetter("number"), reverse=True)
+            known = self._sorted[organization] = counts, found
+        return known[1]
 
     def _list_stack(
         self, stack: StackRef, query: dict[str, str], dialect: Dialect
@@ -372,6 +389,8 @@ class FakeApi(BaseAdapter):
         for stack in tuple(self._alive):
             alive = [r for r in self._alive[stack] if not r.shown.status.ended]
             self._alive[stack] = alive
+            if not alive:
+                del self._alive[stack]
             for record in alive:
                 if record.ends_at is None and stack in self.paused:
                     break

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -45,6 +45,7 @@ from reconciler.pool import Pool
 from reconciler.ports import Statuses
 from reconciler.traces import OFF as NO_TRACES
 from reconciler.traces import Tracer
+from reconciler.values import replace
 from tests.factories import NOW
 from tests.fakes.deployments_api import TOKEN, FakeApi
 
@@ -229,7 +230,8 @@ class DirectSession(requests.Session):
     ) -> requests.Response:
         """Give the model a request as its transport would."""
         prepared = requests.PreparedRequest()
-        query = urlencode(options.get("params") or {})
+        params = options.get("params")
+        query = urlencode(params) if params else ""
         prepared.method, prepared.url = method, f"{url}?{query}" if query else url
         prepared.headers = requests.structures.CaseInsensitiveDict()
         body = options.get("json")

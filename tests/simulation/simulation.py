@@ -11,11 +11,12 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from reconciler.api.types import DeploymentRequest, GitSource, JobStatus, Operation
 from reconciler.daemon import Daemon
+from reconciler.heap import Heap
 from reconciler.model import (
     HandRequest,
     Hold,
@@ -32,6 +33,7 @@ from reconciler.model import (
     Window,
 )
 from reconciler.planning.gates import approval_key
+from reconciler.values import replace
 from tests.factories import NOW, spec
 from tests.fakes.deployments_api import Fault, Outcome, Record
 from tests.fakes.world import Crash, World
@@ -154,9 +156,8 @@ class Simulation:
 
     def _look_for_overlaps(self) -> None:
         """Two live ones of ours on one stack are one too many, but for what the wire doubled."""
-        for stack, records in self.world.api.records.items():
-            alive = [r.shown for r in records if not r.shown.status.ended]
-            live = [shown.marker for shown in alive if shown.marker]
+        for stack, records in self.world.api.alive():
+            live = [marker for r in records if (marker := r.shown.marker)]
             if len(set(live)) > 1:
                 self.overlaps.append(f"{stack}: {live}")
 
@@ -164,6 +165,7 @@ class Simulation:
 
     def run(self) -> World:
         """Play the history to its end, and let it come to rest."""
+        Heap()  # as the loop has it
         end = NOW + timedelta(days=self.days)
         self._until(end)
         self.faulty = False

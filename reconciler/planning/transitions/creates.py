@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from reconciler.model import (
 from reconciler.patience import LONGEST_RETRY_AFTER, PROBE_AFTER
 from reconciler.planning.situation import same_wanted
 from reconciler.planning.transitions.notes import handled, noted
+from reconciler.values import replace
 
 __all__ = [
     "RunName",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from reconciler.api.types import JobStatus, Operation
@@ -32,6 +31,7 @@ from reconciler.planning import slots
 from reconciler.planning.remembered import text_of
 from reconciler.planning.situation import source_of
 from reconciler.planning.transitions.notes import handled, noted
+from reconciler.values import replace
 
 __all__ = [
     "asked",
@@ -52,7 +52,8 @@ def prepared(status: Status, spec: Spec, now: datetime) -> Status:
 
     Another stack starts afresh; a new or edited schedule counts from now.
     """
-    if status.stack and status.stack != str(spec.stack):
+    stack = str(spec.stack)
+    if status.stack and status.stack != stack:
         note = f"the spec's stack was {status.stack}, which is left as it is"
         status = noted(
             Status(
@@ -79,7 +80,7 @@ def prepared(status: Status, spec: Spec, now: datetime) -> Status:
     behind = status.clock_behind_since
     if behind is not None and (status.written is None or now >= status.written):
         behind = None
-    stack, found, text = str(spec.stack), tuple(schedules), text_of(spec)
+    found, text = tuple(schedules), text_of(spec)
     known_of = (status.stack, status.schedules, status.clock_behind_since, status.last_good_spec)
     if status.removal is None and known_of == (stack, found, behind, text):
         return status

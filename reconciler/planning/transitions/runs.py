@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.api.types import (
@@ -29,6 +28,7 @@ from reconciler.model import (
 )
 from reconciler.planning.transitions.creates import scheduled
 from reconciler.planning.transitions.notes import handled, noted
+from reconciler.values import replace
 
 __all__ = ["cancel_unanswered", "canceling", "concluded", "followed"]
 

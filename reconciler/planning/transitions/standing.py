@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from reconciler.model import Condition, Plan, Reason, ReasonCode, State, Status
+from reconciler.values import replace
 
 __all__ = ["set_aside", "verdict"]
+
+_RECONCILING = frozenset({State.PROGRESSING, State.WAITING})
+_STALLED = frozenset({State.STALLED, State.INVALID, State.CONFLICT})
+_REFUSED = ReasonCode.REFUSED
 
 
 def verdict(status: Status, plan: Plan, now: datetime) -> Status:
@@ -22,24 +25,31 @@ def set_aside(status: Status, state: State, reason: Reason, now: datetime) -> St
 
 
 def _standing(status: Status, state: State, reason: Reason, now: datetime) -> Status:
-    old = {c.type: c for c in status.conditions}
-    values: Mapping[str, bool] = {
-        "Ready": state is State.READY,
-        "Reconciling": state in {State.PROGRESSING, State.WAITING}
-        or (state is State.FAILED and reason.code is not ReasonCode.REFUSED),
-        "Stalled": state in {State.STALLED, State.INVALID, State.CONFLICT}
-        or reason.code is ReasonCode.REFUSED,
-        "Drifted": status.drift is not None,
-    }
-    conditions = []
-    for kind, value in values.items():
-        before = old.get(kind)
-        since = before.last_transition if before is not None and before.status is value else now
-        why, message = _drifted(status) if kind == "Drifted" else (str(reason.code), reason.message)
-        conditions.append(
-            Condition(type=kind, status=value, reason=why, message=message, last_transition=since)
+    before = {c.type: c for c in status.conditions}
+    said = str(reason.code), reason.message
+    told = (
+        ("Ready", state is State.READY, said),
+        (
+            "Reconciling",
+            state in _RECONCILING or (state is State.FAILED and reason.code is not _REFUSED),
+            said,
+        ),
+        ("Stalled", state in _STALLED or reason.code is _REFUSED, said),
+        ("Drifted", status.drift is not None, _drifted(status)),
+    )
+    found = tuple(
+        was
+        if (was := before.get(kind)) is not None
+        and (was.status, was.reason, was.message) == (value, why, message)
+        else Condition(
+            type=kind,
+            status=value,
+            reason=why,
+            message=message,
+            last_transition=was.last_transition if was is not None and was.status is value else now,
         )
-    found = tuple(conditions)
+        for kind, value, (why, message) in told
+    )
     if (status.state, status.reason, status.conditions) == (state, reason, found):
         return status
     return replace(status, state=state, reason=reason, conditions=found)
