@@ -16,7 +16,7 @@ NICE := nice -n 5
 help:
 	@echo "setup      install everything into .venv, and build the pulumi CLI where there is none"
 	@echo "demo       set up, and make deployments.d true with the embedded engine"
-	@echo "run        the daemon over deployments.d"
+	@echo "run        the daemon over deployments.d; FLAGS=--console shows the console, too"
 	@echo "check      style, types, import layers, spelling"
 	@echo "test       all tests but the long ones"
 	@echo "test-long  10,000 simulated weeks (hours); 400 deployments over killed workers;"
@@ -45,7 +45,7 @@ demo: setup
 
 run: setup
 	@mkdir -p /tmp/reconciler-demo
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run $(DEMO_FLAGS) deployments.d
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run $(DEMO_FLAGS) $(FLAGS) deployments.d
 
 system:
 	@sh tools/install_system.sh

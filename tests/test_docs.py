@@ -30,6 +30,7 @@ from tools.reference.of_commands import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+DEMO = ROOT / "docs/demo.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
 RULES = SecretRules()
@@ -100,6 +101,7 @@ def test_no_option_is_made_up() -> None:
         *("--preview-only", "--expect-no-changes", "--refresh"),  # pulumi too
         *("--no-install-recommends", "--quiet", "--directory"),  # apt-get, pip, install
         *("--initial-branch", "--no-pager", "--unit", "--lines"),  # git, systemctl, journalctl
+        *("--no-edit", "--message", "--date", "--utc"),  # git, date
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", prose()))
     assert sorted(named - set(options()) - others) == []
@@ -281,6 +283,15 @@ def test_the_examples_are_planned(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- links and the README's blocks
 
 
+def test_the_readme_is_read_in_a_minute() -> None:
+    """The README is what it is, a picture, two commands, and where next."""
+    text = README.read_text()
+    assert len(text.splitlines()) < 150
+    assert "](docs/console-overview.png)" in text
+    assert len(blocks(README, "sh")) == 2
+    assert "`make test`" in text
+
+
 def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
@@ -359,6 +370,7 @@ class Terminal:
 
     def script(self, block: str) -> str:
         here = block.replace(DEMO_FOLDER, str(self.made))
+        here = here.replace("FLAGS=--console", "FLAGS='--console 127.0.0.1:0'")
         return self.definitions + here.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
 
     def run(self, block: str) -> str:
@@ -422,19 +434,24 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 
 # The blocks that go on until Ctrl-C, and what they say when they are there.
-GO_ON = {"demo run\n": "  Ready: ", "reconciler engine serve": "listening on http://127.0.0.1:"}
+GO_ON = {
+    "make run": "  Ready: ",
+    "demo run\n": "  Ready: ",
+    "reconciler engine serve": "listening on http://127.0.0.1:",
+}
 
 
 def test_the_readme_has_no_other_kind_of_block() -> None:
-    """A block of the README is run, is a checked spec, or is what is printed."""
-    assert {kind for kind, _ in BLOCK.findall(README.read_text())} == {"sh", "text", "yaml"}
-    shown = "\n".join(blocks(README, "text"))
+    """A block of the README and of the demo's page is run, a checked spec, or what is printed."""
+    kinds = {kind for page in (README, DEMO) for kind, _ in BLOCK.findall(page.read_text())}
+    assert kinds == {"sh", "text", "yaml"}
+    shown = "\n".join(blocks(README, "text") + blocks(DEMO, "text"))
     assert not re.search(r"^(\$ |make|demo|reconciler|git|curl)\b", shown, re.MULTILINE)
 
 
 @pytest.mark.real
 def test_the_readme_is_run(terminal: Terminal) -> None:
-    """The README's shell blocks work in a clone, in their order, and show what it shows."""
+    """The README's shell blocks, then the demo's, work in a clone and show what they show."""
     terminal.make_clone()
     # What a person takes seconds for: the daemon has to have seen what was done before.
     first = {
@@ -442,7 +459,7 @@ def test_the_readme_is_run(terminal: Terminal) -> None:
         "rm deployments.d/slow.yaml": lambda: terminal.status("slow")["state"] == "Stalled",
     }
     printed = ""
-    for block in blocks(README, "sh"):
+    for block in blocks(README, "sh") + blocks(DEMO, "sh"):
         for text, condition in first.items():
             if text in block:
                 eventually(condition, f"what {text!r} needs")
@@ -450,12 +467,13 @@ def test_the_readme_is_run(terminal: Terminal) -> None:
         if expected:
             terminal.start(block, expected)
         elif block.startswith("export PATH="):
+            terminal.stop()
             terminal.definitions = terminal.script(block) + "\n"
         else:
             printed += terminal.run(block)
     assert terminal.status("slow")["stalled"]["code"] == "Canceled"
     assert "us-west-2" in printed
-    for shown in blocks(README, "text"):
+    for shown in blocks(README, "text") + blocks(DEMO, "text"):
         for line in shown.splitlines():
             # Commits and times are others each time.
             words = re.sub(r"\b[0-9a-f]{12}\b|\b2\d{3}-\S+|\d\d:\d\dZ", "", line).split()
