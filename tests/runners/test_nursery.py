@@ -63,6 +63,7 @@ def test_it_keeps_nothing_of_a_supervisor(world: World) -> None:
         codes = list(pool.map(lambda number: world.sh(f"exit {number}"), range(24)))
     assert codes == list(range(24))
     assert len(list(files.iterdir())) == before
+    world.close()
     eventually(lambda: all(p.parent != nursery.pid for p in processes()), "no child is left")
 
 

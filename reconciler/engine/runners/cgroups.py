@@ -28,7 +28,7 @@ _PREFIX = "reconciler-"
 
 # A killed process leaves its group in milliseconds.
 GONE_ROUNDS = 200
-LOOK_AGAIN_S = 0.01
+LOOK_AGAIN_S, LOOK_AGAIN_AT_MOST_S = 0.001, 0.01
 
 _MIB = 1024**2
 
@@ -203,6 +203,7 @@ def remove(groups: Groups, deployment_id: str) -> int:
     killed: set[str] = set()
     pause = threading.Event()
     for path in groups.of(deployment_id):
+        wait_s = LOOK_AGAIN_S
         for _ in range(GONE_ROUNDS):
             try:
                 left = (path / "cgroup.procs").read_text().split()
@@ -217,7 +218,8 @@ def remove(groups: Groups, deployment_id: str) -> int:
                 break
             except OSError as error:
                 _log.debug("%s: %s", path, error)
-            pause.wait(LOOK_AGAIN_S)
+            pause.wait(wait_s)
+            wait_s = min(2 * wait_s, LOOK_AGAIN_AT_MOST_S)
         else:
             _log.warning("the control group %s stays", path)
     return len(killed)

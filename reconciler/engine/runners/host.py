@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.engine.runners.base import Command, Inside, Needs, OnOutput, Process
-from reconciler.engine.runners.cgroups import Bounds, find_groups, remove
+from reconciler.engine.runners.cgroups import find_groups, remove
 from reconciler.engine.runners.disk import Watched
+from reconciler.engine.runners.enclosure import Enclosure, enclosures
 from reconciler.engine.runners.preparing import Ready
 from reconciler.engine.runners.strays import end_strays
 
@@ -23,12 +24,11 @@ class HostPlace:
 
     def __init__(self, needs: Needs, start: Start) -> None:
         self.needs = needs
-        self.bounds = Bounds(needs.deployment_id, needs.limits)
         self.folder = needs.surroundings.workspace.with_name(
             f".{needs.surroundings.workspace.name}.place"
         )
         self._start = start
-        self._open = False
+        self._enclosure: Enclosure | None = None
 
     @property
     def inside(self) -> Inside | None:
@@ -37,13 +37,12 @@ class HostPlace:
 
     def prepare(self, on_output: OnOutput) -> Process:
         """Say what bounds the deployment."""
-        on_output(f"Limits: {self._bound()}\n".encode())
+        on_output(f"Limits: {self._enclosed().described}\n".encode())
         return Ready()
 
     def start(self, command: Command, on_output: OnOutput) -> Process:
         """Start the command; OSError where it cannot be started."""
-        self._bound()  # another place of the same deployment may have removed the group
-        process = self._start(command, self, on_output)
+        process = self._start(command, self, self._enclosed(), on_output)
         most = self.needs.limits.disk_bytes
         if not most:
             return process
@@ -58,18 +57,19 @@ class HostPlace:
 
     def close(self) -> None:
         """Remove what is the place's own; each command's end has left no process behind."""
-        if self._open:
-            self._open = False
-            self.bounds.close()
+        if self._enclosure is not None:
+            self._enclosure = None
+            enclosures.leave(self.needs)
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _bound(self) -> str:
-        self._open = True
-        return self.bounds.open()
+    def _enclosed(self) -> Enclosure:
+        if self._enclosure is None:
+            self._enclosure = enclosures.enter(self.needs)
+        return self._enclosure
 
 
 # Starts a command in a place.
-Start = Callable[[Command, HostPlace, OnOutput], Process]
+Start = Callable[[Command, HostPlace, Enclosure, OnOutput], Process]
 
 
 def end_on_host(deployment_id: str) -> int:

@@ -21,9 +21,8 @@ from pathlib import Path
 
 from reconciler.engine.runners import supervisor
 from reconciler.engine.runners.base import Command, Needs, OnOutput, Place, Process
-from reconciler.engine.runners.cgroups import Bounds
+from reconciler.engine.runners.enclosure import Enclosure, Waiting
 from reconciler.engine.runners.host import HostPlace, end_on_host
-from reconciler.engine.runners.nursery import nursery
 from reconciler.engine.runners.strays import BUILD_ID, end_processes
 
 __all__ = ["ProcessRunner", "Sandbox", "program_path", "start_supervised"]
@@ -55,10 +54,12 @@ class ProcessRunner:
         """End what a lost engine has left of a deployment, and return how many there were."""
         return end_on_host(deployment_id)
 
-    def _start(self, command: Command, place: HostPlace, on_output: OnOutput) -> Process:
+    def _start(
+        self, command: Command, _place: HostPlace, enclosure: Enclosure, on_output: OnOutput
+    ) -> Process:
         # Nothing is hidden here, and everything is as writable as it is.
         argv = (program_path(command), *command.argv[1:])
-        return start_supervised(command, argv, on_output, place.bounds)
+        return start_supervised(command, argv, on_output, enclosure)
 
 
 def program_path(command: Command) -> str:
@@ -86,7 +87,7 @@ def start_supervised(
     command: Command,
     argv: Sequence[str],
     on_output: OnOutput,
-    bounds: Bounds,
+    enclosure: Enclosure,
     sandbox: Sandbox | None = None,
 ) -> Process:
     """Start `argv` for the command, below a supervisor; OSError where that cannot be done.
@@ -101,35 +102,18 @@ def start_supervised(
     arguments = None if sandbox is None else sandbox.arguments
     layer = None if sandbox is None else sandbox.layer
     order = supervisor.pack(str(command.cwd), argv, environment, arguments, layer)
-    control, theirs = socket.socketpair()
-    output, into = os.pipe()
-    try:
-        pid = nursery.supervisor(build_id, theirs.fileno(), into)
-    except BaseException:
-        control.close()
-        os.close(output)
-        raise
-    finally:
-        theirs.close()
-        os.close(into)
-    process = _Supervised(control, output, on_output, build_id)
-    try:
-        bounds.enclose(pid)
-    except BaseException:
-        process.give_up()
-        raise
+    process = _Supervised(enclosure.take(), on_output, build_id)
     process.begin(order, command.argv[0])
+    enclosure.make_next()
     return process
 
 
 class _Supervised:
     """A command, seen from the engine: the socket to its supervisor, and the output."""
 
-    def __init__(
-        self, control: socket.socket, output: int, on_output: OnOutput, build_id: str
-    ) -> None:
-        self._control = control
-        self._output = output
+    def __init__(self, supervisor: Waiting, on_output: OnOutput, build_id: str) -> None:
+        self._control = supervisor.control
+        self._output = supervisor.output
         self._sending = threading.Lock()
         self._on_output = on_output
         self._build_id = build_id

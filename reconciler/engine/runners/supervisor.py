@@ -231,10 +231,7 @@ def _supervise(deployment_id: bytes, files: list[int]) -> None:
             os.dup2(file, number)
         os.close(control)
         os.close(output)
-        if deployment_id:
-            held = os.memfd_create(_mark_name(os.fsdecode(deployment_id)))
-            os.dup2(held, MARK, inheritable=False)
-        code = main()
+        code = main(os.fsdecode(deployment_id))
         with contextlib.suppress(OSError):  # the engine has gone
             os.write(0, b"=%d\n" % code)
     except SystemExit:
@@ -255,7 +252,7 @@ def _catch_signals() -> None:
         signal.signal(number, lambda _number, _frame: None)
 
 
-def main() -> int:
+def main(deployment_id: str) -> int:
     """Start the program that the control socket asks for, and see it and its children end."""
     subreaper = ctypes.CDLL(None, use_errno=True).prctl
     if subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -266,6 +263,10 @@ def main() -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     length = int.from_bytes(_read(LENGTH_BYTES), "big")
+    if deployment_id:
+        # Only now: who looks for what runs of a deployment waits for its supervisors to end.
+        held = os.memfd_create(_mark_name(deployment_id))
+        os.dup2(held, MARK, inheritable=False)
     inner, over, folder, cwd, count, *texts = _read(length).split(b"\0")
     argv, (given, *texts) = texts[: int(count)], texts[int(count) :]
     arguments, variables = texts[: int(given)], texts[int(given) :]
