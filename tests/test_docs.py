@@ -102,6 +102,8 @@ def test_no_option_is_made_up() -> None:
         *("--no-install-recommends", "--quiet", "--directory"),  # apt-get, pip, install
         *("--initial-branch", "--no-pager", "--unit", "--lines"),  # git, systemctl, journalctl
         *("--no-edit", "--message", "--date", "--utc"),  # git, date
+        *("--create", "--extract", "--gzip", "--exclude", "--mode"),  # tar, sops, mkdir
+        *("--all-namespaces", "--namespace", "--replicas", "--force"),  # kubectl, pipx
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", prose()))
     assert sorted(named - set(options()) - others) == []

@@ -268,7 +268,9 @@ def _unpack(source: Path, target: Path) -> Contents:
                 manifest = json.loads(file.read(LARGEST_MANIFEST_BYTES))
                 continue
             path = target / member.name
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # `parents=True` would make those between with what the umask lets others do.
+            for folder in reversed(path.relative_to(target).parents):
+                (target / folder).mkdir(mode=0o700, exist_ok=True)
             found[member.name] = _write_file(path, file)
     if manifest.get("form") != FORM:
         raise BackupError(f"{source} is no whole backup, or one of a newer version")

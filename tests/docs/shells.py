@@ -30,6 +30,7 @@ VARYING = (
     (r"\b\w{3} \d{1,2} \w{3} \d{4}\b", "DAY"),
     (r"\b\d+ (second|minute|hour|day)s?\b", "AWHILE"),
     (r"\bprocess \d+", "PROCESS"),
+    (r"\b\d+ bytes\b", "SIZE"),
 )
 
 
@@ -43,7 +44,8 @@ class Step:
     @property
     def goes_on(self) -> bool:
         """Whether it runs until Ctrl-C."""
-        return bool(re.search(r"^reconciler run (?!.*--once)", self.commands, re.MULTILINE))
+        pattern = r"^reconciler (run (?!.*--once)|engine (serve|worker) )"
+        return bool(re.search(pattern, self.commands, re.MULTILINE))
 
     @property
     def only_looks(self) -> bool:
@@ -53,7 +55,8 @@ class Step:
 def steps(text: str) -> Iterator[Step]:
     """Yield a page's blocks of commands; a text after one, before the next, is its output."""
     found = BLOCK.findall(text)
-    for (kind, block), (next_kind, next_block) in zip(found, [*found[1:], ("", "")], strict=True):
+    following = [*found[1:], ("", "")][: len(found)]
+    for (kind, block), (next_kind, next_block) in zip(found, following, strict=True):
         if kind == "sh":
             yield Step(commands=block, shown=next_block if next_kind == "text" else "")
 
