@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.adapters import yaml_reader
-from reconciler.adapters.spec_ahead import parse_ahead, worthwhile
+from reconciler.adapters.spec_ahead import Ahead, content_digest, parse_ahead, worthwhile
 from reconciler.adapters.spec_defaults import NO_DEFAULTS, Defaults, DefaultsReader, problem_of
 from reconciler.adapters.spec_file import (
     Source,
@@ -50,6 +50,7 @@ from reconciler.api.types import StackRef
 from reconciler.files import read_below_seen
 from reconciler.mistakes import Mistake
 from reconciler.model import Broken, Catalog, Problem, SecretReference, Spec, Writing
+from reconciler.values import replace
 
 __all__ = ["Explained", "Rules", "SpecReader", "explain", "read_file", "scan"]
 
@@ -70,13 +71,17 @@ class Rules(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was read of a file, and from what: the same while stamp and defaults are."""
+    """What was read of a file, and from what: the same while stamp and defaults are.
+
+    `digest` is that of its content, of a valid one: a file that was only touched says the same.
+    """
 
     stamp: int
     defaults: Defaults
     spec: Spec | None
     problems: tuple[Problem, ...] = ()
     stack: StackRef | None = None
+    digest: bytes = b""
 
 
 class Explained(NamedTuple):
@@ -290,20 +295,27 @@ class SpecReader:
     ) -> Iterator[tuple[str, _Read]]:
         """Read files that are new or have changed; of very many, another process parses some."""
         with contextlib.ExitStack() as stack:
-            plains: Iterator[tuple[Plain, int] | None] = iter(())
+            found: Iterator[Ahead | None] = iter(())
             if worthwhile(len(fresh)):
-                ahead = parse_ahead(self._root, [relative for relative, _ in fresh], MAX_BYTES)
-                plains = stack.enter_context(contextlib.closing(ahead))
+                files = [(each, self._digest_of(each, defaults)) for each, defaults in fresh]
+                ahead = parse_ahead(self._root, files, MAX_BYTES)
+                found = stack.enter_context(contextlib.closing(ahead))
                 stack.enter_context(_collecting_later())
             for relative, defaults in fresh:
-                plain = next(plains, None)
-                read = None
-                if plain is not None:
-                    read = self._made(relative, plain[1], defaults, plain[0])
+                one = next(found, None)
+                read = self._made(relative, one, defaults) if one is not None else None
                 yield relative, read or self.read(relative, stamps[relative], defaults)
 
-    def _made(self, relative: str, stamp: int, defaults: Defaults, plain: Plain) -> _Read | None:
+    def _digest_of(self, relative: str, defaults: Defaults) -> bytes:
+        """Return the digest of what is known of a file with these defaults; empty: nothing is."""
+        before = self._known.get(relative)
+        return before.digest if before is not None and before.defaults is defaults else b""
+
+    def _made(self, relative: str, ahead: Ahead, defaults: Defaults) -> _Read | None:
         """Make a spec of what was parsed; None where there is something to be told of it."""
+        plain = ahead.plain
+        if plain is None:
+            return replace(self._known[relative], stamp=ahead.stamp)
         if defaults.problems or is_sealed(plain.tree) or check_name(name_of(relative)):
             return None
         tree = plain.tree
@@ -312,7 +324,9 @@ class SpecReader:
         path = self.directory / relative
         source = Source(name_of(relative), path, plain.places, NOTHING_SEALED)
         spec = spec_from_tree(source, tree, self._allows)
-        return _Read(stamp, defaults, spec, (), spec.stack) if isinstance(spec, Spec) else None
+        if not isinstance(spec, Spec):
+            return None
+        return _Read(ahead.stamp, defaults, spec, (), spec.stack, ahead.digest)
 
     def inherited(self, relative: str) -> Defaults:
         """Return what one file inherits, where no scan has been made."""
@@ -326,6 +340,9 @@ class SpecReader:
         if isinstance(found, Problem):
             return _Read(stamp, defaults, None, (found,))
         content, stamp = found
+        digest = content_digest(content)
+        if digest == self._digest_of(relative, defaults):
+            return replace(self._known[relative], stamp=stamp)
         if defaults.problems:
             return _Read(stamp, defaults, None, defaults.problems, _stack_in(content))
         document: Plain | yaml_reader.Document | YamlFault | None
@@ -344,7 +361,7 @@ class SpecReader:
         source = Source(name_of(relative), path, places, sealed)
         spec = spec_from_tree(source, tree, self._allows)
         if isinstance(spec, Spec):
-            return _Read(stamp, defaults, spec, (), spec.stack)
+            return _Read(stamp, defaults, spec, (), spec.stack, digest)
         origins = self._origins(path, content, defaults)
         problems = sorted_problems(problem_at(origins, fault) for fault in spec)
         return _Read(stamp, defaults, None, problems, stack_of(tree))

@@ -10,7 +10,7 @@ import pytest
 from reconciler.adapters import spec_ahead
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_ahead import parse_ahead
-from reconciler.adapters.specs import scan
+from reconciler.adapters.specs import SpecReader, scan
 from reconciler.mistakes import Mistake
 from reconciler.model import Catalog
 
@@ -60,6 +60,27 @@ def test_the_outcome_is_the_same(specs: Path, monkeypatch: pytest.MonkeyPatch) -
     assert children() == before
 
 
+def test_what_was_only_touched_is_not_parsed(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very same specs are given of it, alone and together; what is other is read anew."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    for many in (COUNT * 10, 2):
+        monkeypatch.setattr(spec_ahead, "MANY", many)
+        reader = SpecReader(specs, SecretRules())
+        first = {spec.name: spec for spec in reader.scan().specs}
+        for number in range(COUNT):
+            path = specs / "a" / f"web-{number}.yaml"
+            text = path.read_text()
+            path.write_text(text.replace("]", f", w{many}]") if number < 2 else text)
+        second = {spec.name: spec for spec in reader.scan().specs}
+        others = {name for name, spec in second.items() if spec is not first[name]}
+        assert others == {"a/web-0", "a/web-1"}
+        assert second.keys() == first.keys()
+        (specs / "a" / "_defaults.yaml").write_text(f"labels: {{team: t{many}}}\n")
+        third = reader.scan().specs
+        assert {spec.labels["team"] for spec in third} == {f"t{many}"}
+        assert reader.scan().specs == third
+
+
 @pytest.mark.parametrize(
     "program", ["raise SystemExit(1)", "print('no answer')", "import os; os.abort()"]
 )
@@ -77,10 +98,13 @@ def test_a_process_that_fails_costs_only_time(
 def test_it_can_be_ended_before_its_end(specs: Path) -> None:
     """A pass that is given up leaves no process behind."""
     before = children()
-    ahead = parse_ahead(os.path.realpath(specs), [f"a/web-{n}.yaml" for n in range(COUNT)], 1 << 20)
+    ahead = parse_ahead(
+        os.path.realpath(specs), [(f"a/web-{n}.yaml", b"") for n in range(COUNT)], 1 << 20
+    )
     first = next(ahead)
     assert first is not None
-    assert isinstance(first[0].tree, dict)
+    assert first.plain is not None
+    assert isinstance(first.plain.tree, dict)
     assert children() != before
     ahead.close()
     assert children() == before
