@@ -244,8 +244,8 @@ BUGS = (
     Bug(
         "a directory that was replaced is watched no more",
         "reconciler/adapters/watcher.py",
-        "            if there == self._watched and not self._lost.is_set():",
-        "            if there:",
+        "        if there == self._watched and not lost:",
+        "        if there:",
         (WATCHER,),
     ),
 )

@@ -3,17 +3,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import inotify_simple
 import pytest
-from watchdog import observers
 
 from reconciler.adapters.watcher import Watcher
 from reconciler.planning.quiet import Word
 
 # An event takes a millisecond; a machine that is busy gets this much.
 SOON_S = 10
+# The most that a test makes.
+MOST_EVENTS = 100_000
+OWN_FILES = 2_000
 
 
 @pytest.fixture
@@ -106,10 +109,10 @@ def test_a_limit_is_no_failure(
 ) -> None:
     """Where the system allows no more watches it is logged once, and nothing else happens."""
 
-    def refuse(_: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(28, "inotify watch limit reached")
 
-    monkeypatch.setattr(observers.Observer, "start", refuse)
+    monkeypatch.setattr(inotify_simple.INotify, "add_watch", refuse)
     watcher = Watcher(tmp_path, lambda _, __: None, lambda: None)
     with caplog.at_level(logging.WARNING):
         assert not watcher.start()
@@ -161,5 +164,101 @@ def test_a_directory_that_is_replaced_is_watched_anew(tmp_path: Path, how: str) 
             heard.wait(0.05)
         assert files == {"web.yaml"}
         assert everything.is_set()
+    finally:
+        watcher.stop()
+
+
+class Heard:
+    """What a watcher tells, for a test to wait for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Word] = {}
+        self.everything = threading.Event()
+
+    def take(self, paths: Iterable[str], word: Word) -> None:
+        self.files.update(dict.fromkeys(paths, word))
+
+    def wait(self, path: str, change: Callable[[], object]) -> None:
+        """Change something until a path is told, or it takes too long."""
+        deadline = time.monotonic() + SOON_S
+        while path not in self.files and time.monotonic() < deadline:
+            change()
+            self.everything.wait(0.02)
+        assert path in self.files
+
+
+def test_folders_that_come_and_go(tmp_path: Path) -> None:
+    """What is in a new one is told, in a moved one by its new path, and outside not at all."""
+    specs, heard = tmp_path / "specs", Heard()
+    specs.mkdir()
+    watcher = Watcher(specs, heard.take, heard.everything.set)
+    assert watcher.start()
+    try:
+        deep = specs / "team" / "deep"
+        deep.mkdir(parents=True)
+        assert heard.everything.wait(SOON_S)
+        heard.wait("team/deep/web.yaml", lambda: (deep / "web.yaml").write_text("x"))
+        heard.everything.clear()
+        (specs / "team").rename(specs / "crew")
+        assert heard.everything.wait(SOON_S)
+        moved = specs / "crew" / "deep" / "web.yaml"
+        heard.wait("crew/deep/web.yaml", lambda: moved.write_text("y"))
+        heard.everything.clear()
+        (specs / "crew").rename(tmp_path / "away")
+        assert heard.everything.wait(SOON_S)
+        heard.files.clear()
+        (tmp_path / "away" / "deep" / "web.yaml").write_text("z")
+        heard.wait("last.yaml", lambda: (specs / "last.yaml").write_text("x"))
+        assert set(heard.files) == {"last.yaml"}
+    finally:
+        watcher.stop()
+
+
+def test_more_events_than_the_system_keeps(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That some are lost is told as a change of everything, and it is watched on."""
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if most > MOST_EVENTS:
+        return  # a machine where none are lost
+    heard, free = Heard(), threading.Event()
+
+    def take(paths: Iterable[str], word: Word) -> None:
+        heard.take(paths, word)
+        assert free.wait(SOON_S)
+
+    watcher = Watcher(tmp_path, take, heard.everything.set)
+    assert watcher.start()
+    try:
+        with caplog.at_level(logging.WARNING):
+            heard.wait("web.yaml", lambda: (tmp_path / "web.yaml").write_text("x"))
+            names = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+            names[0].touch()
+            for _ in range(most // 2 + 1):
+                names[0].rename(names[1])
+                names.reverse()
+            free.set()
+            assert heard.everything.wait(SOON_S)
+        assert "overflowed" in caplog.text
+        (tmp_path / "team").mkdir()
+        heard.wait("team/api.yaml", lambda: (tmp_path / "team" / "api.yaml").write_text("x"))
+    finally:
+        free.set()
+        watcher.stop()
+
+
+def test_our_own_files_are_read_past(tmp_path: Path) -> None:
+    """Thousands of statuses that are renamed into place tell nothing, and hold up nobody."""
+    heard = Heard()
+    watcher = Watcher(tmp_path, heard.take, heard.everything.set)
+    assert watcher.start()
+    try:
+        for number in range(OWN_FILES):
+            temporary = tmp_path / f".web-{number}.status.json.tmp"
+            temporary.touch()
+            temporary.rename(tmp_path / f"web-{number}.status.json")
+        heard.wait("web.yaml", lambda: (tmp_path / "web.yaml").write_text("x"))
+        assert set(heard.files) == {"web.yaml"}
+        assert not heard.everything.is_set()
     finally:
         watcher.stop()
