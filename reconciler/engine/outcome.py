@@ -80,6 +80,6 @@ def _delete(tools: Tools, record: Record, hands: Hands) -> bool:
     if not hands.remove():
         hands.note("the stack could not be deleted; its resources are destroyed")
         return False
-    hands.keep(partial(tools.store.forget_stack, record.stack))
+    hands.keep(partial(tools.store.forget_stack, record.stack, record.version))
     hands.note("the stack was deleted")
     return True

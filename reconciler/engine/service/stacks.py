@@ -90,7 +90,8 @@ class Stacks:
     def delete(self, caller: Caller, stack: StackRef, *, force: bool) -> None:
         """Delete a stack, its state and what belongs to it; with resources only by `force`."""
         may_deploy(caller, stack.organization)
-        if self._tools.store.stacks.get(stack) is None:
+        info = self._tools.store.stacks.get(stack)
+        if info is None:
             raise AnswerError(404, f"stack {stack} not found")
         if self._tools.store.deployments.unended(stack):
             raise AnswerError(409, f"deployments of {stack} wait or run: cancel them first")
@@ -106,7 +107,8 @@ class Stacks:
         if done is removal.Removal.HAS_RESOURCES:
             # The CLI knows these words, and explains what to do.
             raise AnswerError(400, "Bad Request: Stack still contains resources.")
-        self._tools.store.forget_stack(stack)
+        # One that was created meanwhile is of a new stack of this name.
+        self._tools.store.forget_stack(stack, info.latest_version)
 
     def organizations(self, caller: Caller) -> tuple[str, ...]:
         """Return the organizations a caller sees."""

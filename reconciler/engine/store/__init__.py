@@ -116,10 +116,15 @@ class Store:
         """Whether other processes, on other hosts too, work with this database as well."""
         return self._database.shared
 
-    def forget_stack(self, stack: StackRef) -> None:
-        """Delete a stack and what belongs to it; what it ran stays, and its versions count on."""
+    def forget_stack(self, stack: StackRef, version: int) -> None:
+        """Delete a stack and what belongs to it, of which `version` was the last deployment.
+
+        What it ran stays, and its versions count on. A deployment that came meanwhile has all
+        that belongs to it.
+        """
         with self._database.write() as connection:
-            forget_stack(connection, stack)
+            if not forget_stack(connection, stack, version):
+                return
             forget_settings(connection, stack)
             forget_schedules(connection, stack)
             forget_drift(connection, stack)

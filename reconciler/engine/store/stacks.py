@@ -173,9 +173,16 @@ def count_deployments(
     return int(found or 0)
 
 
-def forget_stack(connection: sa.Connection, stack: StackRef) -> None:
-    """Delete a stack, within the caller's transaction; a new one of its name counts on."""
-    _change(connection, stack, initialized=False, deleted=True)
+def forget_stack(connection: sa.Connection, stack: StackRef, version: int) -> bool:
+    """Delete a stack whose state has gone, within the caller's transaction.
+
+    A new one of its name counts on. Where a deployment came after `version`, the stack is what
+    that deploys: only that its backend has it is forgotten, and False returned.
+    """
+    newest = lock_stack(connection, stack) == version
+    values = {"initialized": False} | ({"deleted": True} if newest else {})
+    _change(connection, stack, **values)
+    return newest
 
 
 def lock_stack(connection: sa.Connection, stack: StackRef) -> int:

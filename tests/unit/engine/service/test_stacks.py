@@ -1,4 +1,4 @@
-"""Stacks are deleted a few at a time."""
+"""Stacks are deleted a few at a time, and what is created meanwhile is of a new one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from reconciler.engine import removal
 from reconciler.engine.removal import Removal
 from reconciler.engine.service import AnswerError
 from reconciler.engine.service.stacks import MOST_REMOVALS
-from reconciler.engine.store import Store
+from reconciler.engine.store import StackInfo, Store
 from tests.engine.harness import LIMIT_S
 from tests.unit.engine.service.test_schedules import ANN, make_engine
+from tests.unit.engine.store.test_store import make_record
 
 
 def test_many_removals_leave_threads_to_other_calls(
@@ -52,4 +53,28 @@ def test_many_removals_leave_threads_to_other_calls(
         assert [store.stacks.get(name) for name in names] == [None] * len(names)
     finally:
         go_on.set()
+        store.close()
+
+
+def test_a_create_during_a_removal_keeps_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever creates a deployment while the stack's state goes finds it listed afterwards."""
+    store = Store(tmp_path / "engine.db")
+    stack = StackRef("acme", "web", "prod")
+
+    def created(*_: object, **__: object) -> Removal:
+        store.deployments.create(
+            stack, "", lambda version: (make_record("d1", stack, version), b"r")
+        )
+        return Removal.GONE
+
+    monkeypatch.setattr(removal, "remove", created)
+    try:
+        stacks = make_engine(tmp_path, store).service.stacks
+        stacks.make(ANN, stack)
+        stacks.delete(ANN, stack, force=False)
+        assert store.stacks.get(stack) == StackInfo(latest_version=1, initialized=False)
+        assert [listed.stack for listed in stacks.page(ANN, "acme", "", "")[0]] == [stack]
+    finally:
         store.close()

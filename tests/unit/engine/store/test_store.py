@@ -22,7 +22,7 @@ from reconciler.api.types import (
     User,
 )
 from reconciler.engine.model import Begun, Record, StepFailed, StepSucceeded, Withdrawn
-from reconciler.engine.store import DatabaseLostError, PageQuery, Store, StoreError
+from reconciler.engine.store import DatabaseLostError, PageQuery, StackInfo, Store, StoreError
 from reconciler.errors import NotDurableError
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -162,7 +162,7 @@ def test_pages_of_a_stack_and_of_an_organization(store: Store) -> None:
     assert store.deployments.page(PageQuery(organization="acme"))[1] == 6
     assert store.deployments.page(PageQuery(organization="acme", stack=WEB))[1] == 5
     assert store.deployments.page(PageQuery(organization="nobody"))[1] == 0
-    store.forget_stack(WEB)
+    store.forget_stack(WEB, 5)
     assert store.deployments.page(PageQuery(organization="acme"))[1] == 6
 
 
@@ -184,8 +184,20 @@ def test_the_newest_of_each_stack_is_found(store: Store) -> None:
     web = ("acme/web/prod", 2, "failed", "the worker was lost")
     assert told("acme") == [db, web]
     assert told("") == [db, web, ("other/web/prod", 1, "not-started", "")]
-    store.forget_stack(DB)
+    store.forget_stack(DB, 1)
     assert told("acme") == [web]
+
+
+def test_a_deleted_stack_that_is_deployed_meanwhile_stays(store: Store) -> None:
+    """What came after the last deployment of a deleted stack is of a new one, with all it has."""
+    add(store, "d1")
+    store.stacks.mark_initialized(WEB)
+    add(store, "d2")
+    store.forget_stack(WEB, 1)
+    assert store.stacks.get(WEB) == StackInfo(latest_version=2, initialized=False)
+    store.forget_stack(WEB, 2)
+    assert store.stacks.get(WEB) is None
+    assert add(store, "d3").version == 3
 
 
 def test_stacks_are_made_once(store: Store) -> None:
