@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A deployment takes two seconds on an idle machine.
 LIMIT_S = 60.0
 # A look costs a third of a second of a processor.
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 3.0
 # What is left out of what is shown.
 GAP = "…"
 # What only looks may be typed again until it shows what is expected.
@@ -103,7 +103,7 @@ class Shell:
     def __init__(self, folder: Path, start: Path, replaced: Mapping[str, str]) -> None:
         self._state = folder / "shell"
         self._state.write_text(f"cd {start}\n")
-        self._log = folder / "daemon.log"
+        self._log = folder / "terminal.log"
         self._replaced = replaced
         self._daemons: list[subprocess.Popen[bytes]] = []
 
@@ -145,6 +145,7 @@ class Shell:
 
     def start(self, commands: str, start: Path, expected: str) -> None:
         """Start a block in a second terminal, and wait for what it says first."""
+        self._log = self._log.with_name(f"terminal-{len(self._daemons)}.log")
         script = self._script(f"cd {start}\n{commands}", kept=False)
         with self._log.open("wb") as output:
             self._daemons.append(
