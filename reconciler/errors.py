@@ -3,6 +3,7 @@
     ReconcilerError
     ├── UsageError            a command was called in a way that cannot work (exit 2)
     ├── AnotherInstanceError  someone else reconciles this directory (exit 75)
+    ├── NewerReleaseError     a newer release has written the state, and it is left as it is
     ├── NotDurableError       a state could not be written to disk: nothing may be started
     ├── SecretUnavailableError  a secret reference could not be looked up
     ├── EngineUnavailableError  the embedded engine does not start or answer
@@ -21,6 +22,7 @@ __all__ = [
     "ApiError",
     "EngineUnavailableError",
     "LostError",
+    "NewerReleaseError",
     "NotDurableError",
     "ReconcilerError",
     "RefusedError",
@@ -39,6 +41,20 @@ class UsageError(ReconcilerError):
 
 class AnotherInstanceError(ReconcilerError):
     """Another process reconciles the same directory; the message names it."""
+
+
+class NewerReleaseError(ReconcilerError):
+    """A file of the state is a newer release's; nothing is started, and nothing written to it.
+
+    `path` is the file, `told` what in it is not known here.
+    """
+
+    def __init__(self, path: str, told: str) -> None:
+        super().__init__(
+            f"{path} was written by a newer release of reconciler ({told}) and is left as it is; "
+            "install that release again, or bring back the state directory and the status files "
+            "as they were before it"
+        )
 
 
 class NotDurableError(ReconcilerError):

@@ -146,4 +146,8 @@ class HoldsFiles:
             return _Book()
         except (OSError, ValueError, RecursionError) as error:
             # A hold that cannot be read must not be taken for none.
-            raise NotDurableError(f"{self._path} cannot be read: {error}") from error
+            told = getattr(error, "strerror", None) or str(error)
+            raise NotDurableError(
+                f"{self._path} cannot be read: {told}; where a newer release has written it, "
+                "install that one again, else bring back the file or remove it"
+            ) from error

@@ -13,11 +13,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from reconciler.jsonform import from_json, time_text, to_json
-from reconciler.model import Run, Status
+from reconciler.jsonform import from_json, from_text, time_text, to_json
+from reconciler.model import Run, Spec, Status
 
 __all__ = [
     "Form",
+    "OtherReleaseError",
     "checksum",
     "form_in",
     "form_of",
@@ -30,6 +31,10 @@ __all__ = [
 # Another one is a file of a newer release, which an older one must not act on.
 FORM_VERSION: Final = 1
 _CHECKSUM: Final = "checksum"
+
+
+class OtherReleaseError(ValueError):
+    """A whole file, as it was written, that says more than this release knows: a newer one's."""
 
 
 class Form(NamedTuple):
@@ -59,14 +64,23 @@ def parse(content: bytes) -> Status:
 
 
 def form_in(content: bytes) -> Form:
-    """Read a file's content as `parse` does, and tell its checksum."""
+    """Read a file's content as `parse` does, and tell its checksum.
+
+    Raises OtherReleaseError where it is as it was written, and not in this release's form.
+    """
     body = json.loads(content.decode("utf-8", "surrogatepass"))
     if not isinstance(body, dict):
         raise ValueError("an object was expected")  # noqa: TRY004 - a torn file is no error of types
     found = body.pop(_CHECKSUM, "")
     if found != _checksum(body):
         raise ValueError("the checksum does not fit: the file was edited")
-    return Form(status_from_json(body), content, found)
+    try:
+        status = status_from_json(body)
+        if status.last_good_spec:  # what a removed spec is destroyed by, some day
+            from_text(Spec, status.last_good_spec)
+    except ValueError as error:
+        raise OtherReleaseError(str(error)) from error
+    return Form(status, content, found)
 
 
 def checksum(status: Status) -> str:

@@ -14,8 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from reconciler.adapters.status_form import Form, checksum, form_in, form_of
-from reconciler.errors import NotDurableError
+from reconciler.adapters.status_form import (
+    Form,
+    OtherReleaseError,
+    checksum,
+    form_in,
+    form_of,
+)
+from reconciler.errors import NewerReleaseError, NotDurableError
 from reconciler.files import (
     make_folder,
     must_stay_below,
@@ -62,6 +68,7 @@ class StatusFiles:
         """Return the newer of the two copies; one without history where there is none.
 
         A torn, edited or foreign file is set aside as `….corrupt-<n>` and the other one used.
+        Raises NewerReleaseError where a newer release has written one: it is left as it is.
         """
         found: dict[bytes, Form] = {}
         for folder in (self._copies, self.beside):
@@ -138,6 +145,9 @@ class StatusFiles:
             must_stay_below(path.parent, folder)
             content = read_regular(path, MAX_BYTES)
             form = found.get(content) or form_in(content)
+        except OtherReleaseError as error:
+            # What it says that we do not know could not be kept when it is written again.
+            raise NewerReleaseError(str(path), str(error)) from error
         except (OSError, ValueError, RecursionError, NotDurableError):
             _set_aside(path)
             return

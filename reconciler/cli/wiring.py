@@ -30,7 +30,7 @@ from reconciler.api.types import Secret
 from reconciler.breaker import Breaker
 from reconciler.cli import checkouts, git_options, host, notifying, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
-from reconciler.clock import SystemClock
+from reconciler.clock import Clock, SystemClock
 from reconciler.daemon import Daemon, Parts
 from reconciler.errors import UsageError
 from reconciler.executor import Executor, Tools
@@ -82,6 +82,7 @@ class Place:
     holds: HoldsFiles
     specs: SpecReader
     repositories: git_options.Repositories
+    clock: Clock
     meter: Meter
     tracer: Tracer
     outbox: Callable[[], Outbox]
@@ -179,7 +180,7 @@ def place(options: argparse.Namespace, meter: Meter = OFF, tracer: Tracer = NO_T
         status_dir = status_dir or root.of_directory(home).folder / "status"
     elif not directory.is_dir():
         raise UsageError(f"{directory} is no directory; give the one that holds the specs")
-    state = root.of_directory(home)
+    state, clock = root.of_directory(home), SystemClock()
     return Place(
         config=config,
         directory=directory,
@@ -193,9 +194,10 @@ def place(options: argparse.Namespace, meter: Meter = OFF, tracer: Tracer = NO_T
         holds=HoldsFiles(state.folder),
         specs=SpecReader(directory, rules, _quiet(options, directory)),
         repositories=repositories,
+        clock=clock,
         meter=meter,
         tracer=tracer,
-        outbox=cache(lambda: Outbox(state.folder / "outbox", SystemClock())),
+        outbox=cache(lambda: Outbox(state.folder / "outbox", clock)),
     )
 
 
@@ -281,7 +283,7 @@ def build(
     options: argparse.Namespace, where: Place, api: ApiSource, say: Say, *, look_only: bool
 ) -> Daemon:
     """Return the loop, put together; with `look_only` it can plan and writes nothing."""
-    clock = SystemClock()
+    clock = where.clock
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
     holds: HoldsBook = where.holds
     teller = None if look_only else notifying.teller(where)
