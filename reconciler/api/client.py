@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -26,6 +25,7 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from reconciler.addresses import is_loopback
 from reconciler.api.create_body import request_to_json
 from reconciler.api.dialects import (
     Dialect,
@@ -397,20 +397,11 @@ def check_url(url: str) -> None:
         raise UsageError(f"{url!r} is no URL of an API; give one such as https://api.pulumi.com")
     if parts.username or parts.password:
         raise UsageError("the API's URL holds credentials; give the token by --token-file")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise UsageError(
             f"secrets are not sent over plain http to {parts.hostname}; use https "
             "(plain http is for 127.0.0.1, ::1 and localhost)"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _content(response: requests.Response, deadline: float) -> bytes:

@@ -19,7 +19,7 @@ from reconciler.api.types import Operation
 from reconciler.cli import names, notifying, table, wiring
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
-from reconciler.cli.run import say
+from reconciler.cli.saying import say
 from reconciler.clock import SystemClock
 from reconciler.errors import AnotherInstanceError, UsageError
 from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd

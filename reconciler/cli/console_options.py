@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import address
+from reconciler.addresses import is_loopback, parse
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,17 +54,14 @@ def add(parser: Options) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse what does not go together; UsageError."""
-    from ipaddress import ip_address  # noqa: PLC0415 - rarely used
-
     if options.console is None:
         if options.console_certificate or options.console_key or options.console_insecure:
             raise UsageError("--console-certificate, -key and -insecure go with --console")
         return
     if options.once:
         raise UsageError("--console is for as long as `run` runs; leave out --once")
-    host, _ = address(options.console, "--console", DEFAULT)
-    loopback = ip_address(host).is_loopback
-    if not loopback and not options.console_certificate and not options.console_insecure:
+    host, _ = parse(options.console, "--console", DEFAULT)
+    if not is_loopback(host) and not options.console_certificate and not options.console_insecure:
         raise UsageError(
             f"{host} is not this machine alone, and without TLS the token can be read on the way: "
             "give --console-certificate and --console-key, or show the console on 127.0.0.1 behind "
@@ -93,7 +90,7 @@ def serving(options: argparse.Namespace, shown: Shown) -> Iterator[None]:
     from reconciler.engine.http.streams import Streams  # noqa: PLC0415 - the same
     from reconciler.engine.serving import answering, listen, url_of  # noqa: PLC0415 - the same
 
-    host, port = address(options.console, "--console", DEFAULT)
+    host, port = parse(options.console, "--console", DEFAULT)
     # All who look share a token here.
     limits = HttpLimits(connections=200, streams_per_token=32)
     where, clock = shown.where, SystemClock()

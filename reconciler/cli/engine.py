@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.state_directory import locate
+from reconciler.addresses import is_loopback, parse
 from reconciler.cli import kubernetes_options, listen_options, runner_options, source_options
 from reconciler.cli.engine_database import database_of
 from reconciler.errors import UsageError
@@ -29,10 +29,10 @@ def _serve(options: argparse.Namespace) -> int:
     from reconciler.engine import server  # noqa: PLC0415 - costs 300 ms
     from reconciler.engine.http.app import Pages, no_pages  # noqa: PLC0415 - the same
 
-    host, port = _listen(options.listen)
+    host, port = parse(options.listen, "--listen", "127.0.0.1:8080", names=True)
     config = _config(options)
     # An engine on loopback that has an address for others, or a proxy before it, serves them too.
-    alone = _is_loopback(host) and not (options.public_url or options.trusted_proxy)
+    alone = is_loopback(host) and not (options.public_url or options.trusted_proxy)
     if config.workers == 0 and config.database is None:
         raise UsageError("--workers 0 leaves the work to others: give --database URL")
     pages: Pages = no_pages
@@ -100,17 +100,3 @@ def data_directory(options: argparse.Namespace) -> Path:
     """Return where the engine's data is: `--data`, else `engine` in the state directory."""
     data: Path | None = options.data
     return data if data is not None else locate(None, os.environ) / "engine"
-
-
-def _listen(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - TCP's
-        raise UsageError(f"--listen {text!r} is not HOST:PORT, such as 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

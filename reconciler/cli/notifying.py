@@ -20,21 +20,11 @@ if TYPE_CHECKING:
     from reconciler.api.types import Secret
     from reconciler.cli.wiring import Place
     from reconciler.model import News
-    from reconciler.told import Teller
 
-__all__ = ["sending", "teller"]
+__all__ = ["sending"]
 
 # How long a command that ends waits for what it has to tell; the rest goes with the next one.
 DRAIN = timedelta(seconds=20)
-
-
-def teller(where: Place) -> Teller | None:
-    """Return who puts news into the outbox; None where nobody wants any."""
-    if not where.config.targets:
-        return None
-    from reconciler.told import Teller  # noqa: PLC0415 - seldom needed
-
-    return Teller(where.config.targets, where.outbox(), SystemClock())
 
 
 @contextmanager

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.errors import UsageError
-
 if TYPE_CHECKING:
     # What `add_subparsers` returns has no public name.
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -20,7 +18,6 @@ else:
 __all__ = [
     "Commands",
     "Options",
-    "address",
     "command",
     "count",
     "data",
@@ -29,7 +26,6 @@ __all__ = [
     "number",
 ]
 
-LARGEST_PORT = 65535
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -51,21 +47,6 @@ def data(parser: Options) -> None:
         metavar="DIR",
         help="the state directory; default: $STATE_DIRECTORY, or ~/.local/state/reconciler",
     )
-
-
-def address(text: str, option: str, example: str) -> tuple[str, int]:
-    """Read the value of an option that says where to listen; UsageError names what would do."""
-    from ipaddress import ip_address  # noqa: PLC0415 - rarely used
-
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        ip_address(host)
-    except ValueError:
-        colon = ""
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > LARGEST_PORT:
-        raise UsageError(f"{option} {text!r} is no address and port such as {example}")
-    return host, int(port)
 
 
 def duration(text: str) -> timedelta:

@@ -17,18 +17,18 @@ from reconciler.cli import console_options, notifying, table, webhook_options, w
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
+from reconciler.cli.saying import say
 from reconciler.cli.service import Service
 from reconciler.clock import SystemClock
 from reconciler.daemon import Daemon
 from reconciler.errors import ReconcilerError
 from reconciler.metrics import of_loop
 from reconciler.metrics.metered import metered
-from reconciler.model import Reason, State
 from reconciler.planning.quiet import Word
 from reconciler.sdnotify import ServiceManager
 from reconciler.traces.traced import traced
 
-__all__ = ["run", "say"]
+__all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -160,9 +160,3 @@ def _once(
         what = "nothing to do" if ready == len(found) else "nothing was started"
         log_output.say(f"{what}: {ready} of {len(found)} are as they should be")
     return 0 if settled and all(row.settled_well for row in found) else 1
-
-
-def say(name: str, state: State, reason: Reason) -> None:
-    """Say it when a stack's standing changes."""
-    text = f"{SystemClock().now():%H:%M:%S}Z  {name}  {state}: {reason.message}"
-    log_output.say(text, spec=name, state=str(state), reason=str(reason.code))

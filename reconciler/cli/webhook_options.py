@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import address
+from reconciler.addresses import is_loopback, parse
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,12 +47,10 @@ def listening(
             raise UsageError("--webhook-secret-file goes with --webhook")
         yield
         return
-    from ipaddress import ip_address  # noqa: PLC0415 - rarely used
-
-    from reconciler import log_output  # noqa: PLC0415 - the same
+    from reconciler import log_output  # noqa: PLC0415 - rarely used
     from reconciler.adapters.webhook import Webhook, read_secrets  # noqa: PLC0415 - the same
 
-    host, port = address(options.webhook, "--webhook", ANY_PORT)
+    host, port = parse(options.webhook, "--webhook", ANY_PORT)
     file: Path | None = options.webhook_secret_file
     directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
     path = file or (Path(directory) / "webhook.secret" if directory else None)
@@ -61,7 +59,7 @@ def listening(
     webhook = Webhook(host, port, read_secrets(path, credential=file is None), heard)
     try:
         log_output.say(f"webhooks are heard at {webhook.url}", url=webhook.url)
-        if not ip_address(host).is_loopback:
+        if not is_loopback(host):
             log_output.tell_problem("the webhook is plain http: put a proxy with TLS before it")
         yield
     finally:

@@ -28,7 +28,7 @@ from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
 from reconciler.breaker import Breaker
-from reconciler.cli import checkouts, git_options, host, notifying, runner_options
+from reconciler.cli import checkouts, git_options, host, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.clock import Clock, SystemClock
 from reconciler.daemon import Daemon, Parts
@@ -279,6 +279,14 @@ def _remote(options: argparse.Namespace, url: str) -> ApiClient:
     return ApiClient(url, token, Dialect(options.dialect), connections=API_THREADS)
 
 
+def _told(where: Place, spec: Callable[[str], Spec | None]) -> tuple[Statuses, HoldsBook]:
+    """Return the statuses and holds of a place, whose news go into its outbox."""
+    from reconciler.told import Teller, ToldHolds, ToldStatuses  # noqa: PLC0415 - seldom needed
+
+    teller = Teller(where.config.targets, where.outbox(), SystemClock())
+    return ToldStatuses(where.statuses, teller, spec), ToldHolds(where.holds, teller)
+
+
 def build(
     options: argparse.Namespace, where: Place, api: ApiSource, say: Say, *, look_only: bool
 ) -> Daemon:
@@ -286,15 +294,8 @@ def build(
     clock = where.clock
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
     holds: HoldsBook = where.holds
-    teller = None if look_only else notifying.teller(where)
-    if teller is not None:
-        from reconciler.told import ToldHolds, ToldStatuses  # noqa: PLC0415 - seldom
-
-        def spec(name: str) -> Spec | None:
-            return daemon.spec(name)
-
-        statuses = ToldStatuses(statuses, teller, spec)
-        holds = ToldHolds(holds, teller)
+    if where.config.targets and not look_only:
+        statuses, holds = _told(where, lambda name: daemon.spec(name))  # noqa: PLW0108 - made below
     breaker = Breaker(api, clock, where.meter)
     secret_reader = SecretReader(where.rules, os.environ, clock)
     log_output.hide(secret_reader.values)

@@ -8,7 +8,8 @@ here, by the grammar of the OCI's references, not what may not.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+
+from reconciler import addresses
 
 __all__ = ["DEFAULT_IMAGE", "full_name", "is_local", "is_loopback", "refuse", "registry"]
 
@@ -65,10 +66,7 @@ def is_local(name: str) -> bool:
 def is_loopback(name: str) -> bool:
     """Whether the registry of a full name is on this host, where plain http does no harm."""
     host = registry(name).rpartition(":")[0] or registry(name)
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return addresses.is_loopback(host.strip("[]"))
 
 
 def _split(match: re.Match[str]) -> tuple[str, str]:

@@ -9,13 +9,13 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from reconciler.addresses import is_loopback
 from reconciler.engine.config import EngineConfig, HttpLimits
 from reconciler.engine.tls import Certificate
 from reconciler.errors import ReconcilerError, UsageError
@@ -67,14 +67,6 @@ def url_of(config: EngineConfig, listener: socket.socket) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     scheme = "http" if config.tls is None else "https"
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is only for this machine."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextmanager

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from reconciler import __version__
+from reconciler.addresses import is_loopback, parse
 from reconciler.errors import UsageError
 from reconciler.log_output import tell_problem
 from reconciler.metrics import OFF, Measure, Meter
 
 __all__ = ["metered"]
 
-LARGEST_PORT = 65535
+EXAMPLE = "127.0.0.1:9464"
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def metered(
     if not address:
         yield OFF
         return
-    host, port, alone = _parsed(address)
+    host, port = parse(address, "--metrics", EXAMPLE)
     # With Prometheus's client this costs 60 ms.
     from reconciler.metrics.prometheus import Registry  # noqa: PLC0415
     from reconciler.metrics.serving import PATH, MetricsServer  # noqa: PLC0415
@@ -40,22 +41,8 @@ def metered(
     server.start()
     try:
         say(f"metrics are at {server.url}{PATH}")
-        if not alone:
+        if not is_loopback(host):
             tell_problem("the metrics are plain http and need no token: guard their network")
         yield registry
     finally:
         server.stop()
-
-
-def _parsed(text: str) -> tuple[str, int, bool]:
-    """Return an address, its port, and whether it is for this machine alone."""
-    from ipaddress import ip_address  # noqa: PLC0415 - rarely used
-
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT:
-        try:
-            return host, int(port), ip_address(host).is_loopback
-        except ValueError:
-            pass  # said below
-    raise UsageError(f"--metrics {text!r} is no address and port such as 127.0.0.1:9464")
