@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -172,7 +173,7 @@ class FakeApi(BaseAdapter):
         self, request: requests.PreparedRequest, *_: object, **__: object
     ) -> requests.Response:
         method, url = request.method or "", request.url or ""
-        path = urlsplit(url).path
+        path = _where(url)[0]
         fault, code = self.faults(method, path), self.refuses(method, path)
         if code:
             return _response(request, code, _error(code, "not like this"))
@@ -215,16 +216,14 @@ class FakeApi(BaseAdapter):
             return 401, _error(401, "the token is missing or not valid")
         self._arrive()
         self.settle()
-        split = urlsplit(request.url or "")
-        parts = split.path.strip("/").split("/")
-        query = _query(split.query)
-        if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments"]:
+        _, parts, query = _where(request.url or "")
+        if parts[:2] == ("api", "orgs") and parts[3:] == ("deployments",):
             return self._list_organization(parts[2], query)
-        if parts[:2] == ["api", "orgs"] and parts[3:] == ["deployments", "metadata"]:
+        if parts[:2] == ("api", "orgs") and parts[3:] == ("deployments", "metadata"):
             stacks = [f"{s.project}/{s.stack}" for s in self.paused if s.organization == parts[2]]
             return 200, {"paused": False, "pausedStacks": stacks}
         dialect = Dialect.PREVIEW if parts[1] == "preview" else Dialect.TODAY
-        stack, rest = StackRef(*parts[2:5]), parts[6:]
+        stack, rest = StackRef(*parts[2:5]), list(parts[6:])
         if not rest and request.method == "POST":
             return self._create(stack, json.loads(request.body or b"{}"), dialect)
         if not rest:
@@ -281,7 +280,7 @@ class FakeApi(BaseAdapter):
         self.settle()
         return 202, _created(record)
 
-    def _list_organization(self, organization: str, query: dict[str, str]) -> tuple[int, object]:
+    def _list_organization(self, organization: str, query: Mapping[str, str]) -> tuple[int, object]:
         now = self.now()
         found = [r for r in self._newest_first(organization) if r.visible_at <= now]
         return self._page(found, query, Dialect.TODAY)
@@ -302,7 +301,7 @@ class FakeApi(BaseAdapter):
         return known[1]
 
     def _list_stack(
-        self, stack: StackRef, query: dict[str, str], dialect: Dialect
+        self, stack: StackRef, query: Mapping[str, str], dialect: Dialect
     ) -> tuple[int, object]:
         now = self.now()
         found = [r for r in self.records.get(stack, []) if r.visible_at <= now]
@@ -311,7 +310,7 @@ class FakeApi(BaseAdapter):
         return self._page(found, query, dialect)
 
     def _page(
-        self, found: list[Record], query: dict[str, str], dialect: Dialect
+        self, found: list[Record], query: Mapping[str, str], dialect: Dialect
     ) -> tuple[int, object]:
         page, size = int(query.get("page", "1")), int(query.get("pageSize", "10"))
         if page < 1 or not 1 <= size <= LARGEST_PAGE:
@@ -338,7 +337,9 @@ class FakeApi(BaseAdapter):
             self.settle()
         return 200, None
 
-    def _logs(self, record: Record, query: dict[str, str], dialect: Dialect) -> tuple[int, object]:
+    def _logs(
+        self, record: Record, query: Mapping[str, str], dialect: Dialect
+    ) -> tuple[int, object]:
         ended = record.shown.status.ended
         if "step" in query:
             return self._step_log(record, query, dialect)
@@ -358,7 +359,7 @@ class FakeApi(BaseAdapter):
         return 200, body
 
     def _step_log(
-        self, record: Record, query: dict[str, str], dialect: Dialect
+        self, record: Record, query: Mapping[str, str], dialect: Dialect
     ) -> tuple[int, object]:
         step = int(query["step"]) - (dialect is Dialect.PREVIEW)
         steps = record.shown.steps
@@ -433,9 +434,12 @@ class FakeApi(BaseAdapter):
         return next((r for r in records if r.shown.id == rest[0]), None)
 
 
-@cache
-def _query(text: str) -> dict[str, str]:
-    return {k: v[0] for k, v in parse_qs(text).items()}
+@lru_cache(maxsize=10_000)
+def _where(url: str) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
+    """Return a URL's path, the parts of it, and its query."""
+    split = urlsplit(url)
+    query = {k: v[0] for k, v in parse_qs(split.query).items()}
+    return split.path, tuple(split.path.strip("/").split("/")), MappingProxyType(query)
 
 
 def _created(record: Record) -> dict[str, object]:

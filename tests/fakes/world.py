@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -231,13 +232,18 @@ class DirectSession(requests.Session):
         """Give the model a request as its transport would."""
         prepared = requests.PreparedRequest()
         params = options.get("params")
-        query = urlencode(params) if params else ""
+        query = _query(tuple(params.items())) if params else ""
         prepared.method, prepared.url = method, f"{url}?{query}" if query else url
         prepared.headers = requests.structures.CaseInsensitiveDict()
         body = options.get("json")
         prepared.body = json.dumps(body).encode() if body is not None else None
         assert callable(self.auth)
         return self._api.send(self.auth(prepared))
+
+
+@cache
+def _query(params: tuple[tuple[str, str], ...]) -> str:
+    return urlencode(params)
 
 
 @dataclass
