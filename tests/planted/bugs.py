@@ -248,4 +248,18 @@ BUGS = (
         "        if there:",
         (WATCHER,),
     ),
+    Bug(
+        "no rescan after the queue of events overflowed",
+        "reconciler/adapters/watcher.py",
+        "                everything = True\n                break\n",
+        "                break\n",
+        (WATCHER,),
+    ),
+    Bug(
+        "a file of the same content keeps defaults that have changed",
+        "reconciler/adapters/specs.py",
+        "before.digest if before is not None and before.defaults is defaults else",
+        "before.digest if before is not None else",
+        ("tests/unit/adapters/test_spec_ahead.py",),
+    ),
 )
