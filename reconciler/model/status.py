@@ -207,11 +207,16 @@ class ForeignRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """That version `version` found the stack other than its state says; `summary` says how."""
+    """That version `version` found the stack other than its state says; `summary` says how.
+
+    `unsaved`: the look has left Pulumi's state as it was. An update compares the program with that
+    state, and so undoes such drift only where it refreshes first.
+    """
 
     version: int
     found: datetime
     summary: str = ""
+    unsaved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

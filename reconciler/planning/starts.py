@@ -35,10 +35,10 @@ def submit_triggered(at: Situation) -> Plan | None:
     request = next(iter(at.triggers()), None)
     if request is None:
         return None
-    operation = request.operation or at.operation
+    operation = request.operation or _wanted_operation(at)
     cause = Cause(
         kind=CauseKind.TRIGGER,
-        desired=operation is at.operation,
+        desired=request.operation in {None, at.operation},
         request_id=request.id,
         by=request.by,
     )
@@ -72,7 +72,18 @@ def submit_changed(at: Situation) -> Plan | None:
 
 
 def _submit(at: Situation, kind: CauseKind) -> Submit:
-    return Submit(cause=Cause(kind=kind, desired=True), operation=at.operation)
+    return Submit(cause=Cause(kind=kind, desired=True), operation=_wanted_operation(at))
+
+
+def _wanted_operation(at: Situation) -> Operation:
+    """Return what makes the stack as the spec wants it: over drift that no state holds, too."""
+    last, drift = at.status.last, at.status.drift
+    unsaved = drift is not None and drift.unsaved
+    # A run for drift has taken the word of it away when it began; to try again is the same.
+    if last is not None and last.end is not RunEnd.SUCCEEDED:
+        unsaved |= last.operation is Operation.REMEDIATE_DRIFT
+    refreshes = unsaved and at.operation is Operation.UPDATE
+    return Operation.REMEDIATE_DRIFT if refreshes else at.operation
 
 
 def _source_change(old: str, new: str) -> str:

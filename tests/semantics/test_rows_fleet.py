@@ -679,11 +679,15 @@ def test_row_34_an_approval_that_was_not_used_ends() -> None:
     assert operations(it) == ["preview", "preview", "update"]
 
 
+@pytest.mark.parametrize("unsaved", [False, True])
 @pytest.mark.parametrize("on_drift", list(Response))
-def test_row_35_drift_is_told_or_mended_once(on_drift: Response) -> None:
-    """Drift that was found is a condition of its own; `onDrift: update` starts one update."""
+def test_row_35_drift_is_told_or_mended_once(on_drift: Response, *, unsaved: bool) -> None:
+    """Drift that was found is a condition of its own; `onDrift: update` starts one update.
+
+    It refreshes first where Pulumi's state does not hold the drift, so that it is undone.
+    """
     it = settled(spec("web", on_drift=on_drift))
-    drift = Drift(version=1, found=NOW, summary="1 to update")
+    drift = Drift(version=1, found=NOW, summary="1 to update", unsaved=unsaved)
     it.disk["web"] = replace(it.disk["web"], drift=drift)
     daemon = it.daemon()
     go(it, daemon, HOUR, 10 * SECOND)
@@ -691,7 +695,26 @@ def test_row_35_drift_is_told_or_mended_once(on_drift: Response) -> None:
     if on_drift is Response.REPORT:
         assert (drifted, code(it), operations(it)) == (True, ReasonCode.DRIFTED, ["update"])
     else:
-        assert (drifted, operations(it)) == (False, ["update", "update"])
+        mending = "remediate-drift" if unsaved else "update"
+        assert (drifted, operations(it)) == (False, ["update", mending])
+
+
+def test_row_35_what_a_failed_try_did_not_undo_is_tried_in_the_same_way() -> None:
+    """Of drift that no state holds, each try refreshes first, by itself and for a person."""
+    it = settled(spec("web", on_drift=Response.UPDATE))
+    drift = Drift(version=1, found=NOW, summary="1 to update", unsaved=True)
+    it.disk["web"] = replace(it.disk["web"], drift=drift)
+    it.api.outcome = lambda record: Outcome.FAIL if record.number == 2 else Outcome.SUCCEED
+    daemon = it.daemon()
+    go(it, daemon, HOUR, 10 * SECOND)
+    assert operations(it) == ["update", "remediate-drift", "remediate-drift"]
+    it.specs["web"] = spec("web")
+    it.disk["web"] = replace(it.disk["web"], drift=replace(drift, version=3))
+    daemon = it.daemon()
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, MINUTE)
+    assert operations(it)[3:] == ["remediate-drift"]
+    assert (it.disk["web"].drift, code(it)) == (None, ReasonCode.UP_TO_DATE)
 
 
 # ---------------------------------------------------------------- processes, and the whole

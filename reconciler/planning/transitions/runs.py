@@ -126,9 +126,13 @@ def _succeeded(status: Status, run: Run, found: str, now: datetime) -> Status:
     if run.operation is Operation.DESTROY:
         status = replace(status, destroyed=True, drift=None)
     elif run.operation.brings_up:
-        status = replace(status, destroyed=False, drift=None)
+        drift = status.drift
+        undone = drift is None or not drift.unsaved or run.operation is Operation.REMEDIATE_DRIFT
+        status = replace(status, destroyed=False, drift=None if undone else drift)
     elif run.operation.looks_for_drift:
-        drift = Drift(version=run.version, found=now, summary=found) if found else None
+        unsaved = run.operation is Operation.DETECT_DRIFT
+        drift = Drift(version=run.version, found=now, summary=found, unsaved=unsaved)
+        drift = drift if found else None
         status = replace(status, drift=drift)
     if not run.cause.desired:
         return status
