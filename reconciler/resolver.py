@@ -91,7 +91,8 @@ class Resolver:
         """Return what the spec wants now; `blocked` says what could not be looked up."""
         try:
             request = map_secrets(spec.request, self._secrets.read)
-            canonical = fields(spec.request, self._hash)
+            operation = spec.run_for(spec.request.operation)
+            canonical = fields(replace(spec.request, operation=operation), self._hash)
         except SecretUnavailableError as error:
             again_at = self._secrets.again_at()
             reason = Reason(ReasonCode.SECRET_UNAVAILABLE, str(error))

@@ -58,7 +58,8 @@ def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by
 
 
 def _destroys(at: Situation) -> bool:
-    return at.spec.on_delete is OnDelete.DESTROY
+    # A spec of previews alone has made nothing.
+    return at.spec.on_delete is OnDelete.DESTROY and not at.spec.dry_run
 
 
 def _counts(removal: Removal, now: datetime) -> bool:

@@ -211,5 +211,6 @@ def as_wanted_now(desired: Desired, observed: Observed, now: datetime) -> Desire
     moment = expiry(desired.spec, observed.status)
     if moment is None or now < moment or desired.blocked is not None:
         return desired
-    fields = {**desired.fields, _OPERATION: str(Operation.DESTROY)}
+    operation = desired.spec.run_for(Operation.DESTROY)
+    fields = {**desired.fields, _OPERATION: str(operation)}
     return replace(desired, fields=fields, digest=digest(fields))

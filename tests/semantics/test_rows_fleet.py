@@ -305,6 +305,16 @@ def test_row_26_what_was_asked_of_a_removed_one_goes_with_it(on_delete: OnDelete
     assert operations(it) == ["update", *destroyed, *(["update"] if destroyed else [])]
 
 
+def test_row_26_what_was_only_previewed_is_not_destroyed() -> None:
+    """With `dryRun` a spec has made nothing: with its file gone, it is forgotten."""
+    it = settled(*four(on_delete=OnDelete.DESTROY, dry_run=True))
+    daemon = it.daemon()
+    del it.specs["web"]
+    go(it, daemon, 30 * MINUTE)
+    assert operations(it) == ["preview"]
+    assert "web" not in it.disk
+
+
 def test_row_26_a_commit_that_removed_it_needs_no_ten_minutes() -> None:
     """Where a commit says that a file was removed, that is acted on at once."""
     it = settled(*four(on_delete=OnDelete.DESTROY))

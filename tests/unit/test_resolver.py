@@ -87,6 +87,17 @@ def test_what_is_sent_is_pinned(tmp_path: Path, work: Path) -> None:
     assert (sent.commit, sent.branch, sent.repo_url) == (commit, "", url)
 
 
+def test_a_dry_run_wants_a_preview(tmp_path: Path, work: Path) -> None:
+    """What only looks is other than what is meant: without `dryRun` the update is still to come."""
+    resolver = make(tmp_path)
+    whole = spec(str(work))
+    looking = replace(whole, dry_run=True)
+    resolver.expect((looking,))
+    assert resolver.desired(looking).fields["operation"] == "preview"
+    assert resolver.desired(whole).fields["operation"] == "update"
+    assert resolver.desired(looking).digest != resolver.desired(whole).digest
+
+
 def test_slow_secrets_of_several_specs_are_asked_together(tmp_path: Path) -> None:
     """Two commands of two specs, each of which waits for the other, both tell their secret."""
     meet = "touch {0}/{1}; while [ ! -e {0}/{2} ]; do sleep 0.01; done; echo {1}"
