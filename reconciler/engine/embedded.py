@@ -43,7 +43,10 @@ def only_engine(layout: Layout, *, shared: bool = False) -> Iterator[None]:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.read(20).strip() or "unknown"
-            message = f"another engine uses {layout.data}: process {holder}"
+            message = (
+                f"another engine uses {layout.data}: process {holder}; give this one a "
+                "--data of its own, or deploy by that one (--api-url)"
+            )
             raise AnotherInstanceError(message) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
