@@ -141,11 +141,9 @@ class Watcher:
         everything = False
         for event in events:
             if event.mask & _OVERFLOW:
-                _log.warning("%s: the queue overflowed, so events are lost", self._directory)
-                self._end_watch()
-                self._watch()
-                everything = True
-                break
+                self._overflowed()
+                self._on_all()
+                return
             if not event.name:
                 folders.ended(event)
                 continue
@@ -160,12 +158,19 @@ class Watcher:
                 everything = True
             else:
                 files[path] = _word(event.mask)
+        folders.complete()
         for word in Word:
             told = [path for path, last in files.items() if last is word]
             if told:
                 self._on_files(told, word)
         if everything:
             self._on_all()
+
+    def _overflowed(self) -> None:
+        _log.warning("%s: the queue overflowed, so events are lost", self._directory)
+        self._end_watch()
+        if not self._watch():
+            self._watched = ()  # tried again with the next look
 
 
 class _Folders:
@@ -180,6 +185,7 @@ class _Folders:
         self._root = root
         self._paths: dict[int, str] = {}  # by the system's number: the path below the directory
         self._refused = False
+        self._gone = False  # whether a folder that went away may have come as another
         self._inotify: INotify = INotify(nonblocking=True)
         self.lost = False  # whether the directory is another one by now, also of its number
         try:
@@ -216,6 +222,7 @@ class _Folders:
     def changed(self, path: str, mask: int) -> None:
         """Take that a folder came or went. One that moved is another one by its new path."""
         if mask & _GONE_FROM:
+            self._gone = True
             inside = f"{path}/"
             for number, known in tuple(self._paths.items()):
                 if known == path or known.startswith(inside):
@@ -224,6 +231,12 @@ class _Folders:
                         self._inotify.rm_watch(number)
         else:
             self._add_below(path, itself=True)
+
+    def complete(self) -> None:
+        """Watch what is not watched yet: two folders that were exchanged came before they went."""
+        if self._gone:
+            self._gone = False
+            self._add_below("")
 
     def _add_below(self, path: str, *, itself: bool = False) -> None:
         """Watch what is in a folder, however deep, as far as the system allows it."""

@@ -313,6 +313,7 @@ def test_row_26_what_was_only_previewed_is_not_destroyed() -> None:
     go(it, daemon, 30 * MINUTE)
     assert operations(it) == ["preview"]
     assert "web" not in it.disk
+    assert any("dryRun goes before onDelete" in reason.message for _, _, reason in it.said)
 
 
 def test_row_26_a_commit_that_removed_it_needs_no_ten_minutes() -> None:

@@ -39,8 +39,8 @@ _SECRET_PLACES = (
 # The one thing below /run that ordinary programs need, where it leads there: host names.
 _RESOLVER = Path("/etc/resolv.conf")
 
-# A secret place that is new is hidden from sandboxes that begin so much later; those that have
-# begun before it was there see it in any case.
+# What is new among the places to hide is hidden from sandboxes that begin so much later; those
+# that have begun before it was there see it in any case.
 FRESH_S = 5.0
 
 # Of so many different PATHs what they lead to is remembered.
@@ -56,8 +56,11 @@ class HostFiles:
         self._secret: frozenset[Path] = frozenset()
         self._programs: dict[str, tuple[Path, ...]] = {}
 
-    def look(self, path: str) -> tuple[frozenset[Path], tuple[Path, ...]]:
-        """Return the secret places, and where the programs on this PATH are."""
+    def look(self, path: str) -> tuple[frozenset[Path], tuple[Path, ...], float]:
+        """Return the secret places, where the programs on this PATH are, and until when it holds.
+
+        That is in seconds of the monotonic clock.
+        """
         with self._lock:
             now_s = time.monotonic()
             if now_s - self._looked_at_s >= FRESH_S or len(self._programs) >= MOST_PATHS:
@@ -67,7 +70,7 @@ class HostFiles:
             programs = self._programs.get(path)
             if programs is None:
                 programs = self._programs[path] = tuple(dict.fromkeys(_programs(path)))
-            return self._secret, programs
+            return self._secret, programs, self._looked_at_s + FRESH_S
 
 
 class View:
@@ -84,9 +87,9 @@ class View:
         """Return bubblewrap's options that hide and bind. What may be written is there by now."""
         path, now_s = environment.get("PATH", ""), time.monotonic()
         if path != self._for or now_s >= self._until_s:
-            secret, programs = self._host.look(path)
+            secret, programs, self._until_s = self._host.look(path)
             self._options = tuple(_view(self._surroundings, secret, programs))
-            self._for, self._until_s = path, now_s + FRESH_S
+            self._for = path
         return self._options
 
 

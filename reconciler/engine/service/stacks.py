@@ -107,7 +107,7 @@ class Stacks:
         if done is removal.Removal.HAS_RESOURCES:
             # The CLI knows these words, and explains what to do.
             raise AnswerError(400, "Bad Request: Stack still contains resources.")
-        # One that was created meanwhile is of a new stack of this name.
+        # A deployment that came meanwhile is of a new stack of this name.
         self._tools.store.forget_stack(stack, info.latest_version)
 
     def organizations(self, caller: Caller) -> tuple[str, ...]:

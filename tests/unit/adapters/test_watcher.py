@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import inotify_simple
@@ -187,6 +190,13 @@ class Heard:
         assert path in self.files
 
 
+def exchange(one: Path, two: Path) -> None:
+    """Have two files change places at once, as renameat2(2) does."""
+    here, at_once = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    call = ctypes.CDLL(None, use_errno=True).renameat2
+    assert call(here, os.fsencode(one), here, os.fsencode(two), at_once) == 0, ctypes.get_errno()
+
+
 def test_folders_that_come_and_go(tmp_path: Path) -> None:
     """What is in a new one is told, in a moved one by its new path, and outside not at all."""
     specs, heard = tmp_path / "specs", Heard()
@@ -210,6 +220,23 @@ def test_folders_that_come_and_go(tmp_path: Path) -> None:
         (tmp_path / "away" / "deep" / "web.yaml").write_text("z")
         heard.wait("last.yaml", lambda: (specs / "last.yaml").write_text("x"))
         assert set(heard.files) == {"last.yaml"}
+    finally:
+        watcher.stop()
+
+
+def test_folders_that_are_exchanged(tmp_path: Path) -> None:
+    """Two folders that change places in one step are both watched as what they are called now."""
+    specs, heard = tmp_path / "specs", Heard()
+    for name in ("one", "two"):
+        (specs / name).mkdir(parents=True)
+    watcher = Watcher(specs, heard.take, heard.everything.set)
+    assert watcher.start()
+    try:
+        exchange(specs / "one", specs / "two")
+        assert heard.everything.wait(SOON_S)
+        for name in ("one", "two"):
+            file = specs / name / "web.yaml"
+            heard.wait(f"{name}/web.yaml", partial(file.write_text, "x"))
     finally:
         watcher.stop()
 
