@@ -23,6 +23,7 @@ need zsh zsh
 need fish fish
 need containerd containerd
 need chromium chromium
+need promtool prometheus
 [ -d /usr/lib/cni ] || missing="$missing containernetworking-plugins"
 [ -z "$missing" ] && exit 0
 

@@ -18,11 +18,12 @@ __all__ = ["Served", "command", "served"]
 
 @dataclass(frozen=True)
 class Served:
-    """A running engine; `process` may be killed."""
+    """A running engine; `process` may be killed. `metrics` is where they are, with `--metrics`."""
 
     data: Path
     url: str
     process: subprocess.Popen[str]
+    metrics: str = ""
 
     def api(self, organization: str = "acme") -> Api:
         """Return a caller with a new token."""
@@ -68,11 +69,13 @@ def served(
         )
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
+        line, metrics = process.stdout.readline(), ""
+        if line.startswith("metrics are at "):
+            metrics, line = line.split()[-1], process.stdout.readline()
         assert line.startswith("listening on http://"), data.with_name(
             f"{data.name}.err"
         ).read_text()
-        yield Served(data, line.removeprefix("listening on ").strip(), process)
+        yield Served(data, line.removeprefix("listening on ").strip(), process, metrics)
     finally:
         process.terminate()
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
 from reconciler.api.types import EndingKind, JobStatus, Operation, StepStatus
 from reconciler.engine.steps import StepKind
@@ -21,6 +22,7 @@ from tools import metrics_page
 
 ROOT = Path(__file__).resolve().parents[3]
 DASHBOARD = ROOT / "examples/grafana/reconciler.json"
+RULES = ROOT / "examples/prometheus/rules.yaml"
 EVERY = (*of_loop.MEASURES, *of_engine.MEASURES)
 # What no spec, stack, person or program may choose the values of.
 LABELS = {
@@ -102,7 +104,9 @@ def dashboard() -> Any:
 def expressions() -> Iterator[str]:
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
-            yield target["expr"].replace("$__rate_interval", "1m").replace("$job", "reconciler")
+            yield target["expr"].replace("$__rate_interval", "1m")
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
     for block in re.findall(r"```promql\n(.*?)```", metrics_page.PAGE.read_text(), re.DOTALL):
         yield from (line for line in block.splitlines() if not line.startswith("#"))
 
@@ -114,7 +118,7 @@ def names_in(expression: object) -> Iterator[str]:
         yield expression.name
         known = {each.name: {each.name for each in m.labels} for m in EVERY for each in m.labels}
         for matcher in expression.matchers.matchers:
-            assert matcher.name in {"job", *known}, matcher
+            assert matcher.name in {"job", "instance", *known}, matcher
     for part in ("expr", "lhs", "rhs", "vector_selector", "param"):
         inner = getattr(expression, part, None)
         if inner is not None:
@@ -129,7 +133,7 @@ def test_every_expression_is_one_over_metrics_that_exist() -> None:
     for text in expressions():
         names = set(names_in(promql_parser.parse(text)))
         assert names or text == "vector(0)", text
-        assert names <= there, text
+        assert names <= {*there, "up"}, text  # that one Prometheus makes itself
         found |= names
     used = {m.name for m in EVERY if any(name.startswith(m.name) for name in found)}
     assert len(used) > len(EVERY) / 2
@@ -146,7 +150,7 @@ def test_the_dashboard_has_what_grafana_needs_to_load_it() -> None:
     body = dashboard()
     assert body["title"]
     assert body["schemaVersion"] >= 39
-    assert [v["name"] for v in body["templating"]["list"]] == ["datasource", "job"]
+    assert [v["name"] for v in body["templating"]["list"]] == ["datasource", "job", "instance"]
     ids = [panel["id"] for panel in body["panels"]]
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()
@@ -163,6 +167,8 @@ def test_the_dashboard_has_what_grafana_needs_to_load_it() -> None:
         if panel["type"] != "row":
             assert panel["datasource"]["uid"] == "${datasource}"
             assert panel["targets"]
+            assert panel["description"].endswith(".")
+            assert all('instance=~"$instance"' in target["expr"] for target in panel["targets"])
 
 
 def test_the_served_names_are_the_documented_ones() -> None:
