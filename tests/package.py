@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-__all__ = ["ROOT", "build_wheel", "clone", "uv"]
+from packaging.requirements import Requirement
+
+__all__ = ["ROOT", "build_wheel", "clone", "pack_needed", "uv"]
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD_LIMIT_S = 300
@@ -59,3 +63,35 @@ def build_wheel(folder: Path) -> Path:
     uv("build", "--quiet", "--wheel", *python, "--out-dir", folder / "dist", source)
     (wheel,) = (folder / "dist").glob("*.whl")
     return wheel
+
+
+def pack_needed(folder: Path, name: str = "reconciler") -> None:
+    """Pack what a package needs as wheels again, from where it is installed: nothing is fetched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for needed in {package for package, _ in _needed(Requirement(name), set())}:
+        _pack(distribution(needed), folder)
+
+
+def _needed(wanted: Requirement, seen: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Add what a requirement needs to what was seen, by name and extra; return all of it."""
+    for text in distribution(wanted.name).requires or ():
+        needed = Requirement(text)
+        for extra in ("", *wanted.extras):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                keys = {(needed.name, each) for each in ("", *needed.extras)}
+                if not keys <= seen:
+                    seen |= keys
+                    _needed(needed, seen)
+    return seen
+
+
+def _pack(found: Distribution, folder: Path) -> None:
+    lines = (found.read_text("WHEEL") or "").splitlines()
+    each = [line.removeprefix("Tag: ").split("-") for line in lines if line.startswith("Tag: ")]
+    tags = "-".join(".".join(dict.fromkeys(part)) for part in zip(*each, strict=True))
+    name = found.name.replace("-", "_")
+    with zipfile.ZipFile(folder / f"{name}-{found.version}-{tags}.whl", "w") as wheel:
+        for file in found.files or ():
+            # What the installer has added is not the wheel's.
+            if ".." not in file.parts and file.suffix != ".pyc" and file.name != "INSTALLER":
+                wheel.write(str(file.locate()), str(file))

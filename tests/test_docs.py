@@ -101,6 +101,8 @@ def test_no_option_is_made_up() -> None:
         *("--preview-only", "--expect-no-changes", "--refresh"),  # pulumi too
         *("--no-install-recommends", "--quiet", "--directory"),  # apt-get, pip, install
         *("--initial-branch", "--no-pager", "--unit", "--lines"),  # git, systemctl, journalctl
+        *("--tag", "--rm", "--volume", "--detach", "--network", "--secret"),  # podman
+        *("--build-arg", "--security-opt", "--time", "--publish"),  # podman too
         *("--no-edit", "--message", "--date", "--utc"),  # git, date
         *("--create", "--extract", "--gzip", "--exclude", "--mode"),  # tar, sops, mkdir
         *("--all-namespaces", "--namespace", "--replicas", "--force"),  # kubectl, pipx

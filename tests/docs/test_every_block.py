@@ -25,6 +25,7 @@ FOLLOWED = {
     "README.md": "tests/test_docs.py",
     "docs/demo.md": "tests/test_docs.py",
     "docs/build-host.md": "tests/systemd/test_build_host.py",
+    "docs/container.md": "tests/delivery/test_container.py",
     "docs/importing.md": "tests/test_docs_importing.py",
     "docs/tutorial.md": "tests/docs/test_tutorial.py",
     **{f"docs/how-to/{name}.md": "tests/docs/test_how_to.py" for name in GIVEN},

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from reconciler.engine.runners.container_engine import ContainerEngine, find_engine
 from reconciler.pulumi_cli import PROGRAMS, PulumiCli, find
 
-__all__ = ["container_engine", "image", "small_image"]
+__all__ = ["base_image", "container_engine", "image", "pulumi_image", "small_image"]
 
 # What of busybox is there by name; what is left out is the host's own, or not there.
 APPLETS = """
@@ -40,9 +41,7 @@ def image() -> str:
     cli = find()
     assert isinstance(cli, PulumiCli), cli
     files: dict[str, Path] = {f"usr/local/bin/{name}": cli.directory / name for name in PROGRAMS}
-    for name in HOSTS_OWN:
-        path = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout
-        files[f"usr/bin/{name}"] = Path(path.strip()).resolve()
+    files |= {f"usr/bin/{name}": _found(name) for name in HOSTS_OWN}
     files[f"{_inside(_python())}"] = _python()
     links = {
         "bin/sh": "/usr/bin/dash",
@@ -58,6 +57,40 @@ def image() -> str:
     # What the tests' provider needs, whose Python packages a test makes visible.
     grpc = Path(sys.prefix).rglob("cygrpc*.so")
     return _build("everything", files | _libraries([*files.values(), *grpc]), links)
+
+
+@cache
+def base_image() -> str:
+    """Return the name of an image with Python, git, ssh and bubblewrap, as for the Containerfile.
+
+    Nothing of it is ours, and no program of Pulumi's is there.
+    """
+    programs = ("bash", "bwrap", "dash", "git", "ps", "ssh", "useradd")
+    files = {f"usr/bin/{name}": _found(name) for name in programs} | {_inside(_python()): _python()}
+    files |= {_inside(path): path for path in _standard_library()}
+    links = {
+        "bin/sh": "/usr/bin/dash",
+        "usr/bin/python3": str(_python()),
+        "usr/lib/git-core/git-upload-pack": "/usr/bin/git",
+        **{
+            f"usr/bin/{name}": "/bin/busybox"
+            for name in ("awk", *APPLETS.split())
+            if name not in {"sh", "ps"}
+        },
+    }
+    native = [*files.values(), *Path(os.__file__).parent.rglob("lib-dynload/*.so")]
+    # It needs what every Debian has: the compiler's own library.
+    native += Path(sys.prefix).rglob("jsonschema_rs*.so")
+    accounts = {"etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "etc/group": b"root:x:0:\n"}
+    return _build("base", files | _libraries(native), links, accounts)
+
+
+@cache
+def pulumi_image() -> str:
+    """Return the name of an image that has Pulumi's programs where Pulumi's own has them."""
+    cli = find()
+    assert isinstance(cli, PulumiCli), cli
+    return _build("pulumi", {f"pulumi/bin/{name}": cli.directory / name for name in PROGRAMS}, {})
 
 
 @cache
@@ -116,6 +149,12 @@ def _build(
     importing.stdin.close()
     assert importing.wait(120) == 0
     return full
+
+
+def _found(name: str) -> Path:
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert path is not None, name
+    return Path(path).resolve()
 
 
 def _inside(path: Path) -> str:
