@@ -251,8 +251,8 @@ BUGS = (
     Bug(
         "no rescan after the queue of events overflowed",
         "reconciler/adapters/watcher.py",
-        "                everything = True\n                break\n",
-        "                break\n",
+        "                self._on_all()\n                return\n",
+        "                return\n",
         (WATCHER,),
     ),
     Bug(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from reconciler.engine.runners.base import Needs
 from reconciler.engine.runners.cgroups import Bounds
-from reconciler.engine.runners.nursery import nursery
+from reconciler.engine.runners.nursery import LostError, nursery
 
 __all__ = ["Enclosure", "Waiting", "enclosures"]
 
@@ -95,6 +95,13 @@ class Enclosure:
 
     def _make(self) -> Waiting:
         self._bounds.open()  # who ended all that was left of the deployment removed them
+        try:
+            return self._made()
+        except LostError:
+            # Somebody (the kernel, out of memory) has ended it.
+            return self._made()
+
+    def _made(self) -> Waiting:
         control, theirs = socket.socketpair()
         output, into = os.pipe()
         waiting = Waiting(control=control, output=output)

@@ -111,7 +111,7 @@ git fetch --quiet --no-tags --no-write-fetch-head --depth=1 --upload-pack="$UPLO
 git ls-tree -r -l "$onto" -- | awk -v most="$MOST_BYTES" -v entry="$ENTRY_BYTES" '
   { bytes += $4 < entry ? entry : $4 }
   bytes > most { exit 1 }
-' || exit "$TOO_LARGE"
+' || { [ $? -ne 1 ] || exit "$TOO_LARGE"; exit 1; }
 case $kind in
   branch) git reset --hard "$onto" -- ;;
   tag) git checkout --detach "$onto" -- ;;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -65,6 +66,19 @@ def test_the_time_limit_holds_for_waiting_too(tmp_path: Path, server: GitServer)
     server.gate.set()
     thread.join()
     assert results[0].reason == ""
+
+
+def test_a_host_without_awk_is_told_so(tmp_path: Path, server: GitServer) -> None:
+    """What measures the files is missing: that is said, and not that they are too large."""
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("sh", "git", "env", "grep", "cat"):
+        (some / name).symlink_to(shutil.which(name) or name)
+    fetcher = Fetcher(tmp_path / "engine", SourceSettings())
+    fetcher.environment["PATH"] = str(some)
+    got = fetcher.get(source_of(f"file://{server.root}/r"))
+    assert got.reason == "the repository could not be checked out"
+    assert "awk: not found" in got.log
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
