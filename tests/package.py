@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-__all__ = ["ROOT", "build_wheel", "clone", "pack_needed", "uv"]
+__all__ = ["ROOT", "build_wheel", "clone", "commit", "lend_environment", "pack_needed", "uv"]
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD_LIMIT_S = 300
@@ -50,10 +50,25 @@ def clone(target: Path) -> Path:
             there.parent.mkdir(parents=True, exist_ok=True)
             there.unlink(missing_ok=True)
             shutil.copy2(source, there, follow_symlinks=False)
-    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
-    for arguments in (["add", "--all"], [*who, "commit", "--quiet", "--allow-empty", "-m", "x"]):
-        subprocess.run(["git", *arguments], cwd=target, check=True)
+    commit(target)
     return target
+
+
+def commit(folder: Path) -> None:
+    """Commit everything in a clone as it is."""
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    for words in (["add", "--all"], [*who, "commit", "--quiet", "--allow-empty", "-mx"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+
+
+def lend_environment(folder: Path) -> None:
+    """Have in a clone what `make setup` would install: the environment of these tests."""
+    venv = folder / ".venv"
+    venv.mkdir()
+    for item in Path(sys.prefix).iterdir():
+        if item.name != ".installed":
+            (venv / item.name).symlink_to(item)
+    (venv / ".installed").touch()
 
 
 def build_wheel(folder: Path) -> Path:

@@ -10,9 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,9 @@ from reconciler.engine.http.app import build_app
 from reconciler.engine.service import Service
 from reconciler.mistakes import HELP, Mistake
 from reconciler.model import ReasonCode, Spec
+from tests import waiting
+from tests.bash import Bash
+from tests.package import clone, commit, lend_environment
 from tools.reference.of_commands import commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +40,7 @@ RULES = SecretRules()
 DEMO_FOLDER = "/tmp/reconciler-demo"
 # A pass of the demo takes 5 s on an idle machine of two processors.
 LIMIT_S = 90.0
+eventually = partial(waiting.eventually, limit_s=LIMIT_S)
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -47,13 +51,6 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def prose(*pages: Path) -> str:
     return "\n".join(page.read_text() for page in pages or (README, *DOCS))
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.02)
 
 
 # ---------------------------------------------------------------- commands and options
@@ -337,9 +334,8 @@ class Terminal:
     def __init__(self, root: Path) -> None:
         self.clone = root / "clone"
         self.made = root / "made"
-        self.log = root / "daemons.log"
         self.definitions = ""
-        self.daemons: list[subprocess.Popen[bytes]] = []
+        self.bash = Bash(self.clone, environment(), root, LIMIT_S)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -347,30 +343,16 @@ class Terminal:
     def make_clone(self) -> None:
         """Clone the work tree as it is, with files made below a folder of this test's own."""
         self.made.mkdir()
-        subprocess.run(["git", "clone", "--quiet", ROOT, self.clone], check=True)
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        )
-        for name in filter(None, listed.stdout.decode().split("\0")):
-            source, target = ROOT / name, self.clone / name
-            if source.is_symlink() or not source.is_file():
+        clone(self.clone)
+        for file in self.clone.rglob("*"):
+            if not file.is_file() or file.is_symlink() or ".git" in file.parts:
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(UnicodeDecodeError):
-                target.write_text(source.read_text().replace(DEMO_FOLDER, str(self.made)))
-        # What `make setup` would install is there already: the environment of these tests.
-        venv = self.clone / ".venv"
-        venv.mkdir()
-        for item in Path(sys.prefix).iterdir():
-            if item.name != ".installed":
-                (venv / item.name).symlink_to(item)
-        (venv / ".installed").touch()
-        who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
-        for arguments in (["add", "--all"], [*who, "commit", "--quiet", "--allow-empty", "-mx"]):
-            subprocess.run(["git", *arguments], cwd=self.clone, check=True)
+                text = file.read_text()
+                if DEMO_FOLDER in text:
+                    file.write_text(text.replace(DEMO_FOLDER, str(self.made)))
+        lend_environment(self.clone)
+        commit(self.clone)
 
     def script(self, block: str) -> str:
         here = block.replace(DEMO_FOLDER, str(self.made))
@@ -379,46 +361,16 @@ class Terminal:
 
     def run(self, block: str) -> str:
         """Run a block to its end, as bash does, and return what it printed."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", self.script(block)],
-            cwd=self.clone,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{self.said()}"
-        return done.stdout
+        return self.bash.run(self.script(block))
 
     def start(self, block: str, expected: str) -> None:
         """Start a block that goes on until it is stopped, and wait for what it says first."""
         self.stop()
-        with self.log.open("wb") as output:
-            self.daemons.append(
-                subprocess.Popen(
-                    ["bash", "-euo", "pipefail", "-c", self.script(block)],
-                    cwd=self.clone,
-                    env=environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            )
-        eventually(lambda: expected in self.said(), f"{expected!r} of {block}")
-
-    def said(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        self.bash.start(self.script(block), expected)
 
     def stop(self) -> None:
         """Press Ctrl-C, and wait for the end."""
-        while self.daemons:
-            daemon = self.daemons.pop()
-            os.killpg(daemon.pid, signal.SIGINT)
-            daemon.wait(LIMIT_S)
+        self.bash.stop()
 
     def status(self, name: str) -> dict[str, Any]:
         with suppress(FileNotFoundError):

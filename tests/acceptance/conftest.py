@@ -9,24 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import waiting
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 90.0
-
-
-def eventually(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
-    """Wait for a condition, with a limit."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.02)
+eventually = partial(waiting.eventually, limit_s=LIMIT_S)
 
 
 @dataclass
@@ -200,7 +196,7 @@ class Place:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGTERM)
         with suppress(AssertionError):
-            eventually(lambda: not self._alive(), "the end of all", 20)
+            eventually(lambda: not self._alive(), "the end of all", limit_s=20)
         for pid in self._alive():
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.clients.conftest import Cli
-from tests.engine.harness import Gate, eventually
+from tests.engine.harness import Gate
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

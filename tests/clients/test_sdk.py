@@ -24,7 +24,8 @@ from pulumi_cloud_sdk.configuration import Configuration
 
 from reconciler.engine.server import Engine
 from reconciler.engine.tokens import Caller, Role
-from tests.engine.harness import Api, Gate, eventually
+from tests.engine.harness import Api, Gate
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runners.processes import LIMIT_S, eventually, left
+from tests.runners.processes import LIMIT_S, left
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real]
 

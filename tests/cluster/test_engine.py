@@ -12,9 +12,10 @@ import pytest
 from reconciler.engine import server, tokens
 from reconciler.engine.config import Containers, EngineConfig
 from reconciler.engine.kubernetes_settings import KubernetesSettings, KubernetesVolume
-from tests.engine.harness import NO_INSTALL, Api, eventually, make_repository
+from tests.engine.harness import NO_INSTALL, Api, make_repository
 from tests.kubernetes_cluster import HOST_IMAGE, Cluster
 from tests.runners.kubernetes_role import engine_kubeconfig
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real]
 

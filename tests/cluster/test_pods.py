@@ -24,7 +24,8 @@ from reconciler.engine.runners.base import Command, Needs, Place, Process, Surro
 from reconciler.engine.runners.kubernetes.runner import KubernetesRunner
 from tests.kubernetes_cluster import BUSYBOX_IMAGE, Cluster
 from tests.runners.kubernetes_role import engine_kubeconfig
-from tests.runners.processes import LIMIT_S, eventually, left
+from tests.runners.processes import LIMIT_S, left
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real]
 

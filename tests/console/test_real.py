@@ -16,8 +16,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console.conftest import Person, person
-from tests.engine.harness import LIMIT_S, NO_INSTALL, Api, Gate, eventually, make_repository
+from tests.engine.harness import LIMIT_S, NO_INSTALL, Api, Gate, make_repository
 from tests.engine.served import Served, command, served
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.pulumi_cli import VERSION
-from tests.package import ROOT, clone, pack_needed
+from tests.bash import Bash
+from tests.package import ROOT, clone, lend_environment, pack_needed
 from tests.runners.image import base_image, pulumi_image
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 
@@ -48,13 +49,9 @@ class Shop:
             **{n: os.environ[n] for n in ("PATH", "HOME", "LANG") if n in os.environ},
             "CONTAINERS_CONF": str(root / "containers.conf"),
         }
-        venv = self.source / ".venv"
-        venv.mkdir()
-        for item in Path(sys.prefix).iterdir():
-            if item.name != ".installed":
-                (venv / item.name).symlink_to(item)
-        (venv / ".installed").touch()
+        lend_environment(self.source)
         pack_needed(self.source / "build/dist")
+        self.run = Bash(self.source, self.environment, root, LIMIT_S).run
         self._repository()
 
     def _repository(self) -> None:
@@ -79,21 +76,6 @@ class Shop:
         block = block.replace("podman build", f"podman build --quiet {images} {pip}")
         block = block.replace("/srv/", f"{self.root}/srv/")
         return re.sub(r"\brc-", f"rc-{self.mark}-", block)
-
-    def run(self, script: str) -> str:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.source,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}"
-        return done.stdout
 
     def end(self) -> None:
         """Take away whatever is left."""
@@ -143,10 +125,7 @@ def test_the_page_is_followed(shop: Shop) -> None:
     assert "engine/backends/acme/.pulumi/stacks/hello/dev.json" in files
     assert shop.run(f"{listing} ! -user 10001") == ""
     shop.run(both)
-    deadline = time.monotonic() + LIMIT_S
-    while "Ready" not in (told := shop.run(look)):
-        assert time.monotonic() < deadline, told
-        time.sleep(0.5)
+    eventually(lambda: "Ready" in shop.run(look), "a spec that is Ready", LIMIT_S)
     uid = f"podman exec rc-{shop.mark}-engine id -u"
     assert shop.run(uid) == "10001\n"
     began = time.monotonic()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.bash import Bash
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -103,9 +103,9 @@ class Shell:
     def __init__(self, folder: Path, start: Path, replaced: Mapping[str, str]) -> None:
         self._state = folder / "shell"
         self._state.write_text(f"cd {start}\n")
-        self._log = folder / "terminal.log"
         self._replaced = replaced
-        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._bash = Bash(folder, person(), folder, LIMIT_S)
+        self.said, self.stop = self._bash.said, self._bash.stop
 
     def here(self, text: str) -> str:
         """Return a text of the page as it is in this test's folders."""
@@ -113,25 +113,14 @@ class Shell:
             text = text.replace(shown, real)
         return text
 
-    def _script(self, commands: str, *, kept: bool) -> list[str]:
-        keep = f'\n{{ export -p; echo cd "$PWD"; }} > {self._state}\n' if kept else ""
-        script = f"source {self._state}\nset -euo pipefail\n{self.here(commands)}{keep}"
-        return ["bash", "-c", script]
+    def _script(self, commands: str) -> str:
+        return f"source {self._state}\n{self.here(commands)}"
 
     def run(self, commands: str) -> str:
         """Run a block to its end, and return what it printed."""
-        done = subprocess.run(
-            self._script(commands, kept=True),
-            env=person(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"{commands}\n{done.stdout}\n{self.said()}"
-        return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        keep = f'\n{{ export -p; echo cd "$PWD"; }} > {self._state}\n'
+        printed = self._bash.run(self._script(commands) + keep)
+        return re.sub(r"\x1b\[[0-9;]*m", "", printed)
 
     def follow(self, step: Step) -> None:
         """Run a block, and hold what it prints to what is shown; what looks may look again."""
@@ -145,34 +134,4 @@ class Shell:
 
     def start(self, commands: str, start: Path, expected: str) -> None:
         """Start a block in a second terminal, and wait for what it says first."""
-        self._log = self._log.with_name(f"terminal-{len(self._daemons)}.log")
-        script = self._script(f"cd {start}\n{commands}", kept=False)
-        with self._log.open("wb") as output:
-            self._daemons.append(
-                subprocess.Popen(
-                    script,
-                    env=person(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            )
-        eventually(lambda: expected in self.said(), f"{expected!r} of {commands}")
-
-    def said(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
-
-    def stop(self) -> None:
-        """Press Ctrl-C, and wait for the end."""
-        while self._daemons:
-            daemon = self._daemons.pop()
-            os.killpg(daemon.pid, signal.SIGINT)
-            daemon.wait(LIMIT_S)
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.02)
+        self._bash.start(self._script(f"cd {start}\n{commands}"), expected)

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.pulumi_cli import PulumiCli, find
-from tests.docs.shells import ROOT, Shell, eventually, person, steps
+from tests.docs.shells import ROOT, Shell, person, steps
+from tests.waiting import eventually
 from tools.build_sops import location
 
 PAGES = ROOT / "docs/how-to"

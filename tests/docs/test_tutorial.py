@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.shells import ROOT, Shell, Step, eventually, fits, steps
+from tests.docs.shells import ROOT, Shell, Step, fits, steps
+from tests.waiting import eventually
 
 PAGE = ROOT / "docs/tutorial.md"
 FOLDER = "/tmp/first-hour"

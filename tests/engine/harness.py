@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+
+from tests.waiting import eventually
 
 __all__ = [
     "NO_INSTALL",
@@ -20,7 +20,6 @@ __all__ = [
     "EngineProcess",
     "Gate",
     "commit_all",
-    "eventually",
     "make_repository",
     "make_slow_provider",
     "make_slow_repository",
@@ -55,16 +54,6 @@ resources:
       begun: {begun}
       open: {open}
 """
-
-
-def eventually(look: Callable[[], T], what: str) -> T:
-    """Return the first answer that is true, within the limit."""
-    end = time.monotonic() + LIMIT_S
-    pause = threading.Event()
-    while not (found := look()):
-        assert time.monotonic() < end, f"not within {LIMIT_S} s: {what}"
-        pause.wait(0.02)
-    return found
 
 
 def git(directory: Path, *arguments: str) -> str:

@@ -15,7 +15,8 @@ import requests
 from reconciler.engine import server, tokens
 from reconciler.engine.config import EngineConfig
 from reconciler.engine.server import Engine
-from tests.engine.harness import LIMIT_S, Api, eventually
+from tests.engine.harness import LIMIT_S, Api
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

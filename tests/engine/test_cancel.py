@@ -11,14 +11,8 @@ import pytest
 from reconciler.engine import server, tokens
 from reconciler.engine.config import EngineConfig
 from reconciler.engine.server import Engine
-from tests.engine.harness import (
-    NO_INSTALL,
-    Api,
-    Gate,
-    eventually,
-    make_slow_repository,
-    statuses,
-)
+from tests.engine.harness import NO_INSTALL, Api, Gate, make_slow_repository, statuses
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -17,10 +17,10 @@ from tests.engine.harness import (
     Api,
     EngineProcess,
     Gate,
-    eventually,
     make_slow_repository,
     statuses,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,8 @@ import pytest
 
 from reconciler.engine.server import Engine
 from tests.engine.files_program import make_files_repository
-from tests.engine.harness import NO_INSTALL, Api, Gate, eventually
+from tests.engine.harness import NO_INSTALL, Api, Gate
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

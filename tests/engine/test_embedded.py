@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.config import Layout
-from tests.engine.harness import Api, EngineProcess, Gate, eventually
+from tests.engine.harness import Api, EngineProcess, Gate
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -22,7 +22,8 @@ from tests.engine.harness import (
     statuses,
 )
 from tests.runners.image import container_engine, image, small_image
-from tests.runners.processes import eventually, left
+from tests.runners.processes import left
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.server import Engine
-from tests.engine.harness import (
-    Api,
-    Gate,
-    commit_all,
-    eventually,
-    git,
-    make_repository,
-    statuses,
-)
+from tests.engine.harness import Api, Gate, commit_all, git, make_repository, statuses
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

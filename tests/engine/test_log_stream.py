@@ -20,9 +20,10 @@ from reconciler.engine import server
 from reconciler.engine.config import EngineConfig, HttpLimits
 from reconciler.engine.server import Engine
 from reconciler.engine.tokens import Caller, Role
-from tests.engine.harness import LIMIT_S, Api, Gate, eventually
+from tests.engine.harness import LIMIT_S, Api, Gate
 from tests.postgres.cluster import Cluster
 from tests.postgres_server import PostgresServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -10,8 +10,9 @@ import pytest
 from reconciler.engine import server, tokens
 from reconciler.engine.config import EngineConfig
 from reconciler.metrics.of_engine import MEASURES
-from tests.engine.harness import NO_INSTALL, Api, eventually
+from tests.engine.harness import NO_INSTALL, Api
 from tests.fakes.scrape import Scrape, scrape
+from tests.waiting import eventually
 
 SECRET = "canary-of-the-metrics"
 

@@ -23,10 +23,11 @@ from reconciler.engine.oidc.issuer import Issuer
 from reconciler.engine.secrets_box import open_box
 from reconciler.engine.store import Store
 from tests.engine import relying_party
-from tests.engine.harness import LIMIT_S, Api, Gate, eventually, make_repository
+from tests.engine.harness import LIMIT_S, Api, Gate, make_repository
 from tests.engine.relying_party import RefusedError, RelyingParty, strict_sts
 from tests.engine.served import Served, command, served
 from tests.moto_server import ACCOUNT, MotoServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from reconciler.engine import tokens
-from tests.engine.harness import Api, EngineProcess, eventually
+from tests.engine.harness import Api, EngineProcess
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

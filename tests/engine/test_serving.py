@@ -27,7 +27,8 @@ from reconciler.engine.server import Engine
 from reconciler.engine.service.access import client_address, shown
 from reconciler.engine.tokens import Caller, Role
 from reconciler.errors import UsageError
-from tests.engine.harness import LIMIT_S, eventually
+from tests.engine.harness import LIMIT_S
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -13,9 +13,10 @@ from typing import Any, Self
 
 import pytest
 
-from tests.engine.harness import NO_INSTALL, Api, eventually, make_repository
+from tests.engine.harness import NO_INSTALL, Api, make_repository
 from tests.postgres.cluster import Alone, Cluster, Process, watched_pulumi
 from tests.postgres_server import PostgresServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

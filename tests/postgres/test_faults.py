@@ -12,16 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.engine.harness import (
-    NO_INSTALL,
-    Api,
-    Gate,
-    eventually,
-    make_repository,
-    make_slow_repository,
-)
+from tests.engine.harness import NO_INSTALL, Api, Gate, make_repository, make_slow_repository
 from tests.postgres.cluster import Cluster
 from tests.postgres_server import PostgresServer, postgres_server
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -19,11 +19,12 @@ from reconciler.engine.model import Begun, Event
 from reconciler.engine.settling import HAND_OVER
 from reconciler.engine.store import SessionLostError, Store
 from reconciler.pulumi_cli import PROGRAMS, PulumiCli, find
-from tests.engine.harness import NO_INSTALL, Gate, eventually, make_repository
+from tests.engine.harness import NO_INSTALL, Gate, make_repository
 from tests.postgres.cluster import Cluster
 from tests.postgres.proxy import Network
 from tests.postgres.test_faults import STACK, begin, cut_sessions, interrupted, of_deployment
 from tests.postgres_server import PostgresServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -1,9 +1,6 @@
-"""What the tests of the runners share: looking for processes, and waiting for a condition."""
+"""What the tests of the runners share: places to run commands in, and what they leave."""
 
 import os
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.engine.config import Limits
@@ -17,7 +14,7 @@ from reconciler.engine.runners.base import (
     Surroundings,
 )
 
-__all__ = ["LIMIT_S", "World", "eventually", "left", "nothing"]
+__all__ = ["LIMIT_S", "World", "left", "nothing"]
 
 # Far more than anything here takes, also on a machine that does much else.
 LIMIT_S = 60.0
@@ -35,14 +32,6 @@ def left(token: str) -> list[str]:
             if token.encode() in line:
                 found.append(f"{directory.name}: {line.decode(errors='replace')}")
     return found
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until the condition holds."""
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"not within {LIMIT_S} s: {what}"
-        threading.Event().wait(0.01)
 
 
 def nothing(_: bytes) -> None:

@@ -12,7 +12,8 @@ from reconciler.engine.runners.choose import choose
 from reconciler.engine.runners.strays import end_strays
 from reconciler.errors import ReconcilerError, UsageError
 from tests.runners.image import image
-from tests.runners.processes import LIMIT_S, World, eventually, left
+from tests.runners.processes import LIMIT_S, World, left
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

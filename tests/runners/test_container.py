@@ -11,8 +11,9 @@ from reconciler.engine.runners.base import Image, Needs, Place, Surroundings
 from reconciler.engine.runners.container import ContainerRunner
 from reconciler.engine.runners.container_ways import Way, Ways
 from tests.runners.image import container_engine, small_image
-from tests.runners.processes import LIMIT_S, World, eventually, left
+from tests.runners.processes import LIMIT_S, World, left
 from tests.runners.registry import PASSWORD, USER, Registry, registry
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

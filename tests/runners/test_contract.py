@@ -19,7 +19,8 @@ from reconciler.engine.runners.container import ContainerRunner
 from reconciler.engine.runners.process import ProcessRunner
 from reconciler.engine.runners.supervisor import processes, supervises
 from tests.runners.image import container_engine, image
-from tests.runners.processes import LIMIT_S, World, eventually, left, nothing
+from tests.runners.processes import LIMIT_S, World, left, nothing
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

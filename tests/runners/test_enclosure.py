@@ -11,7 +11,8 @@ from reconciler.engine.runners.cgroups import find_groups
 from reconciler.engine.runners.nursery import nursery
 from reconciler.engine.runners.process import ProcessRunner
 from reconciler.engine.runners.supervisor import look, processes, supervises
-from tests.runners.processes import LIMIT_S, World, eventually
+from tests.runners.processes import LIMIT_S, World
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

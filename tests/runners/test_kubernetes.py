@@ -19,7 +19,8 @@ from reconciler.engine.runners.kubernetes.runner import KubernetesRunner
 from reconciler.errors import ReconcilerError
 from tests.kubernetes_server import KubernetesServer, free_ports
 from tests.runners.kubernetes_role import engine_kubeconfig
-from tests.runners.processes import LIMIT_S, eventually
+from tests.runners.processes import LIMIT_S
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

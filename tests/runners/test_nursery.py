@@ -13,7 +13,8 @@ import pytest
 from reconciler.engine.runners.nursery import Nursery, nursery
 from reconciler.engine.runners.process import ProcessRunner
 from reconciler.engine.runners.supervisor import look, processes
-from tests.runners.processes import LIMIT_S, World, eventually
+from tests.runners.processes import LIMIT_S, World
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -25,9 +25,10 @@ import pytest
 import requests
 
 from reconciler.engine.config import Layout
-from tests.engine.harness import LIMIT_S, Api, Gate, eventually, make_repository
+from tests.engine.harness import LIMIT_S, Api, Gate, make_repository
 from tests.engine.served import Served, command, served
 from tests.moto_server import ACCOUNT, MotoServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -21,7 +21,8 @@ from reconciler.engine.runners.container import ContainerRunner
 from reconciler.engine.runners.local_layer import has_local_layer
 from reconciler.engine.runners.process import ProcessRunner
 from tests.runners.image import container_engine, image
-from tests.runners.processes import World, eventually, left
+from tests.runners.processes import World, left
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

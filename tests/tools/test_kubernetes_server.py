@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.kubernetes_server import KubernetesServer
-from tests.runners.processes import LIMIT_S, eventually, left
+from tests.runners.processes import LIMIT_S, left
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

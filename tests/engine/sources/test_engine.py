@@ -17,18 +17,11 @@ from reconciler.engine import server as engine_server
 from reconciler.engine import tokens
 from reconciler.engine.config import EngineConfig, SourceSettings
 from reconciler.engine.server import Engine
-from tests.engine.harness import (
-    NO_INSTALL,
-    Api,
-    Gate,
-    commit_all,
-    eventually,
-    make_repository,
-    statuses,
-)
+from tests.engine.harness import NO_INSTALL, Api, Gate, commit_all, make_repository, statuses
 from tests.fakes import git_server
 from tests.fakes.git_server import GitServer
 from tests.fakes.ssh_server import SshServer, make_key, serve_ssh
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from reconciler.clock import SystemClock
 from reconciler.model import Catalog
 from tests.fakes.git_server import git, serve
 from tests.fakes.world import SimClock
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
 
@@ -339,13 +337,6 @@ def test_a_private_repository(work: Path, tmp_path: Path) -> None:
         assert server.sent - sent < 2000
     for path in home.rglob("*"):
         assert not path.is_file() or CANARY.encode() not in path.read_bytes()
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        threading.Event().wait(0.01)
 
 
 def test_it_pulls_by_itself(work: Path) -> None:

@@ -2,21 +2,15 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from functools import partial
 
 import pytest
 
 from reconciler.adapters.git_pool import Pool
+from tests import waiting
 
 LIMIT_S = 30.0
-
-
-def eventually(condition: object, what: str) -> None:
-    assert callable(condition)
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        threading.Event().wait(0.005)
+eventually = partial(waiting.eventually, limit_s=LIMIT_S)
 
 
 def test_a_host_that_hangs_leaves_room() -> None:

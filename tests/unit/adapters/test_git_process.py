@@ -6,12 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.git_process import Bounds, Git, GitFailedError, Repository
 from reconciler.api.types import GitAuth, Secret, SshAuth
+from tests import waiting
 from tests.fakes.git_server import GitServer, git, make_certificate, make_repository, serve
 from tests.fakes.ssh_server import SshServer, make_key, serve_ssh
 
@@ -22,6 +24,7 @@ PASSPHRASE = "p4ss c4nary' $(x) %s"
 TOKEN: GitAuth[Secret] = GitAuth(access_token=Secret(CANARY))
 MAIN = ["refs/heads/main"]
 LIMIT_S = 30.0
+eventually = partial(waiting.eventually, limit_s=LIMIT_S)
 
 
 @pytest.fixture
@@ -43,14 +46,6 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     make_repository(folder / "r")
     with serve_ssh(folder) as running:
         yield running
-
-
-def eventually(condition: object, what: str) -> None:
-    assert callable(condition)
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        threading.Event().wait(0.01)
 
 
 def instead_of_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:

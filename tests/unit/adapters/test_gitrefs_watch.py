@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,13 @@ from reconciler.adapters.gitrefs import GitRefs, Helpers, Pace, Revision, Unavai
 from reconciler.api.types import GitSource, Secret
 from reconciler.clock import SystemClock
 from reconciler.git.urls import identity
+from tests import waiting
 from tests.fakes.git_server import GitServer, git, make_repository, serve
 
 pytestmark = pytest.mark.real
 
 LIMIT_S = 90.0
+eventually = partial(waiting.eventually, limit_s=LIMIT_S)
 # So long that nothing happens by itself in a test, unless it says otherwise.
 NEVER = timedelta(hours=1)
 
@@ -60,13 +62,6 @@ class Watched:
     def close(self) -> None:
         self.refs.close()
         self.git.close()
-
-
-def eventually(condition: Callable[[], bool], what: object) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        threading.Event().wait(0.01)
 
 
 def follow(url: str, *, tag: str = "", paths: tuple[str, ...] = ()) -> Wanted:

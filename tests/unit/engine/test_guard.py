@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.engine import guard
 from reconciler.engine.store.session import uptime_s
-from tests.engine.harness import eventually
+from tests.waiting import eventually
 
 
 class Watched:

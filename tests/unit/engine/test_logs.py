@@ -28,8 +28,8 @@ from reconciler.engine.store.claims import take_claim
 from reconciler.engine.store.database import Database
 from reconciler.engine.store.log_parts import LogPart, LogParts
 from reconciler.errors import NotDurableError
-from tests.engine.harness import eventually
 from tests.postgres_server import PostgresServer
+from tests.waiting import eventually
 
 DONE, RUNNING, WAITING = StepStatus.SUCCEEDED, StepStatus.RUNNING, StepStatus.NOT_STARTED
 

@@ -33,8 +33,8 @@ from reconciler.engine.model import (
 )
 from reconciler.engine.store import DatabaseLostError, Store, StoreError
 from reconciler.errors import NotDurableError
-from tests.engine.harness import eventually
 from tests.postgres_server import PostgresServer, postgres_server
+from tests.waiting import eventually
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
