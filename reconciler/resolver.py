@@ -31,7 +31,7 @@ from reconciler.model import (
     SecretReference,
     Spec,
 )
-from reconciler.planning.digest import digest, fields
+from reconciler.planning.digest import digest, fields, with_operation
 from reconciler.values import replace
 
 __all__ = ["Resolver"]
@@ -91,8 +91,7 @@ class Resolver:
         """Return what the spec wants now; `blocked` says what could not be looked up."""
         try:
             request = map_secrets(spec.request, self._secrets.read)
-            operation = spec.run_for(spec.request.operation)
-            canonical = fields(replace(spec.request, operation=operation), self._hash)
+            canonical = fields(_looked_at(spec), self._hash)
         except SecretUnavailableError as error:
             again_at = self._secrets.again_at()
             reason = Reason(ReasonCode.SECRET_UNAVAILABLE, str(error))
@@ -112,7 +111,7 @@ class Resolver:
         Its commit is the one that was deployed: nothing that moved since is run.
         """
         known = attempt or Attempt(digest="", commit="")
-        canonical = {**known.fields, "operation": str(Operation.DESTROY)}
+        canonical = with_operation(known.fields, Operation.DESTROY)
         desired = Desired(
             spec=spec,
             fields=canonical,
@@ -160,6 +159,14 @@ class Resolver:
             return source
         named = source.branch or source.tag or source.commit
         return replace(source, repo_url=own.url, branch=source.branch if named else own.branch)
+
+
+def _looked_at(spec: Spec) -> DeploymentRequest[SecretReference]:
+    """Return what is asked for: with `dryRun` no more than a look."""
+    operation = spec.run_for(spec.request.operation)
+    if operation is spec.request.operation:
+        return spec.request
+    return replace(spec.request, operation=operation)
 
 
 def _references(spec: Spec) -> list[SecretReference]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.cli.options import Commands, Options, command, data, duration
+from reconciler.cli.options import Commands, api_place, command, data, duration, secrets
 
 __all__ = ["ShowVersion", "add"]
 
@@ -56,7 +56,17 @@ def _doctor(commands: Commands) -> None:
         help="the directory of specs; default: %(default)s",
     )
     data(parser)
-    _files(parser)
+    parser.add_argument(
+        "--engine-data",
+        type=Path,
+        metavar="DIR",
+        help="the data directory of an `engine serve` on this machine",
+    )
+    api_place(parser)
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="the key of the engine's stored secrets"
+    )
+    secrets(parser)
     parser.add_argument(
         "--runner",
         choices=("bubblewrap", "container", "kubernetes", "process"),
@@ -70,40 +80,6 @@ def _doctor(commands: Commands) -> None:
         help="how long any check may take; default: 10s",
     )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
-
-
-def _files(parser: Options) -> None:
-    parser.add_argument(
-        "--engine-data",
-        type=Path,
-        metavar="DIR",
-        help="the data directory of an `engine serve` on this machine",
-    )
-    parser.add_argument(
-        "--api-url",
-        metavar="URL",
-        help="the API to use; default: $RECONCILER_API_URL, or the embedded engine",
-    )
-    parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="default: $PULUMI_ACCESS_TOKEN"
-    )
-    parser.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="the key of the engine's stored secrets"
-    )
-    parser.add_argument(
-        "--secrets-dir",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="where `run` may read secrets; may be repeated",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="what this host allows; default: /etc/reconciler/config.yaml",
-    )
 
 
 def _version(commands: Commands) -> None:

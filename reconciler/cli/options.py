@@ -18,12 +18,14 @@ else:
 __all__ = [
     "Commands",
     "Options",
+    "api_place",
     "command",
     "count",
     "data",
     "duration",
     "moment",
     "number",
+    "secrets",
 ]
 
 
@@ -46,6 +48,36 @@ def data(parser: Options) -> None:
         type=Path,
         metavar="DIR",
         help="the state directory; default: $STATE_DIRECTORY, or ~/.local/state/reconciler",
+    )
+
+
+def api_place(parser: Options) -> None:
+    """Add the options that say which API is used, and as whom."""
+    parser.add_argument(
+        "--api-url",
+        metavar="URL",
+        help="the API to use; default: $RECONCILER_API_URL, or the embedded engine",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="default: $PULUMI_ACCESS_TOKEN"
+    )
+
+
+def secrets(parser: Options) -> None:
+    """Add the options that say where secrets may be read, and what this host allows."""
+    parser.add_argument(
+        "--secrets-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="fromFile secrets may be below it, as below /run/secrets; may be repeated",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="what this host allows, and its limits; default: /etc/reconciler/config.yaml",
     )
 
 

@@ -27,11 +27,13 @@ from reconciler.cli import (
     webhook_options,
 )
 from reconciler.cli.options import Commands, Options
+from reconciler.cli.options import api_place as _api_place
 from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
 from reconciler.cli.options import data as _data
 from reconciler.cli.options import duration as _duration
 from reconciler.cli.options import moment as _moment
+from reconciler.cli.options import secrets as _secrets
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 
 __all__ = ["build", "run"]
@@ -450,14 +452,7 @@ def _state(parser: Options) -> None:
 
 
 def _api(parser: Options) -> None:
-    parser.add_argument(
-        "--api-url",
-        metavar="URL",
-        help="the API to use; default: $RECONCILER_API_URL, or the embedded engine",
-    )
-    parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="default: $PULUMI_ACCESS_TOKEN"
-    )
+    _api_place(parser)
     _dialect(parser)
     parser.add_argument(
         "--settle",
@@ -473,23 +468,6 @@ def _dialect(parser: Options) -> None:
         choices=("today", "preview"),
         default="today",
         help="which form of the API it speaks; default: %(default)s",
-    )
-
-
-def _secrets(parser: Options) -> None:
-    parser.add_argument(
-        "--secrets-dir",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="fromFile secrets may be below it, as below /run/secrets; may be repeated",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="what this host allows, and its limits; default: /etc/reconciler/config.yaml",
     )
 
 

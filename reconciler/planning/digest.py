@@ -17,12 +17,22 @@ from typing import Final
 from reconciler.api.types import MARKER_PREFIX, DeploymentRequest, Operation
 from reconciler.model import SecretReference
 
-__all__ = ["FORM", "FORM_VERSION", "SECRET_PREFIX", "changes", "digest", "fields"]
+__all__ = [
+    "FORM",
+    "FORM_VERSION",
+    "SECRET_PREFIX",
+    "changes",
+    "digest",
+    "fields",
+    "with_operation",
+]
 
 # The name of the field that says which version of the form this is, and that version. Another
 # one makes every digest another, so whoever raises it has to compare in both forms.
 FORM: Final = "form"
 FORM_VERSION: Final = "1"
+
+_OPERATION: Final = "operation"
 
 # What a secret's keyed hash begins with; a plain text that begins so gets another one before it.
 SECRET_PREFIX: Final = "secret:"  # noqa: S105 - no secret itself
@@ -43,7 +53,7 @@ def fields(
     """
     source = request.source
     texts = {
-        "operation": str(request.operation),
+        _OPERATION: str(request.operation),
         "sourceContext.git.repoUrl": source.repo_url,
         "sourceContext.git.branch": source.branch_name,
         "sourceContext.git.commit": source.commit,
@@ -71,6 +81,11 @@ def fields(
     if request.inherit_settings:
         form["inheritSettings"] = "true"
     return form
+
+
+def with_operation(form: Mapping[str, str], operation: Operation) -> dict[str, str]:
+    """Return the form of the same request but for its operation."""
+    return {**form, _OPERATION: str(operation)}
 
 
 def _plain(text: str) -> str:

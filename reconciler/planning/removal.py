@@ -57,9 +57,6 @@ def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by
     return first_answer(RULES, at)
 
 
-_KEPT: Final = "kept as it is"
-
-
 def _destroys(at: Situation) -> bool:
     # Who asks for previews alone asks for nothing to be taken away.
     return at.spec.on_delete is OnDelete.DESTROY and not at.spec.dry_run
@@ -67,8 +64,9 @@ def _destroys(at: Situation) -> bool:
 
 def _although(at: Situation) -> str:
     """Say why a stack is kept that the spec would have destroyed."""
-    dry = at.spec.on_delete is OnDelete.DESTROY and at.spec.dry_run
-    return " (reconcile.dryRun goes before onDelete: destroy)" if dry else ""
+    if at.spec.on_delete is OnDelete.KEEP or _destroys(at):
+        return ""
+    return " (reconcile.dryRun goes before onDelete: destroy)"
 
 
 def _counts(removal: Removal, now: datetime) -> bool:
@@ -115,7 +113,7 @@ def wait_for_files(at: Situation) -> Plan | None:
         return None
     counts_from = removal.since + GONE_AFTER
     if not _counts(removal, at.now):
-        kept = f"{_KEPT} and forgotten{_although(at)}"
+        kept = f"kept as it is and forgotten{_although(at)}"
         what = "destroyed (onDelete: destroy)" if _destroys(at) else kept
         reason = Reason(
             ReasonCode.REMOVED,
@@ -142,7 +140,7 @@ def keep(at: Situation) -> Plan | None:
     """A stack that is kept is left as it is."""
     if _destroys(at) and at.status.applied:
         return None
-    note = f"the file is gone; its stack is {_KEPT}{_although(at)}"
+    note = f"the file is gone; its stack is kept as it is{_although(at)}"
     if _destroys(at):
         note = "the file is gone, and its stack was never deployed"
     return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))

@@ -26,7 +26,7 @@ from reconciler.model import (
     Unknown,
 )
 from reconciler.planning import slots
-from reconciler.planning.digest import digest
+from reconciler.planning.digest import digest, with_operation
 from reconciler.values import replace
 
 __all__ = [
@@ -40,9 +40,6 @@ __all__ = [
     "source_of",
     "spec_changed",
 ]
-
-# The field of the canonical form that a destroy by `destroyAfter` differs in.
-_OPERATION = "operation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +209,5 @@ def as_wanted_now(desired: Desired, observed: Observed, now: datetime) -> Desire
     if moment is None or now < moment or desired.blocked is not None:
         return desired
     operation = desired.spec.run_for(Operation.DESTROY)
-    fields = {**desired.fields, _OPERATION: str(operation)}
+    fields = with_operation(desired.fields, operation)
     return replace(desired, fields=fields, digest=digest(fields))

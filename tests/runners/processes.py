@@ -13,8 +13,10 @@ from reconciler.engine.runners.base import (
     Runner,
     Surroundings,
 )
+from reconciler.engine.runners.nursery import nursery
+from reconciler.engine.runners.supervisor import processes
 
-__all__ = ["LIMIT_S", "World", "left", "nothing"]
+__all__ = ["LIMIT_S", "World", "left", "nothing", "supervisors"]
 
 # Far more than anything here takes, also on a machine that does much else.
 LIMIT_S = 60.0
@@ -32,6 +34,11 @@ def left(token: str) -> list[str]:
             if token.encode() in line:
                 found.append(f"{directory.name}: {line.decode(errors='replace')}")
     return found
+
+
+def supervisors() -> set[int]:
+    """Return what the nursery has made and is still there, whoever asked for it."""
+    return {p.pid for p in processes() if p.parent == nursery.pid and nursery.pid}
 
 
 def nothing(_: bytes) -> None:

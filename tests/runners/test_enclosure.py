@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.runners.cgroups import find_groups
-from reconciler.engine.runners.nursery import nursery
 from reconciler.engine.runners.process import ProcessRunner
-from reconciler.engine.runners.supervisor import look, processes, supervises
-from tests.runners.processes import LIMIT_S, World
+from reconciler.engine.runners.supervisor import look, supervises
+from tests.runners.processes import LIMIT_S, World, supervisors
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -33,11 +32,6 @@ def within(world: World) -> list[int]:
     found = [path / "cgroup.procs" for path in groups.of(world.deployment_id)]
     texts = {file.read_text() for file in found if file.exists()}
     return [int(pid) for text in texts for pid in text.split()]
-
-
-def supervisors() -> set[int]:
-    """Return what the nursery has made and is still there, whoever asked for it."""
-    return {p.pid for p in processes() if p.parent == nursery.pid and nursery.pid}
 
 
 def waiting(world: World) -> int:

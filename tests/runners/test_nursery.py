@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.engine.runners.nursery import Nursery, nursery
 from reconciler.engine.runners.process import ProcessRunner
-from reconciler.engine.runners.supervisor import look, processes
-from tests.runners.processes import LIMIT_S, World
+from reconciler.engine.runners.supervisor import look
+from tests.runners.processes import LIMIT_S, World, supervisors
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -60,15 +60,13 @@ def test_it_keeps_nothing_of_a_supervisor(world: World) -> None:
     """No dead child and no open file stays in it, however many it has made."""
     files = Path(f"/proc/{nursery.pid}/fd")
     before = len(list(files.iterdir()))
-    there = {p.pid for p in processes() if p.parent == nursery.pid}
+    there = supervisors()
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(lambda number: world.sh(f"exit {number}"), range(24)))
     assert codes == list(range(24))
     assert len(list(files.iterdir())) == before
     world.close()
-    eventually(
-        lambda: {p.pid for p in processes() if p.parent == nursery.pid} <= there, "no more are left"
-    )
+    eventually(lambda: supervisors() <= there, "no more are left")
 
 
 def test_it_ends_with_the_engine() -> None:
