@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from reconciler.engine.runners.base import Needs
 from reconciler.engine.runners.cgroups import Bounds
-from reconciler.engine.runners.nursery import LostError, nursery
+from reconciler.engine.runners.nursery import NurseryLostError, nursery
 
 __all__ = ["Enclosure", "Waiting", "enclosures"]
 
@@ -97,7 +97,7 @@ class Enclosure:
         self._bounds.open()  # who ended all that was left of the deployment removed them
         try:
             return self._made()
-        except LostError:
+        except NurseryLostError:
             # Somebody (the kernel, out of memory) has ended it.
             return self._made()
 

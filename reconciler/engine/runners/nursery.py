@@ -11,7 +11,7 @@ import threading
 
 from reconciler.engine.runners import supervisor
 
-__all__ = ["LostError", "Nursery", "nursery"]
+__all__ = ["Nursery", "NurseryLostError", "nursery"]
 
 # To fork takes 1 ms, and to start the nursery first 20 ms. One that takes so much longer is on a
 # machine that can start nothing.
@@ -20,7 +20,7 @@ LIMIT_S = 60.0
 LONGEST_ANSWER = 64
 
 
-class LostError(ChildProcessError):
+class NurseryLostError(ChildProcessError):
     """The nursery has ended meanwhile; the next one does as well, for other files."""
 
 
@@ -38,16 +38,16 @@ class Nursery:
         return 0 if self._running is None else self._running.pid
 
     def supervisor(self, deployment_id: str, control: int, output: int) -> int:
-        """Make one, with these files, and return its process id; OSError, LostError.
+        """Make one, with these files, and return its process id; OSError, NurseryLostError.
 
-        It waits for an order on `control`. The files stay the caller's. After a LostError there
-        may be one that has them: they are of no use to another.
+        It waits for an order on `control`. The files stay the caller's. After a NurseryLostError
+        there may be one that has them: they are of no use to another.
         """
         message = b":" + os.fsencode(deployment_id)[: supervisor.LONGEST_ID]
         with self._lock:
             answer = self._ask(message, control, output)
         if not answer:
-            raise LostError(errno.ECHILD, "the nursery of supervisors has ended")
+            raise NurseryLostError(errno.ECHILD, "the nursery of supervisors has ended")
         pid = int(answer)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
