@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from reconciler.api.types import (
     Ending,
@@ -22,7 +23,14 @@ from reconciler.api.types import (
     User,
 )
 from reconciler.engine.model import Begun, Record, StepFailed, StepSucceeded, Withdrawn
-from reconciler.engine.store import DatabaseLostError, PageQuery, StackInfo, Store, StoreError
+from reconciler.engine.store import (
+    DatabaseLostError,
+    PageQuery,
+    StackInfo,
+    Store,
+    StoreError,
+    deployments,
+)
 from reconciler.errors import NotDurableError
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -186,6 +194,18 @@ def test_the_newest_of_each_stack_is_found(store: Store) -> None:
     assert told("") == [db, web, ("other/web/prod", 1, "not-started", "")]
     store.forget_stack(DB, 1)
     assert told("acme") == [web]
+
+
+def test_a_create_does_not_read_what_has_ended(file_store: Store) -> None:
+    """How many wait is asked of the index of what waits, however many an organization has had."""
+    dialect = sqlite.dialect()
+    query = deployments._count_waiting("acme").compile(
+        dialect=dialect, compile_kwargs={"literal_binds": True}
+    )
+    with file_store._database.read() as connection:
+        plan = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {query}")).all()
+    assert "deployments_by_status" in str(plan)
+    assert "deployments_by_organization" not in str(plan)
 
 
 def test_a_deleted_stack_that_is_deployed_meanwhile_stays(store: Store) -> None:
