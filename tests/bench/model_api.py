@@ -1,9 +1,9 @@
 """A Deployments API over HTTP in a process of its own, that keeps who called when.
 
 It answers each call after `--answer-after` seconds and ends each deployment after `--duration`;
-`--before` says that each stack has one already, but for those called `new-…`. `GET /calls` gives
-the calls of then on a monotonic clock that all processes of the machine share, `GET /created` the
-markers of each stack's creates.
+`--before` is how many stacks have one already, prod-0 and on. `GET /calls` gives the calls of then
+on a monotonic clock that all processes of the machine share, `GET /created` the markers of each
+stack's creates.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ class Model:
     """The API's state, and its answers."""
 
     duration: timedelta
-    before: int = 0
     stacks: dict[StackRef, list[Record]] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     calls: list[tuple[int, str, str]] = field(default_factory=list)
@@ -66,7 +65,7 @@ class Model:
         if parts == ["calls"]:
             return HTTPStatus.OK, self.calls
         if parts == ["created"]:
-            return HTTPStatus.OK, {str(s): [r.marker for r in rs] for s, rs in self.stacks.items()}
+            return HTTPStatus.OK, self._created()
         self.calls.append((time.monotonic_ns(), method, target))
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if parts[1] == "orgs":
@@ -77,8 +76,7 @@ class Model:
         records = self.stacks.get(stack, [])
         match rest:
             case []:
-                earlier = [_before(stack)] * self._earlier(stack)
-                return HTTPStatus.OK, self._page(earlier + records, query)
+                return HTTPStatus.OK, self._page(records, query)
             case ["version", version]:
                 found = [r for r in records if r.version == int(version)]
             case [one]:
@@ -89,9 +87,17 @@ class Model:
             return HTTPStatus.NOT_FOUND, {"code": 404, "message": "not found"}
         return HTTPStatus.OK, deployment_to_json(self._shown(found[0]), _TODAY)
 
-    def _earlier(self, stack: StackRef) -> int:
-        """Return how many deployments a stack has had; one that is named so is new."""
-        return 0 if stack.stack.startswith("new-") else self.before
+    def _created(self) -> dict[str, list[str]]:
+        found = {str(s): [r.marker for r in rs if r.marker] for s, rs in self.stacks.items()}
+        return {stack: markers for stack, markers in found.items() if markers}
+
+    def have(self, count: int) -> None:
+        """Let so many stacks have been deployed once, by somebody, just now."""
+        for number in range(count):
+            stack = StackRef("acme", "web", f"prod-{number}")
+            record = Record(f"before-{number}", stack, 1, datetime.now(UTC), Operation.UPDATE, "")
+            self.stacks[stack] = [record]
+            self.records.append(record)
 
     def _create(self, stack: StackRef, body: dict[str, Any]) -> object:
         records = self.stacks.setdefault(stack, [])
@@ -99,7 +105,7 @@ class Model:
         record = Record(
             id=f"id-{next(iter(self.ids))}",
             stack=stack,
-            version=len(records) + 1 + self._earlier(stack),
+            version=len(records) + 1,
             created=datetime.now(UTC),
             operation=Operation(
                 str(body.get("operation") or body["operationContext"]["operation"])
@@ -112,7 +118,8 @@ class Model:
 
     def _page(self, records: list[Record], query: dict[str, str]) -> object:
         size, page = int(query["pageSize"]), int(query["page"])
-        newest = records[::-1][(page - 1) * size : page * size]
+        end = max(len(records) - (page - 1) * size, 0)
+        newest = records[max(end - size, 0) : end][::-1]
         return list_to_json([self._shown(r) for r in newest], _TODAY, size, len(records))
 
     def _shown(self, record: Record) -> Deployment:
@@ -129,11 +136,6 @@ class Model:
             stack=record.stack,
             environment=(ShownVariable(name=record.marker, value="1"),),
         )
-
-
-def _before(stack: StackRef) -> Record:
-    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-    return Record("id-before", stack, 1, long_ago, Operation.UPDATE, "")
 
 
 async def serve(model: Model, answer_after_s: float, ready: Callable[[int], None]) -> None:
@@ -166,9 +168,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--answer-after", type=float, default=0.0)
     parser.add_argument("--duration", type=float, default=2.0)
-    parser.add_argument("--before", type=int, choices=(0, 1), default=0)
+    parser.add_argument("--before", type=int, default=0)
     options = parser.parse_args()
-    model = Model(duration=timedelta(seconds=options.duration), before=options.before)
+    model = Model(duration=timedelta(seconds=options.duration))
+    model.have(options.before)
     asyncio.run(serve(model, options.answer_after, lambda port: print(port, flush=True)))
 
 

@@ -41,7 +41,7 @@ def soon(root: Path) -> Figure:
     place = Place.make(root)
     settle(place, COUNT)
     took: list[float] = []
-    with model_api() as api, daemon(place, api, *MANY):
+    with model_api(COUNT) as api, daemon(place, api, *MANY):
         wait_for(loaded(place, COUNT))
         for number in range(RENAMES):
             before = len(api.creates())
@@ -61,7 +61,7 @@ def at_once(root: Path) -> tuple[Figure, ...]:
     place = Place.make(root)
     settle(place, COUNT)
     with (
-        model_api(answer_after_s=0.05, duration_s=600) as api,
+        model_api(COUNT, answer_after_s=0.05, duration_s=600) as api,
         daemon(place, api, *MANY) as process,
     ):
         wait_for(loaded(place, COUNT))
@@ -113,7 +113,7 @@ def at_rest(root: Path) -> tuple[Figure, ...]:
     """What many specs take in memory, and what it costs to watch over them while nothing is."""
     place = Place.make(root)
     settle(place, COUNT)
-    with model_api() as api, daemon(place, api) as process:
+    with model_api(COUNT) as api, daemon(place, api) as process:
         memory = _memory(place, COUNT, "<= 120", process)
         spent = processor_s(process.pid)
         time.sleep(IDLE_S)
@@ -126,7 +126,7 @@ def much_memory(root: Path) -> Figure:
     """What very many specs take in memory."""
     place = Place.make(root)
     settle(place, LARGE)
-    with model_api() as api, daemon(place, api) as process:
+    with model_api(LARGE) as api, daemon(place, api) as process:
         return _memory(place, LARGE, "<= 500", process)
 
 

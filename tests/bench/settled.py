@@ -120,9 +120,9 @@ def wait_for(what: Callable[[], bool], limit_s: float = LIMIT_S, every_s: float 
 
 @contextmanager
 def model_api(
-    answer_after_s: float = 0.0, duration_s: float = 2.0, before: int = 1
+    before: int = 0, answer_after_s: float = 0.0, duration_s: float = 2.0
 ) -> Iterator[Api]:
-    """Start the model API for the length of a block."""
+    """Start the model API for the length of a block; `before` stacks have been deployed."""
     command = [sys.executable, "-m", "tests.bench.model_api"]
     command += ["--answer-after", str(answer_after_s), "--duration", str(duration_s)]
     command += ["--before", str(before)]
@@ -175,7 +175,7 @@ def resident(pid: int) -> int:
 def settle(place: Place, count: int) -> None:
     """Write specs, and the statuses that each has after a deployment: one is really made."""
     place.write(0, ago_s=3600)
-    with model_api(duration_s=0.1, before=0) as api:
+    with model_api(duration_s=0.1) as api:
         command = [
             sys.executable,
             "-m",

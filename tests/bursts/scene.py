@@ -92,7 +92,7 @@ def scene(root: Path, count: int, *options: str, answer_after_s: float = 0.0) ->
     """Give a place with so many specs that have been deployed, and the API."""
     place = Place.make(root)
     settle(place, count)
-    with model_api(answer_after_s=answer_after_s, duration_s=0.05) as api:
+    with model_api(count, answer_after_s=answer_after_s, duration_s=0.05) as api:
         it = Scene(place, api, count, options)
         try:
             yield it
