@@ -115,6 +115,7 @@ GIVEN: dict[str, Callable[[Path], None]] = {
     "moving-from-cron": deployed_by_a_job,
     "moving-from-the-operator": written("stacks.yaml"),
     "sops": may_decrypt,
+    "upgrade": in_use,
 }
 UPSTREAM = "https://example.com/acme/infra.git"
 # Where a commit of it is looked up: it is on this machine, and needs no network.
