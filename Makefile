@@ -45,7 +45,7 @@ demo: setup
 
 run: setup
 	@mkdir -p /tmp/reconciler-demo
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run $(DEMO_FLAGS) $(FLAGS) deployments.d
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run deployments.d $(DEMO_FLAGS) $(FLAGS)
 
 system:
 	@sh tools/install_system.sh

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.specs import read_file
-from reconciler.cli import parser
+from reconciler.cli import console_options, parser
 from reconciler.engine.http.app import build_app
 from reconciler.engine.service import Service
 from reconciler.mistakes import HELP, Mistake
@@ -40,6 +40,7 @@ RULES = SecretRules()
 DEMO_FOLDER = "/tmp/reconciler-demo"
 # A pass of the demo takes 5 s on an idle machine of two processors.
 LIMIT_S = 90.0
+CONSOLE_PORT = int(console_options.DEFAULT.rpartition(":")[2])
 eventually = partial(waiting.eventually, limit_s=LIMIT_S)
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -328,6 +329,17 @@ def stop_engine(data: Path) -> None:
         eventually(lambda: not (data / "address.json").exists(), "the end of the engine")
 
 
+def is_free(port: int) -> bool:
+    """Return whether nobody listens at a port of this host, as a console by the README would."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Terminal:
     """A clone of the repository, and what a person runs in it, block by block."""
 
@@ -356,7 +368,8 @@ class Terminal:
 
     def script(self, block: str) -> str:
         here = block.replace(DEMO_FOLDER, str(self.made))
-        here = here.replace("FLAGS=--console", "FLAGS='--console 127.0.0.1:0'")
+        if not is_free(CONSOLE_PORT):
+            here = here.replace("FLAGS=--console", "FLAGS='--console 127.0.0.1:0'")
         return self.definitions + here.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
 
     def run(self, block: str) -> str:
@@ -403,6 +416,19 @@ def test_the_readme_has_no_other_kind_of_block() -> None:
     assert kinds == {"sh", "text", "yaml"}
     shown = "\n".join(blocks(README, "text") + blocks(DEMO, "text"))
     assert not re.search(r"^(\$ |make|demo|reconciler|git|curl)\b", shown, re.MULTILINE)
+
+
+def test_the_readmes_console_is_a_command() -> None:
+    """`make run FLAGS=--console` makes a command that shows the console of the demo's specs."""
+    (flags,) = re.findall(r"^make run (FLAGS=\S+)$", README.read_text(), re.MULTILINE)
+    told = subprocess.run(
+        ["make", "--dry-run", "run", flags], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    line = told.stdout.splitlines()[-1]
+    words = line.partition("/reconciler ")[2].split()
+    chosen = parser.build().parse_args(words)
+    assert (str(chosen.directory), chosen.console) == ("deployments.d", console_options.DEFAULT)
+    console_options.check(chosen)
 
 
 @pytest.mark.real
