@@ -59,7 +59,8 @@ def told(approval: Approval | None) -> str:
 def acts(about: Known, now: datetime) -> tuple[Act, ...]:
     """Return what makes sense now, the most fitting first."""
     found: list[Act] = []
-    suspended = about.hold is not None or (about.spec is not None and about.spec.suspended)
+    by_file = about.spec is not None and about.spec.suspended
+    suspended = about.hold is not None or by_file
     if waiting_approval(about.status, now) is not None and not suspended:
         found.append(Act.APPROVE)
     if about.status.run is not None or about.status.intent is not None:
@@ -70,7 +71,7 @@ def acts(about: Known, now: datetime) -> tuple[Act, ...]:
         if adoptable(about.status):
             found.append(Act.ADOPT)
         found.append(Act.TRIGGER)
-    if about.hold is None:
+    if not suspended:
         found.append(Act.SUSPEND)
     return tuple(found)
 

@@ -42,6 +42,7 @@ from reconciler.model import Plan, Reason, ReasonCode, Run, RunEnd, Spec, State,
 from reconciler.planning import windows
 from reconciler.planning.agenda import Entry, Fate, Subject, agenda
 from reconciler.planning.explain import Case, Neighbour, because, explain
+from reconciler.planning.holds import SUSPENDED_BY_FILE
 from reconciler.planning.telling import does
 from reconciler.ports import ApiSource
 
@@ -377,8 +378,15 @@ def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> It
         operation=str(run.operation) if run is not None else "",
         commit=run.commit if run is not None else "",
         next_run=min(moments, default=None),
-        step=_STEPS.get(reason.code, ""),
+        step=_step(reason),
     )
+
+
+def _step(reason: Reason) -> str:
+    """Return what a person can do next, in a few words."""
+    if reason.message == SUSPENDED_BY_FILE:
+        return "Edit its file"
+    return _STEPS.get(reason.code, "")
 
 
 def _known(case: Case) -> console_orders.Known:

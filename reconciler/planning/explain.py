@@ -298,6 +298,8 @@ def _following(case: Case, state: State) -> Iterator[str]:
 def _by_spec(case: Case, spec: Spec, state: State) -> Iterator[str]:
     """Yield what the spec itself says of times to come."""
     if state in {State.SUSPENDED, State.INVALID}:
+        if spec.suspended:
+            yield f"nothing starts as long as {spec.path} says reconcile: {{suspend: true}}"
         if spec.schedules:
             yield f"its schedules rest while it is {state}"
         return

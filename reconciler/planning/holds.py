@@ -31,6 +31,7 @@ from reconciler.planning.gates import approval_key, start
 from reconciler.planning.situation import Situation
 
 __all__ = [
+    "SUSPENDED_BY_FILE",
     "adopt_by_hand",
     "answer_requests",
     "find_own_history",
@@ -48,6 +49,8 @@ __all__ = [
 
 # How often others' deployments, and a history that has lost something, are looked at again.
 LOOK_AGAIN = timedelta(seconds=10)
+
+SUSPENDED_BY_FILE = "reconcile.suspend is true; set it to false to go on"
 
 
 def answer_requests(at: Situation) -> Plan | None:
@@ -90,8 +93,7 @@ def hold_suspended(at: Situation) -> Plan | None:
     if hold is not None:
         return at.plan(State.SUSPENDED, suspended_by(hold, at.spec.name))
     if at.spec.suspended:
-        message = "reconcile.suspend is true; set it to false to go on"
-        return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, message))
+        return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, SUSPENDED_BY_FILE))
     return None
 
 

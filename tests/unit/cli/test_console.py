@@ -133,7 +133,8 @@ PREVIEW = Approval(
         ({"hold": Hold(by="ada", at=NOW, everything=True)}, []),
         ({"problem": "line 3"}, [Act.SUSPEND]),
         ({"spec": None}, [Act.SUSPEND]),
-        ({"spec": spec(suspended=True)}, [Act.SUSPEND]),
+        ({"spec": spec(suspended=True)}, []),
+        ({"spec": spec(suspended=True), "hold": Hold(by="ada", at=NOW)}, [Act.RESUME]),
         (
             {"status": {"reason": Reason(ReasonCode.HISTORY_UNKNOWN, "?"), "state": State.STALLED}},
             [Act.ADOPT, Act.TRIGGER, Act.SUSPEND],

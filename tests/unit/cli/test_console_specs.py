@@ -11,7 +11,7 @@ from reconciler.cli import parser, wiring
 from reconciler.cli.console_specs import KEEP, SpecsSource
 from reconciler.console.values import Act, Item, Order, Tone, Viewer
 from reconciler.engine.service import AnswerError
-from reconciler.model import RequestKind, Schedule, Spec, Window
+from reconciler.model import Hold, RequestKind, Schedule, Spec, Window
 from tests.factories import spec
 from tests.fakes.world import World
 
@@ -85,6 +85,19 @@ def test_a_story_is_what_why_says(tmp_path: Path) -> None:
     assert source.plans(ADA).settled <= 2
     with pytest.raises(AnswerError, match="no spec 'nobody'"):
         source.story(ADA, "nobody", now)
+
+
+def test_who_suspended_by_a_file_is_told_the_file(tmp_path: Path) -> None:
+    """The file is what ends it: it is named, as the next step too, and no button says otherwise."""
+    of = world(spec("web", suspended=True))
+    source, where = made(of, tmp_path)
+    assert items(of, source)["web"].step == "Edit its file"
+    story = source.story(ADA, "web", of.clock.now())
+    told = "nothing starts as long as /specs/web.yaml says reconcile: {suspend: true}"
+    assert told in story.following
+    assert story.acts == ()
+    where.holds.suspend("web", Hold(by="ada", at=of.clock.now()))
+    assert source.story(ADA, "web", of.clock.now()).acts == (Act.RESUME,)
 
 
 def test_what_is_asked_for_lies_where_the_loop_looks(tmp_path: Path) -> None:
