@@ -182,7 +182,8 @@ class SpecsSource:
         rows = []
         for item in items:
             standing = standings.get(item.name)
-            if standing is None or item.tone in {Tone.GOOD, Tone.RESTS}:
+            rests = item.tone is Tone.RESTS and standing is not None and not standing.plan.changes
+            if standing is None or item.tone is Tone.GOOD or rests:
                 continue
             plan = standing.plan
             words = tuple(does(action) for action in plan.actions)
@@ -191,7 +192,15 @@ class SpecsSource:
             Held(id=mass.id, message=mass.message, names=tuple(sorted(mass.names)))
             for mass in self._daemon.masses()
         )
-        return Plans(rows=tuple(rows), held=held, settled=len(items) - len(rows))
+        suspended = [item for item in items if item.tone is Tone.RESTS]
+        return Plans(
+            rows=tuple(rows),
+            held=held,
+            settled=sum(1 for item in items if item.tone is Tone.GOOD),
+            suspended=len(suspended),
+            differing=sum(1 for row in rows if row.item.tone is Tone.RESTS),
+            new=sum(1 for item in suspended if not item.version),
+        )
 
     # ------------------------------------------------------------ one of them
 

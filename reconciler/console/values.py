@@ -212,11 +212,37 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plans:
-    """What would be done, and how many are as they should be."""
+    """What would be done, and how many are as they should be.
+
+    Of the `suspended` ones those that differ from what was deployed are among the rows, and
+    `differing` counts them; `new` those that never were.
+    """
 
     rows: tuple[PlanRow, ...] = ()
     held: tuple[Held, ...] = ()
     settled: int = 0
+    suspended: int = 0
+    differing: int = 0
+    new: int = 0
+
+    @property
+    def tally(self) -> tuple[str, ...]:
+        """What is not done, counted, in sentences."""
+        found = [_counted(self.settled, "is as it should be", "are as they should be")]
+        if self.suspended:
+            parts = []
+            if self.differing:
+                from_it = "from what was deployed"
+                parts.append(_counted(self.differing, f"differs {from_it}", f"differ {from_it}"))
+            if self.new:
+                parts.append(_counted(self.new, "was never deployed", "were never deployed"))
+            told = _counted(self.suspended, "is suspended", "are suspended")
+            found.append(": ".join([told, ", ".join(parts)]) if parts else told)
+        return tuple(f"{sentence}." for sentence in found)
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

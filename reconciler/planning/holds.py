@@ -28,7 +28,7 @@ from reconciler.model import (
 )
 from reconciler.patience import PROBE_AFTER
 from reconciler.planning.gates import approval_key, start
-from reconciler.planning.situation import Situation
+from reconciler.planning.situation import Situation, differences
 
 __all__ = [
     "SUSPENDED_BY_FILE",
@@ -88,13 +88,15 @@ def _answer_approval(at: Situation, request: HandRequest) -> Plan:
 
 
 def hold_suspended(at: Situation) -> Plan | None:
-    """A suspended spec starts nothing."""
+    """A suspended spec starts nothing; what it would start for is told all the same."""
     hold = at.observed.hold
     if hold is not None:
-        return at.plan(State.SUSPENDED, suspended_by(hold, at.spec.name))
-    if at.spec.suspended:
-        return at.plan(State.SUSPENDED, Reason(ReasonCode.SUSPENDED, SUSPENDED_BY_FILE))
-    return None
+        reason = suspended_by(hold, at.spec.name)
+    elif at.spec.suspended:
+        reason = Reason(ReasonCode.SUSPENDED, SUSPENDED_BY_FILE)
+    else:
+        return None
+    return at.plan(State.SUSPENDED, reason, differing=differences(at))
 
 
 def suspended_by(hold: Hold, name: str) -> Reason:

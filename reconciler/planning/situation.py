@@ -26,17 +26,19 @@ from reconciler.model import (
     Unknown,
 )
 from reconciler.planning import slots
-from reconciler.planning.digest import digest, with_operation
+from reconciler.planning.digest import changes, digest, with_operation
 from reconciler.values import replace
 
 __all__ = [
     "Rule",
     "Situation",
     "as_wanted_now",
+    "differences",
     "expiry",
     "first_answer",
     "moved",
     "same_wanted",
+    "source_change",
     "source_of",
     "spec_changed",
 ]
@@ -182,6 +184,27 @@ def moved(before: Attempt | Run, wanted: Desired | Attempt) -> bool:
 def same_wanted(before: Attempt, wanted: Desired | Attempt) -> bool:
     """Whether what was asked for is what is wanted: the same request, of the same source."""
     return before.digest == wanted.digest and not moved(before, wanted)
+
+
+def source_change(old: str, new: str) -> str:
+    """Say that the source has another commit."""
+    return f"source commit: {old[:12]} → {new[:12]}"
+
+
+def differences(at: Situation) -> tuple[str, ...]:
+    """Return what would start a run as it differs from what was last asked for, as sentences.
+
+    Nothing where nothing was asked for yet, and where what is wanted is not known.
+    """
+    attempt, desired = at.status.attempt, at.desired
+    if attempt is None or desired.blocked is not None:
+        return ()
+    found: tuple[str, ...] = ()
+    if attempt.digest != desired.digest and at.spec.on_spec_change:
+        found = changes(attempt.fields, desired.fields) or ("the spec has changed",)
+    if moved(attempt, desired) and (found or at.spec.on_source_change):
+        found += (source_change(attempt.commit, desired.commit),)
+    return found
 
 
 def spec_changed(desired: Desired, status: Status) -> bool:

@@ -17,7 +17,7 @@ from reconciler.model import (
 )
 from reconciler.planning.digest import changes
 from reconciler.planning.gates import start
-from reconciler.planning.situation import Situation, expiry, moved
+from reconciler.planning.situation import Situation, expiry, moved, source_change
 
 __all__ = [
     "rest_stalled",
@@ -56,7 +56,7 @@ def submit_changed(at: Situation) -> Plan | None:
     if attempt.digest != desired.digest and (at.spec.on_spec_change or at.expired):
         differing = changes(attempt.fields, desired.fields)
         if source_moved and not at.expired:
-            differing += (_source_change(attempt.commit, desired.commit),)
+            differing += (source_change(attempt.commit, desired.commit),)
         if at.expired:
             moment = expiry(at.spec, at.status)
             told = f"reconcile.destroyAfter has come: {moment:%Y-%m-%d %H:%M} UTC"
@@ -65,7 +65,7 @@ def submit_changed(at: Situation) -> Plan | None:
         reason = Reason(ReasonCode.SPEC_CHANGED, "; ".join(differing) or "the spec has changed")
         return start(at, _submit(at, CauseKind.CHANGE), reason, differing)
     if source_moved and at.spec.on_source_change and not at.status.destroyed:
-        differing = (_source_change(attempt.commit, desired.commit),)
+        differing = (source_change(attempt.commit, desired.commit),)
         reason = Reason(ReasonCode.SOURCE_CHANGED, differing[0])
         return start(at, _submit(at, CauseKind.SOURCE), reason, differing)
     return None
@@ -84,10 +84,6 @@ def _wanted_operation(at: Situation) -> Operation:
         unsaved |= last.operation is Operation.REMEDIATE_DRIFT
     refreshes = unsaved and at.operation is Operation.UPDATE
     return Operation.REMEDIATE_DRIFT if refreshes else at.operation
-
-
-def _source_change(old: str, new: str) -> str:
-    return f"source commit: {old[:12]} → {new[:12]}"
 
 
 def rest_stalled(at: Situation) -> Plan | None:

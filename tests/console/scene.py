@@ -382,7 +382,7 @@ class Scene:
             for each in acting
         )
         held = Held(id="m-17", message="14 specs changed within a minute", names=("dns", "mail"))
-        return Plans(rows=rows, held=(held,), settled=len(self.fleet) - len(rows))
+        return Plans(rows=rows, held=(held,), settled=len(self.fleet) - len(rows) - 1, suspended=1)
 
     def deployment(self, viewer: Viewer, name: str, version: int) -> Shown:
         assert viewer.role

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.cli import parser, wiring
 from reconciler.cli.console_specs import KEEP, SpecsSource
-from reconciler.console.values import Act, Item, Order, Tone, Viewer
+from reconciler.console.values import Act, Change, Item, Order, Tone, Viewer
 from reconciler.engine.service import AnswerError
 from reconciler.model import Hold, RequestKind, Schedule, Spec, Window
 from tests.factories import spec
@@ -98,6 +98,28 @@ def test_who_suspended_by_a_file_is_told_the_file(tmp_path: Path) -> None:
     assert story.acts == ()
     where.holds.suspend("web", Hold(by="ada", at=of.clock.now()))
     assert source.story(ADA, "web", of.clock.now()).acts == (Act.RESUME,)
+
+
+def test_a_plan_counts_what_is_suspended(tmp_path: Path) -> None:
+    """Suspended is not as it should be: it is counted, and shown where it differs."""
+    of = world(spec("web"), spec("db"), spec("new", suspended=True))
+    source, _ = made(of, tmp_path)
+    plans = source.plans(ADA)
+    assert (plans.settled, plans.suspended, plans.new) == (2, 1, 1)
+    assert plans.rows == ()
+    of.specs["db"] = spec("db", suspended=True)
+    of.digests["db"] = "e" * 64
+    of.clock.time += timedelta(seconds=31)
+    source._daemon.tick()
+    of.clock.time += KEEP
+    plans = source.plans(ADA)
+    assert [(row.item.name, row.does, row.changes) for row in plans.rows] == [
+        ("db", (), (Change(field="digest", old="d" * 64, new="e" * 64),))
+    ]
+    assert plans.tally == (
+        "1 is as it should be.",
+        "2 are suspended: 1 differs from what was deployed, 1 was never deployed.",
+    )
 
 
 def test_what_is_asked_for_lies_where_the_loop_looks(tmp_path: Path) -> None:
