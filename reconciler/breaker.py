@@ -33,6 +33,10 @@ BACKOFF_SHORTEST = timedelta(seconds=1)
 BACKOFF_LONGEST = timedelta(seconds=30)
 
 UNAUTHORIZED = 401
+
+# What a person does next where the API is not there, and where it does not take the token.
+_LOOK = "`reconciler doctor`, with the same options, looks further"
+_GIVEN = "it is in $PULUMI_ACCESS_GIVEN or --token-file; `reconciler doctor` says what is wrong"
 TOO_MANY = 429
 ACCESS_REFUSED = frozenset({403, 404})
 
@@ -138,7 +142,8 @@ class Breaker:
     def _judge(self, scopes: tuple[str, ...], error: Exception) -> tuple[str, Reason, timedelta]:
         """Say what is shut by an error, why, and for how long."""
         if isinstance(error, RefusedError) and error.status == UNAUTHORIZED:
-            return _API, Reason(ReasonCode.ACCESS_DENIED, f"the API answered {error}"), PROBE_AFTER
+            reason = Reason(ReasonCode.ACCESS_DENIED, f"the API answered {error}; {_GIVEN}")
+            return _API, reason, PROBE_AFTER
         if isinstance(error, RefusedError) and error.status in ACCESS_REFUSED:
             reason = Reason(ReasonCode.ACCESS_DENIED, f"the API answered {error}")
             return scopes[-1], reason, PROBE_AFTER
@@ -149,7 +154,8 @@ class Breaker:
         scope = _API
         if isinstance(error, RefusedError) and error.status != TOO_MANY:
             scope = scopes[-1]  # it answers, and cannot answer this
-        return scope, Reason(ReasonCode.API_UNAVAILABLE, str(error)), wait
+        told = f"{error}; {_LOOK}" if isinstance(error, LostError) else str(error)
+        return scope, Reason(ReasonCode.API_UNAVAILABLE, told), wait
 
 
 def _kind(scope: str) -> str:

@@ -207,6 +207,11 @@ class Daemon:
         self._stopping.set()
         self._woken.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def wake(self) -> None:
         """Something may have changed on disk: scan in the next pass, which is now."""
         self._rescan.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -509,6 +510,10 @@ def _cause(error: requests.RequestException) -> str:
         inner = inner.args[0]
     reason = getattr(inner, "reason", None)
     text = str(reason if reason is not None else inner).rsplit(": ", 1)[-1]
+    # An errno is a number that says nothing to people.
+    text = re.sub(r"^\[Errno -?\d+\] ", "", text)
+    if text == "Connection refused":
+        return "nothing listens there (connection refused)"
     return text[:LONGEST_MESSAGE] or type(error).__name__
 
 

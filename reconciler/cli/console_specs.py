@@ -90,6 +90,8 @@ _STEPS: Final[Mapping[str, str]] = {
     ReasonCode.DRIFTED: "Run it again",
     ReasonCode.SECRET_UNAVAILABLE: "Give the secret",
     ReasonCode.SOURCE_UNAVAILABLE: "Look at the source",
+    ReasonCode.API_UNAVAILABLE: "Look at the API",
+    ReasonCode.ACCESS_DENIED: "Give a good token",
     ReasonCode.INVALID: "Mend the file",
     ReasonCode.CONFLICT: "Decide whose it is",
     ReasonCode.SUSPENDED: "Resume it",

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 
 from reconciler import log_output
@@ -16,7 +16,7 @@ from reconciler.adapters.watcher import Watcher
 from reconciler.cli import console_options, notifying, table, webhook_options, wiring
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import look
-from reconciler.cli.rows import Rows
+from reconciler.cli.rows import Row, Rows
 from reconciler.cli.saying import say
 from reconciler.cli.service import Service
 from reconciler.clock import SystemClock
@@ -24,11 +24,14 @@ from reconciler.daemon import Daemon
 from reconciler.errors import ReconcilerError
 from reconciler.metrics import of_loop
 from reconciler.metrics.metered import metered
+from reconciler.model import State
+from reconciler.planning.gates import NAMES_SHOWN
 from reconciler.planning.quiet import Word
+from reconciler.planning.telling import few
 from reconciler.sdnotify import ServiceManager
 from reconciler.traces.traced import traced
 
-__all__ = ["run"]
+__all__ = ["run", "stopped"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,6 +71,18 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
             service.manager.ready()
             daemon.run()
     return 0
+
+
+def stopped(found: Sequence[Row]) -> str:
+    """Say that somebody has stopped it, and what goes on by itself."""
+    running = [row.name for row in found if row.state is State.PROGRESSING and row.seen.run]
+    if not running:
+        return "stopped; nothing that was started runs"
+    goes_on = "goes" if len(running) == 1 else "go"
+    return (
+        f"stopped; what has begun of {few(running, NAMES_SHOWN)} {goes_on} on by itself: "
+        "the next `reconciler run` takes it up where it is then"
+    )
 
 
 def _fetch(where: wiring.Place) -> None:
@@ -153,10 +168,14 @@ def _once(
     found = Rows(where).read()
     if options.log_format == "people":
         print(table.as_text(found, look(sys.stdout, os.environ)), flush=True)
-    if not settled:
+    if daemon.stopped:
+        log_output.say(stopped(found))
+    elif not settled:
         log_output.say(f"gave up waiting after {options.timeout} (--timeout); what runs goes on")
     elif not daemon.started:
         ready = sum(1 for row in found if row.settled_well)
         what = "nothing to do" if ready == len(found) else "nothing was started"
-        log_output.say(f"{what}: {ready} of {len(found)} are as they should be")
+        rest = sum(1 for row in found if row.state is State.SUSPENDED)
+        told = f", {rest} of them suspended" if rest else ""
+        log_output.say(f"{what}: {ready} of {len(found)} are as they should be{told}")
     return 0 if settled and all(row.settled_well for row in found) else 1

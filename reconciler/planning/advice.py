@@ -28,6 +28,7 @@ _REFRESH: Final = Advice(
     "reconciler trigger {name} --operation refresh", "brings the state up to date first"
 )
 _SHOW: Final = Advice("reconciler show {name}", "shows where its source and secrets come from")
+_DOCTOR: Final = Advice("reconciler doctor", "looks at the API, the token and this machine")
 
 # By why it stands as it does, the most fitting first.
 _BY_REASON: Final[Mapping[ReasonCode, tuple[Advice, ...]]] = {
@@ -47,6 +48,8 @@ _BY_REASON: Final[Mapping[ReasonCode, tuple[Advice, ...]]] = {
     ReasonCode.DRIFTED: (_MEND,),
     ReasonCode.SECRET_UNAVAILABLE: (_SHOW,),
     ReasonCode.SOURCE_UNAVAILABLE: (_SHOW,),
+    ReasonCode.API_UNAVAILABLE: (_DOCTOR,),
+    ReasonCode.ACCESS_DENIED: (_DOCTOR,),
     ReasonCode.INVALID: (Advice("reconciler validate", "shows every mistake, with its line"),),
 }
 

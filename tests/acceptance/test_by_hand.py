@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import socket
 from contextlib import closing
 
 import pytest
 
+from reconciler.adapters.status_glance import Glimpse, Shown
+from reconciler.cli.rows import Row
+from reconciler.cli.run import stopped
+from reconciler.model import State
 from tests.acceptance.conftest import Place, eventually
 from tests.fakes.terminal import TerminalRun
 
@@ -40,6 +46,37 @@ def test_a_running_daemon_hears_of_approvals_and_suspensions(place: Place) -> No
     running.terminate()
     running.communicate(timeout=10)
     assert running.returncode == 0
+
+
+def test_who_stops_a_pass_is_told_so(place: Place) -> None:
+    """Ctrl-C is no time limit: that is said, and before it what is not there and who can look."""
+    place.program()
+    place.spec("one")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    place.environment["PULUMI_ACCESS_TOKEN"] = "pul-nobody-takes-it"
+    running = place.start("run", "--once", "specs", "--data", str(place.data), "--api-url", url)
+    eventually(lambda: place.status("one").get("reason") == "ApiUnavailable", "no answer")
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert f"{url} did not answer: nothing listens there (connection refused)" in said
+    assert "`reconciler doctor`, with the same options, looks further" in said
+    assert said.endswith("stopped; nothing that was started runs\n")
+    assert "gave up" not in said
+
+
+def test_what_goes_on_after_a_stop_is_named() -> None:
+    """What runs when somebody stops a pass goes on by itself, and is taken up again."""
+    shown = Shown(id="x", version=3, operation="update", status="running", commit="a" * 40)
+    rows = [
+        Row(name=name, state=state, code="", message="", seen=Glimpse(name=name, run=shown))
+        for name, state in (("web", State.PROGRESSING), ("db", State.READY))
+    ]
+    assert stopped(rows) == (
+        "stopped; what has begun of web goes on by itself: "
+        "the next `reconciler run` takes it up where it is then"
+    )
 
 
 def test_a_forgotten_stack_is_adopted_without_a_run(place: Place) -> None:

@@ -269,9 +269,10 @@ def test_nobody_there_is_lost_with_a_short_reason() -> None:
     """The reason is a person's words, without objects and addresses in memory."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(LostError, match="Connection refused") as lost:
+    with pytest.raises(LostError, match="nothing listens there") as lost:
         ApiClient(f"http://127.0.0.1:{port}", lambda: Secret("x")).get(STACK, "x")
-    assert "0x" not in str(lost.value)
+    told = f"http://127.0.0.1:{port} did not answer: nothing listens there (connection refused)"
+    assert str(lost.value) == told
 
 
 # ---------------------------------------------------------------- what comes back
