@@ -357,7 +357,10 @@ class Scene:
             done=("update (version 40; the spec had changed) succeeded, 2 days ago",),
             log=("error: the bucket is not empty",) if found.tone is Tone.BAD else (),
             advice=((f"reconciler why {name}", "says the same on a terminal"),),
-            history=((NOW - 48 * HOUR, "update: succeeded", 40),),
+            history=(
+                (NOW - 47 * HOUR, f"update failed: {'the bucket is not empty; ' * 12}", 41),
+                (NOW - 48 * HOUR, "update: succeeded", 40),
+            ),
             needs=tuple(by_name[n] for n in self.depends.get(name, ()) if n in by_name),
             needed_by=tuple(
                 by_name[n] for n, on in self.depends.items() if name in on and n in by_name

@@ -10,7 +10,8 @@ from reconciler.console.values import Act, Tone
 from tests.console.conftest import Person, person
 from tests.console.scene import Scene, item, line, shown
 
-PAGES = ("", "timeline", "graph", "plan", "item/billing", "item/shop/api", "run/118/shop/web")
+ITEMS = ("item/billing", "item/shop/api", "item/shop/web")
+PAGES = ("", "timeline", "graph", "plan", *ITEMS, "run/118/shop/web")
 # The rules of WCAG 2.2, A and AA, and what is good practice beside them.
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
