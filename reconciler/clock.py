@@ -7,7 +7,8 @@ in the reconciler that reads the machine's clock; tests and the simulator give t
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock"]
@@ -18,6 +19,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the time, aware and in UTC."""
+        ...
+
+    def running(self) -> timedelta:
+        """Return how long it has run since some moment: nobody can set this one."""
         ...
 
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
@@ -34,6 +39,10 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the time, aware and in UTC."""
         return datetime.now(UTC)  # noqa: TID251 - this is the one clock
+
+    def running(self) -> timedelta:
+        """Return how long the machine has run; the time that it slept is not in it."""
+        return timedelta(seconds=time.monotonic())
 
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
         """Return at `moment` or soon after `wake` is set, whichever comes first."""

@@ -109,6 +109,8 @@ class Observer:
         self._listed: dict[str, Mapping[str, Deployment]] = {}
         self._paused: dict[str, Paused] = {}
         self._wanted: dict[str, set[str]] = {}
+        # Of each stack (as text) the create that had no answer, and when it was first looked for.
+        self._looking: dict[str, tuple[Intent, timedelta]] = {}
         # When the newest of a stack that was seen was created, by the API's clock.
         self._created: dict[str, tuple[int, datetime]] = {}
 
@@ -124,9 +126,10 @@ class Observer:
         """Return what is known of the spec's stack, with how its run or its intent stands."""
         status = known.status
         intent, run = status.intent, status.run
-        known = replace(known, settle=self._settle, walked_to=status.last_version)
+        known = replace(known, walked_to=status.last_version)
         try:
             if intent is not None:
+                known = replace(known, settles_in=self._settles_in(spec.stack, intent))
                 seen, walked_to = self._breaker.ask(
                     spec.stack, lambda api: _walk(api, spec.stack, intent)
                 )
@@ -138,6 +141,19 @@ class Observer:
         except NotKnownError as error:
             return replace(known, seen=error.unknown)
         return known
+
+    def _settles_in(self, stack: StackRef, intent: Intent) -> timedelta:
+        """Return how long a create without an answer may still come through, at most.
+
+        That is counted from when this process first looked for it, and by what nobody can set:
+        a clock that jumps ahead would end it at once, and the create be sent while it arrives.
+        """
+        now = self._clock.running()
+        looking, since = self._looking.get(str(stack), (None, now))
+        if looking != intent:
+            self._looking[str(stack)] = (intent, now)
+            since = now
+        return max(since + self._settle - now, timedelta(0))
 
     def history(self, spec: Spec, known: Observed) -> Observed:
         """Return what is known, with what the API tells of the stack beyond our own run."""

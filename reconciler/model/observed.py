@@ -129,8 +129,8 @@ class Observed:
     that was looked at. `log` is the end of the last step's log, `found` what its own words say
     the run has changed or would change. `paused` says that the API starts nothing on this stack.
     `history` is None where it was not asked for: a plan that would
-    start something is made again with it. `settle` is how long an unanswered create may still
-    come through. `hold` is a person's suspension, `windows` those of the host for all specs.
+    start something is made again with it. `settles_in` is how long an unanswered create may
+    still come through. `hold` is a person's suspension, `windows` those of the host for all specs.
     """
 
     status: Status
@@ -145,4 +145,4 @@ class Observed:
     requests: tuple[HandRequest, ...] = ()
     hold: Hold | None = None
     windows: tuple[Window, ...] = ()
-    settle: timedelta = timedelta(seconds=30)
+    settles_in: timedelta = timedelta(0)

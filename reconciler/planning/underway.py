@@ -49,13 +49,12 @@ def settle_intent(at: Situation) -> Plan | None:
     if seen is not None:
         reason = Reason(ReasonCode.RUNNING, f"found again as version {seen.version}")
         return at.plan(State.PROGRESSING, reason, Adopt(deployment=seen))
-    settled_at = intent.at + at.observed.settle
-    if at.now < settled_at:
+    if at.observed.settles_in > timedelta(0):
         reason = Reason(
             ReasonCode.SETTLING,
             f"the create of {intent.at:%H:%M:%S} had no answer; it may still come through",
         )
-        return at.plan(State.PROGRESSING, reason, again_at=settled_at)
+        return at.plan(State.PROGRESSING, reason, again_at=at.now + at.observed.settles_in)
     wanted = at.desired
     overtaken = intent.cause.desired and not same_wanted(intent.attempt, wanted)
     if at.spec.suspended or at.observed.hold or (overtaken and wanted.blocked is None):

@@ -112,5 +112,8 @@ class HurriedClock:
     def now(self) -> datetime:
         return self._start + timedelta(seconds=(time.monotonic() - self._begun) * self._times)
 
+    def running(self) -> timedelta:
+        return self.now() - self._start
+
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
         wake.wait(max((moment - self.now()).total_seconds(), 0) / self._times)

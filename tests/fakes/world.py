@@ -59,12 +59,20 @@ class Crash(BaseException):
 
 @dataclass
 class SimClock:
-    """A clock that stands until someone waits."""
+    """A clock that stands until someone waits. `set_by` is what of its time never passed."""
 
     time: datetime = NOW
+    set_by: timedelta = timedelta(0)
 
     def now(self) -> datetime:
         return self.time
+
+    def running(self) -> timedelta:
+        return self.time - NOW - self.set_by
+
+    def set_ahead(self, by: timedelta) -> None:
+        self.time += by
+        self.set_by += by
 
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
         if not wake.is_set():

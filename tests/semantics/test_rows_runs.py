@@ -150,6 +150,26 @@ def test_row_02_a_create_without_an_answer_is_looked_for(
         assert sent[1] - sent[0] >= 30 * SECOND
 
 
+@pytest.mark.parametrize("hours", [-3, 1])
+def test_row_02_a_clock_that_is_set_ends_no_wait(hours: int) -> None:
+    """A create that is on its way is waited for by time that passes, not by the clock's."""
+    it = world(spec("web"))
+    it.api.late_by = lambda: 25 * SECOND
+    answers = [Fault.LATE]
+
+    def once(method: str, path: str) -> Fault:
+        create = method == "POST" and path.endswith("/deployments")
+        return answers.pop() if create and answers else Fault.NONE
+
+    it.api.faults, begun = once, it.clock.time
+    it.api.now = lambda: begun + it.clock.running()
+    daemon = it.daemon()
+    daemon.tick()
+    it.clock.set_ahead(hours * HOUR)
+    go(it, daemon, 2 * MINUTE)
+    assert (states(it), len(records(it))) == ({"web": State.READY}, 1)
+
+
 @pytest.mark.parametrize("creates", [0, 1])
 def test_row_02_a_crash_around_a_create_makes_no_second_one(creates: int) -> None:
     """Killed before or after a create, a new process finds out which before it sends any."""

@@ -70,6 +70,9 @@ class JumpingClock:
     def now(self) -> datetime:
         return self.time
 
+    def running(self) -> timedelta:
+        return self.real - NOW
+
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
         """Nobody waits here: the simulation moves the time."""
         del moment, wake

@@ -332,6 +332,9 @@ def test_stop_wakes_one_that_sleeps() -> None:
         def now(self) -> datetime:
             return NOW
 
+        def running(self) -> timedelta:
+            return timedelta(0)
+
         def wait_until(self, moment: datetime, wake: threading.Event) -> None:
             assert moment > NOW
             self.slept += 1

@@ -112,6 +112,24 @@ def test_a_create_that_did_not_come_through() -> None:
     assert seat.calls == {"version": 2}
 
 
+def test_how_long_a_create_may_still_come_through() -> None:
+    """From the first look on, by time that nobody sets; anew for another create, or process."""
+    seat = Seat()
+    known = status(intent=intent(marker=MARKER.format("mine")))
+    settle = timedelta(seconds=30)
+    assert seat.look(known).settles_in == settle
+    seat.later(seconds=10)
+    seat.world.clock.set_ahead(timedelta(hours=2))
+    assert seat.look(known).settles_in == timedelta(seconds=20)
+    seat.later(seconds=60)
+    assert seat.look(known).settles_in == timedelta(0)
+    again = status(intent=intent(marker=MARKER.format("mine"), at=NOW + timedelta(minutes=1)))
+    assert seat.look(again).settles_in == settle
+    seat.later(seconds=60)
+    seat.observer = seat.of(lambda: seat.client)
+    assert seat.look(again).settles_in == settle
+
+
 # ---------------------------------------------------------------- runs in flight
 
 

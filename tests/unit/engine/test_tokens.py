@@ -26,6 +26,9 @@ class StoppedClock:
     def now(self) -> datetime:
         return self.moment
 
+    def running(self) -> timedelta:
+        raise AssertionError("nobody waits here")
+
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
         raise AssertionError(f"nobody waits here: {moment} {wake}")
 

@@ -191,7 +191,8 @@ def situations() -> Iterator[tuple[str, Case]]:
             seen=deployment(JobStatus.RUNNING, version=2),
         ),
     )
-    yield "a create without an answer", case(status(intent=intent(at=NOW - timedelta(seconds=9))))
+    sent = status(intent=intent(at=NOW - timedelta(seconds=9)))
+    yield "a create without an answer", case(sent, settles_in=timedelta(seconds=21))
     yield "failed, tried again", case(failed(next_attempt=NOW + timedelta(seconds=25)))
     gave_up = Reason(ReasonCode.RETRIES_EXHAUSTED, "gave up after 3 tries: no room left")
     yield "gave up", case(failed(failures=3, stalled=gave_up))

@@ -33,6 +33,9 @@ class Hands:
     def now(self) -> datetime:
         return self.time
 
+    def running(self) -> timedelta:
+        raise AssertionError("an issuer has nothing to wait for")
+
     def wait_until(self, moment: datetime, wake: threading.Event) -> None:
         raise AssertionError(f"an issuer waits for nothing: {moment}, {wake}")
 
