@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -161,6 +162,35 @@ def test_a_page_is_followed(name: str, here: Path, tmp_path: Path) -> None:
         elif not step.commands.startswith(tuple(NOT_RUN)):
             shell.follow(step)
     shell.stop()
+
+
+@pytest.mark.real
+def test_the_nightly_backup_goes_on_for_weeks(here: Path, tmp_path: Path) -> None:
+    """Cron adds both parts each time and removes old ones, but none where it fails."""
+    in_use(here)
+    (here / "backup").mkdir()
+    page = (PAGES / "backup.md").read_text()
+    write = next(s.commands for s in steps(page) if s.commands.startswith("cat > daily-backup"))
+    line = re.search(r"^30 2 \* \* \*  \w+  (/srv/host/.+)$", page, re.MULTILINE)
+    assert line is not None, "the page has no line for cron"
+    shell = Shell(tmp_path, here, {"/srv/host": str(here)})
+    shell.run(f"export PATH={ROOT}/.venv/bin:$PATH\n")
+    shell.run(write)
+    old = here / "backup/engine-2026-01-01-023000.tgz"
+    for name in ("engine.key", old.name):
+        (here / "backup" / name).touch()
+        os.utime(here / "backup" / name, (0, 0))
+    second = int(time.time())
+    eventually(lambda: int(time.time()) > second, "another second")
+    assert shell.run(line[1]) == ""
+    left = sorted(re.sub(r"-[\d-]+", "", path.name) for path in (here / "backup").iterdir())
+    parts = ["engine.key", *["engine.tgz"] * 2, *["reconciler.tgz"] * 2, "said"]
+    assert left == parts
+    old.touch()
+    os.utime(old, (0, 0))
+    (here / "engine").rename(here / "elsewhere")
+    shell.run(f"! {line[1]}")
+    assert old.exists()
 
 
 def test_each_page_is_followed_or_has_no_commands() -> None:

@@ -50,7 +50,7 @@ def state(host: Host) -> str:
 @pytest.mark.timeout(600)
 def test_the_page_is_run(host: Host) -> None:
     """Each block does what it says; both services work, tell how they are, outlive a hang."""
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
     last = BLOCKS.pop()
     for block in BLOCKS:
         host.run(block)
@@ -64,9 +64,32 @@ def test_the_page_is_run(host: Host) -> None:
     )
     engine = host.property("reconciler-engine", "StatusText")
     assert engine == "listening on http://127.0.0.1:8080"
+    backups(host)
     hang(host)
     host.run(last)
     assert host.property("reconciler", "ActiveState") == "inactive"
+
+
+def backups(host: Host) -> None:
+    """Cron adds one, and removes what is old; it and the key make a data directory anew."""
+    folder = "/var/backups/reconciler"
+    old = f"{folder}/engine-2026-01-01-023000.tgz"
+    host.run(
+        f"touch -d '15 days ago' {old}; while [ -e {folder}/*-$(date +%F-%H%M%S).tgz ]; do :; done"
+    )
+    line = host.run("cat /etc/cron.d/reconciler-backup")
+    found = re.fullmatch(r"(\S+ ){5} *root +(.+)\n", line)
+    assert found is not None, line
+    assert host.run(f"env -i PATH=/usr/bin:/bin /bin/sh -c '{found[2]}'") == ""
+    names = host.run(f"ls {folder}").split()
+    assert sum(name.startswith("engine-2") for name in names) == 2, names
+    assert sum(name.startswith("reconciler-2") for name in names) == 2, names
+    host.run(
+        f"""reconciler engine restore "$(ls {folder}/engine-* | tail -n 1)" --data /var/restored
+        cp engine.key /var/restored/engine.key
+        reconciler engine audit verify --data /var/restored
+        tar --list --file "$(ls {folder}/reconciler-* | tail -n 1)" | grep -q hello.status.json"""
+    )
 
 
 def hang(host: Host) -> None:
