@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -172,13 +173,104 @@ def test_the_action(wheel: Path, tmp_path: Path, repository: Path) -> None:
         assert "nothing to do: 1 of 1" in said
 
 
+class Cache:
+    """What one job leaves to the next one, as the examples ask for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kept = folder
+
+    def fetch(self, repository: Path) -> None:
+        """Begin a job: a checkout has nothing in it but what is committed, and what was kept."""
+        git(repository, "clean", "-ffdxq")
+        if self.kept.exists():
+            shutil.copytree(self.kept, repository / ".reconciler")
+
+    def keep(self, repository: Path) -> None:
+        shutil.rmtree(self.kept, ignore_errors=True)
+        shutil.copytree(repository / ".reconciler", self.kept)
+
+
+def fits(condition: str, *, failed: bool) -> bool:
+    """Say whether a step of a push runs; by itself none does after a failure."""
+    parts = condition.split(" && ")
+    assert set(parts) <= {"success()", "always()", "github.event_name != 'pull_request'"}
+    return not failed or "always()" in parts
+
+
+def github_job(runner: Runner, cache: Cache, repository: Path, *, code: int = 0) -> str:
+    """Carry out the workflow's job; what its run has printed."""
+    (job,) = WORKFLOW["jobs"].values()
+    said = ""
+    for step in job["steps"]:
+        name = step["uses"].partition("@")[0]
+        if not fits(step.get("if", "success()"), failed=bool(said and code)):
+            continue
+        if name == "actions/cache/restore":
+            cache.fetch(repository)
+        elif name == "actions/cache/save":
+            cache.keep(repository)
+        elif name.startswith("./"):
+            said = runner.run(repository, "run", "Install", "Validate", "Plan", code=code)["Run"]
+        else:
+            assert name == "actions/checkout"
+    return said
+
+
+def gitlab_job(given: Mapping[str, str], cache: Cache, repository: Path, *, code: int = 0) -> str:
+    """Carry out the job `run`; what it has printed."""
+    cache.fetch(repository)
+    said = shell("\n".join(JOBS["run"]["script"]), repository, given, code)
+    about = JOBS[".reconciler"]["cache"] | JOBS["run"].get("cache", {})
+    wanted = {"always", "on_failure" if code else "on_success"}
+    if about.get("when", "on_success") in wanted and about.get("policy") != "pull":
+        cache.keep(repository)
+    return said
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_a_job_that_fails_leaves_its_state(forge: str, tmp_path: Path, repository: Path) -> None:
+    """What a failed job has done is known to the next one, which goes on from there."""
+    spec = repository / "deployments.d/hello.yaml"
+    spec.write_text(f"{SPEC}reconcile: {{retry: {{limit: 0}}}}\n")
+    program = repository / "Pulumi.yaml"
+    good = program.read_text()
+    program.write_text(good.replace("hello}", "${nobody}}"))
+    commit(repository)
+    cache = Cache(tmp_path / "kept")
+    with served(tmp_path / "engine") as engine:
+        given = {"api-url": engine.url, "token": token(engine.data)}
+        runner = Runner(tmp_path, given)
+        runner.files["GITHUB_PATH"].write_text(f"{BIN}\n")
+        environment = base(tmp_path) | {
+            **{name: str(value) for name, value in JOBS["variables"].items()},
+            "RECONCILER_API_URL": engine.url,
+            "PULUMI_ACCESS_TOKEN": given["token"],
+        }
+        environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+
+        def job(code: int) -> str:
+            if forge == "github":
+                return github_job(runner, cache, repository, code=code)
+            return gitlab_job(environment, cache, repository, code=code)
+
+        job(1)
+        program.write_text(good)
+        commit(repository)
+        assert "Ready" in job(0)
+
+
 def test_the_workflow_uses_what_the_action_takes() -> None:
     """Each input that the workflow gives is one of the action's, and one job runs at a time."""
     (job,) = WORKFLOW["jobs"].values()
     (step,) = [s for s in job["steps"] if s["uses"].startswith("./")]
     assert set(step["with"]) <= set(ACTION["inputs"])
-    (cache,) = [s for s in job["steps"] if s["uses"].startswith("actions/cache@")]
-    assert cache["with"]["path"] == ACTION["inputs"]["state"]["default"]
+    restore, save = [s["with"] for s in job["steps"] if s["uses"].startswith("actions/cache/")]
+    assert restore["path"] == save["path"] == ACTION["inputs"]["state"]["default"]
+    # A cache is never written again: each attempt has a key of its own, and finds the newest.
+    assert restore["key"] == save["key"]
+    assert save["key"].startswith(restore["restore-keys"])
+    assert {"github.run_id", "github.run_attempt"} <= set(re.findall(r"github\.\w+", save["key"]))
     assert WORKFLOW["concurrency"]["cancel-in-progress"] is False
     page = (ROOT / "docs/ci.md").read_text()
     assert [name for name in ACTION["inputs"] if f"`{name}`" not in page] == []
