@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE = ROOT / "reconciler/schemas/deployment.schema.json"
 DEFAULTS = ROOT / "reconciler/schemas/defaults.schema.json"
-FOR_EDITORS = ROOT / "schemas/deployment.schema.json"
+FOR_EDITORS = ROOT / "reconciler/schemas/editor.schema.json"
 
 # What is replaced as one has to be whole wherever it stands.
 REPLACED_AS_ONE = ("schedule", "secretReference", "secretValue", "window")

@@ -27,13 +27,15 @@ from reconciler.masking import Redactor
 
 __all__ = ["run", "schema_beside"]
 
-# Where `init` puts the schema, and where a repository may hold one for all its specs.
-_SCHEMAS: Final = (".deployment.schema.json", "../schemas/deployment.schema.json")
+# Where `init` puts a schema, and where a repository may hold one for all its specs.
+_SCHEMA: Final = ".deployment.schema.json"
+_SHARED: Final = "../schemas/"
 
 
-def schema_beside(directory: Path) -> str:
+def schema_beside(directory: Path, name: str = _SCHEMA) -> str:
     """Return the path of a schema from a directory of specs, or an empty text."""
-    return next((path for path in _SCHEMAS if (directory / path).is_file()), "")
+    paths = (name, f"{_SHARED}{name.removeprefix('.')}")
+    return next((path for path in paths if (directory / path).is_file()), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

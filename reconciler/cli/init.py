@@ -27,7 +27,12 @@ from reconciler.importing.source import without_user
 
 __all__ = ["run"]
 
-_SCHEMA: Final = ".deployment.schema.json"
+# What an editor checks specs and a `_defaults.yaml` by: the name beside them, and in the package.
+# The package's own schema of a spec would not do: it wants what a `_defaults.yaml` says again.
+_SCHEMAS: Final = {
+    ".deployment.schema.json": "editor.schema.json",
+    ".defaults.schema.json": "defaults.schema.json",
+}
 # A project file is 1 KB; one of this size is none.
 MAX_BYTES: Final = 1 << 20
 _SSH: Final = re.compile(r"(?:ssh://)?(?:[\w.-]+@)?([\w.-]+)(?::[0-9]+/|[:/])(?!/)(.+)\Z")
@@ -45,15 +50,16 @@ class _Repository:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write a spec, `.gitignore` and the schema for editors, where they are not yet."""
+    """Write a spec, `.gitignore` and the schemas for editors, where they are not yet."""
     directory: Path = options.directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{directory} cannot be made: {error.strerror}") from error
-    if not schema_beside(directory):
-        content = resources.files("reconciler").joinpath("schemas/deployment.schema.json")
-        _write(directory / _SCHEMA, content.read_bytes())
+    for name, source in _SCHEMAS.items():
+        if not schema_beside(directory, name):
+            content = resources.files("reconciler").joinpath(f"schemas/{source}")
+            _write(directory / name, content.read_bytes())
     _write(directory / ".gitignore", IGNORED.encode())
     _check_ignored(directory / ".gitignore")
     spec = _look(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -56,6 +58,7 @@ def test_a_repository_without_a_remote_is_its_own_source(repository: Path) -> No
         "operationContext": {"operation": "update"},
     }
     assert sorted(p.name for p in (repository / "deployments.d").iterdir()) == [
+        ".defaults.schema.json",
         ".deployment.schema.json",
         ".gitignore",
         "shop-staging.yaml",
@@ -104,6 +107,28 @@ def test_outside_of_a_repository_it_is_an_example(tmp_path: Path) -> None:
     text = (tmp_path / "deployments.d/web-dev.yaml").read_text()
     assert "There is no git repository here" in text
     assert text.startswith("# yaml-language-server: $schema=.deployment.schema.json\n")
+
+
+def test_an_editor_takes_what_validate_takes(repository: Path) -> None:
+    """The schemas that are written take the guide's specs, whose `_defaults.yaml` says the rest."""
+    init(repository)
+    folder = repository / "deployments.d"
+    page = Path("docs/how-to/environments.md").read_text()
+    files = re.findall(r"^cat > (\S+) <<'END'\n(.*?)^END$", page, re.MULTILINE | re.DOTALL)
+    specs = {"dev/web.yaml": "stack: acme/web/dev\nsourceContext: {git: {branch: null, tag: v1}}\n"}
+    specs |= {name.removeprefix("deployments.d/"): text for name, text in files}
+    for name, text in specs.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        kind = "defaults" if path.name == "_defaults.yaml" else "deployment"
+        schema = json.loads((folder / f".{kind}.schema.json").read_text())
+        jsonschema.validate(yaml.safe_load(text), schema)
+        modeline = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+        assert modeline is None or (path.parent / modeline[1]).is_file()
+    assert {"_defaults.yaml", "dev/web.yaml", "prod/_defaults.yaml", "prod/eu.yaml"} <= set(specs)
+    catalog = scan(folder, SecretRules())
+    assert catalog.problems == ()
 
 
 def test_nothing_is_overwritten(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
