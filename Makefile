@@ -41,10 +41,12 @@ $(STAMP): requirements/dev.lock requirements/uv.lock pyproject.toml
 
 demo: setup
 	@mkdir -p /tmp/reconciler-demo
+	@chmod go= examples/secrets
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run --once $(DEMO_FLAGS) deployments.d
 
 run: setup
 	@mkdir -p /tmp/reconciler-demo
+	@chmod go= examples/secrets
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/reconciler run deployments.d $(DEMO_FLAGS) $(FLAGS)
 
 system:

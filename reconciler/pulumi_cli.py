@@ -25,6 +25,11 @@ PROGRAMS = ("pulumi", "pulumi-language-yaml")
 # A pulumi answers in 0.2 s; one that does not answer within this is broken, or no pulumi.
 VERSION_LIMIT_S = 20.0
 
+# Where this package is in its source tree, that is what `make` is for; an installed one has none.
+SOURCE = Path(__file__).parents[1]
+_BUILD = "Run `make setup` to build it there, or install Pulumi so that it is on PATH"
+_INSTALL = f"Install Pulumi, {VERSION} or newer, so that {' and '.join(PROGRAMS)} are on PATH"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PulumiCli:
@@ -48,12 +53,15 @@ def cache_directory(environment: Mapping[str, str]) -> Path:
 
 
 def find(
-    environment: Mapping[str, str] | None = None, limit_s: float = VERSION_LIMIT_S
+    environment: Mapping[str, str] | None = None,
+    limit_s: float = VERSION_LIMIT_S,
+    source: Path = SOURCE,
 ) -> PulumiCli | str:
     """Return the Pulumi to use, or a text that says what to do where there is none.
 
     `environment` is this process's own by default. The first `pulumi` on PATH counts when the
     programs it needs are beside it or on PATH too, and it tells its version within `limit_s`.
+    `source` is the tree that this program is run from, where it is one.
     """
     environment = os.environ if environment is None else environment
     on_path = _on_path(environment, limit_s)
@@ -64,7 +72,7 @@ def find(
         return PulumiCli(directory=cached, version=VERSION)
     return (
         f"no usable Pulumi: {on_path}, and {cached} does not hold {VERSION}. "
-        "Run `make setup` to build it there, or install Pulumi so that it is on PATH"
+        f"{_BUILD if (source / 'Makefile').is_file() else _INSTALL}"
     )
 
 

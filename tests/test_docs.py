@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -188,6 +189,29 @@ def test_every_key_of_a_spec_is_told_of() -> None:
     holders = {k for k in keys if any(other.startswith((f"{k}.", f"{k}[]")) for other in keys)}
     assert sorted(keys - holders - told) == []
     assert sorted(told - keys) == []
+
+
+def test_data_is_what_the_command_uses() -> None:
+    """`--data` of a command about the engine is told as the engine's, and of no other one."""
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    rows = re.findall(r"^## reconciler (.+)$|^\| `--data DIR` \| (.+) \|$", page, re.MULTILINE)
+    name, told = "", 0
+    for heading, text in rows:
+        name = heading or name
+        if text:
+            assert text.startswith("the engine's data;") is name.startswith("engine "), name
+            told += 1
+    assert told > 30
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    """The architecture's first list of layers has the modules of the contract, and no other."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"]
+    page = (ROOT / "docs/architecture.md").read_text().split("## Who may import whom")[1]
+    shown = page.split("```text\n")[1].split("```")[0].splitlines()
+    found = [set(line.split("  ")[0].split(" | ")) for line in shown]
+    assert [set(layer.split(" | ")) for layer in layers] == found
 
 
 def test_every_route_is_told_of() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reconciler.cli import engine_database
-from reconciler.cli.options import Commands, Options, command, count, data, duration
+from reconciler.cli.options import Commands, Options, command, count, duration, engine_data
 
 __all__ = ["add"]
 
@@ -32,7 +32,7 @@ def _token(verbs: Commands) -> None:
     create.add_argument(
         "--expires", type=duration, metavar="TIME", help="such as 90d; default: never"
     )
-    data(create)
+    engine_data(create)
     engine_database.add(create)
     create.set_defaults(verb="token create")
 
@@ -41,7 +41,7 @@ def _token(verbs: Commands) -> None:
     listing.add_argument("--user", default="", metavar="NAME", help="only this person's")
     listing.add_argument("--all", action="store_true", help="expired and revoked ones too")
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    data(listing)
+    engine_data(listing)
     engine_database.add(listing)
     listing.set_defaults(verb="token list")
 
@@ -54,7 +54,7 @@ def _token(verbs: Commands) -> None:
     )
     revoke.add_argument("--organization", default="", metavar="ORG", help="with --user: of what")
     revoke.add_argument("--user", default="", metavar="NAME", help="all of this person's tokens")
-    data(revoke)
+    engine_data(revoke)
     engine_database.add(revoke)
     revoke.set_defaults(verb="token revoke")
 
@@ -67,7 +67,7 @@ def _audit(verbs: Commands) -> None:
     listing.add_argument("--user", default="", metavar="NAME", help="only what this person did")
     listing.add_argument("--count", type=count, default=50, metavar="N", help="default: 50")
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    data(listing)
+    engine_data(listing)
     engine_database.add(listing)
     listing.set_defaults(verb="audit list")
 
@@ -77,7 +77,7 @@ def _audit(verbs: Commands) -> None:
     verify.add_argument(
         "--noted", default="", metavar="END", help="what `audit verify` printed at an earlier time"
     )
-    data(verify)
+    engine_data(verify)
     engine_database.add(verify)
     verify.set_defaults(verb="audit verify")
 
@@ -85,7 +85,7 @@ def _audit(verbs: Commands) -> None:
     export.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="default: standard output"
     )
-    data(export)
+    engine_data(export)
     engine_database.add(export)
     export.set_defaults(verb="audit export")
 
@@ -102,12 +102,12 @@ def _backup(verbs: Commands) -> None:
     backup.add_argument(
         "--key-file", type=Path, metavar="FILE", help="where the key is; default: in the data"
     )
-    data(backup)
+    engine_data(backup)
     backup.set_defaults(verb="backup")
 
     restore = command(verbs, "restore", "backup", "make a data directory of a backup")
     restore.add_argument("file", type=Path, metavar="FILE", help="what `backup` has written")
-    data(restore)
+    engine_data(restore)
     restore.set_defaults(verb="restore")
 
 
@@ -158,5 +158,5 @@ def _of_the_engine(parser: Options) -> None:
     parser.add_argument(
         "--key-file", type=Path, metavar="FILE", help="where the key is; default: in the data"
     )
-    data(parser)
+    engine_data(parser)
     engine_database.add(parser)

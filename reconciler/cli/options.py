@@ -23,6 +23,7 @@ __all__ = [
     "count",
     "data",
     "duration",
+    "engine_data",
     "moment",
     "number",
     "secrets",
@@ -48,6 +49,17 @@ def data(parser: Options) -> None:
         type=Path,
         metavar="DIR",
         help="the state directory; default: $STATE_DIRECTORY, or ~/.local/state/reconciler",
+    )
+
+
+def engine_data(parser: Options) -> None:
+    """Add `--data` of a command about the engine: what it names is not the reconciler's."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the engine's data; default: engine in $STATE_DIRECTORY, or in "
+        "~/.local/state/reconciler",
     )
 
 

@@ -32,6 +32,7 @@ from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
 from reconciler.cli.options import data as _data
 from reconciler.cli.options import duration as _duration
+from reconciler.cli.options import engine_data as _engine_data
 from reconciler.cli.options import moment as _moment
 from reconciler.cli.options import secrets as _secrets
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
@@ -329,7 +330,7 @@ def _engine(commands: Commands) -> None:
 
 def _engine_process(parser: Options) -> None:
     """Add what servers and workers have in common."""
-    _data(parser)
+    _engine_data(parser)
     engine_database.add(parser)
     engine_database.add_work(parser)
     engine_database.add_logs(parser)
@@ -390,7 +391,7 @@ def _engine_keys(verbs: Commands) -> None:
                 metavar="URL",
                 help="where they will be served",
             )
-        _data(parser)
+        _engine_data(parser)
         engine_database.add(parser)
         _key_file(parser)
 

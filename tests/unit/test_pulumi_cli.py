@@ -61,6 +61,16 @@ def test_without_any_the_answer_says_what_to_do(environment: dict[str, str]) -> 
     assert "make setup" in answer
 
 
+def test_who_has_a_wheel_is_not_sent_to_the_source(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """An installed program has no Makefile: what helps there is to install Pulumi."""
+    answer = find(environment, source=tmp_path)
+    assert isinstance(answer, str)
+    assert "make" not in answer
+    assert f"Install Pulumi, {VERSION} or newer" in answer
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [
