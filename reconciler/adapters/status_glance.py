@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.adapters.statusfile import ENDING, MAX_BYTES
 from reconciler.api.types import JobStatus
+from reconciler.model import RunEnd
 
 __all__ = ["Glance", "Glimpse", "Shown"]
 
@@ -27,13 +28,17 @@ _TOGETHER_NS: Final = 2_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """The run in flight, or the last one that ended; `status` is how it stands or ended."""
+    """The run in flight, or the last one that ended; `status` is how it stands or ended.
+
+    `began` is when one in flight has begun to run, None where it has ended or waits.
+    """
 
     id: str
     version: int
     operation: str
     status: str
     commit: str
+    began: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,7 @@ class Glimpse:
     """What a table shows of a status; words are as they stand in the file.
 
     `written_ns` is when its file was written, `removal` whether it is remembered that the
-    spec's file is gone.
+    spec's file is gone, `took` how long the runs took that went well, each with its operation.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Glimpse:
     run: Shown | None = None
     next_run: datetime | None = None
     removal: bool = False
+    took: tuple[tuple[str, timedelta], ...] = ()
 
 
 # Of a file: its time of change, size and inode.
@@ -144,14 +150,26 @@ def _glimpse(body: Any, written_ns: int) -> Glimpse:
         run=_shown(run) if run else None,
         next_run=min(map(datetime.fromisoformat, moments), default=None),
         removal="removal" in body,
+        took=tuple(_took(body)),
     )
 
 
+def _took(body: Any) -> Iterator[tuple[str, timedelta]]:
+    """Yield how long the last runs took that went well."""
+    runs = {run["version"]: run for run in (body.get("last"), body.get("latest")) if run}
+    for run in runs.values():
+        if run.get("end") == RunEnd.SUCCEEDED and "started" in run and "finished" in run:
+            began, finished = map(datetime.fromisoformat, (run["started"], run["finished"]))
+            yield run["operation"], finished - began
+
+
 def _shown(run: Any) -> Shown:
+    runs = "end" not in run
     return Shown(
         id=run["id"],
         version=run["version"],
         operation=run["operation"],
         status=run.get("end") or run.get("status") or str(JobStatus.NOT_STARTED),
         commit=run["commit"],
+        began=datetime.fromisoformat(run["started"]) if runs and "started" in run else None,
     )

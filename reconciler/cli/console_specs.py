@@ -19,7 +19,7 @@ from reconciler.cli.rows import needs_person
 from reconciler.cli.wiring import Place
 from reconciler.clock import Clock
 from reconciler.console.keeping import Fetched, Kept
-from reconciler.console.runs import past_of
+from reconciler.console.runs import past_of, usual_time
 from reconciler.console.values import (
     Change,
     Coming,
@@ -330,7 +330,8 @@ class SpecsSource:
             facts["At"] = found.source.commit[:12] or found.source.tag or found.source.branch_name
         facts["Stack"] = item.stack
         cause = because(runs[0].cause) if runs and runs[0].run_id else ""
-        return Shown(item=item, deployment=found, cause=cause, facts=facts)
+        usually = usual_time(self._past(item, status), str(found.operation or ""))
+        return Shown(item=item, deployment=found, cause=cause, facts=facts, usual=usually)
 
     def log(self, viewer: Viewer, shown: Shown, token: str) -> LogPart:
         """Return the next part of a log."""

@@ -17,7 +17,7 @@ from reconciler.clock import Clock, SystemClock
 from reconciler.console.app import Console
 from reconciler.console.keeping import Kept
 from reconciler.console.ports import Denied
-from reconciler.console.runs import past_of
+from reconciler.console.runs import past_of, usual_time
 from reconciler.console.values import (
     Act,
     Coming,
@@ -25,6 +25,7 @@ from reconciler.console.values import (
     Lane,
     LogPart,
     Order,
+    Past,
     Plans,
     Shown,
     Story,
@@ -160,8 +161,6 @@ class EngineSource:
 
     def _lane(self, viewer: Viewer, item: Item, span: tuple[datetime, datetime]) -> Lane:
         caller, stack = _caller(viewer), StackRef.parse(item.name)
-        query = PageQuery(organization=stack.organization, stack=stack, page_size=RUNS_SHOWN)
-        past = self._service.deployments.page(caller, query).deployments
         schedules = [shown.stored for shown in self._service.schedules.of_stack(caller, stack)]
         begin = max(span[0], self._clock.now())
         coming = [due for each in schedules for due in _coming(each, begin, span[1])]
@@ -169,9 +168,14 @@ class EngineSource:
             name=item.name,
             state=item.state,
             tone=item.tone,
-            past=tuple(map(past_of, past)),
+            past=self._past(caller, stack),
             coming=tuple(sorted(coming, key=lambda due: due.at)),
         )
+
+    def _past(self, caller: Caller, stack: StackRef) -> tuple[Past, ...]:
+        """Return a stack's last runs."""
+        query = PageQuery(organization=stack.organization, stack=stack, page_size=RUNS_SHOWN)
+        return tuple(map(past_of, self._service.deployments.page(caller, query).deployments))
 
     def edges(self, viewer: Viewer) -> Mapping[str, tuple[str, ...]]:
         """Return nothing: an engine knows of no dependencies between stacks."""
@@ -225,7 +229,8 @@ class EngineSource:
             source = found.source
             facts["Source"] = source.repo_url
             facts["At"] = source.commit[:12] or source.tag or source.branch_name
-        return Shown(item=item, deployment=found, facts=facts)
+        usually = usual_time(self._past(caller, stack), str(found.operation or ""))
+        return Shown(item=item, deployment=found, facts=facts, usual=usually)
 
     def log(self, viewer: Viewer, shown: Shown, token: str) -> LogPart:
         """Return the next part of a log."""

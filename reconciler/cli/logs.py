@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.api.types import StackRef
 from reconciler.cli import names, wiring
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
+from reconciler.model import Status
+from reconciler.planning.usual import so_far, usual_of
 from reconciler.ports import ApiSource
 
 __all__ = ["run"]
@@ -31,7 +33,18 @@ def run(options: argparse.Namespace) -> int:
         found = source().by_version(stack, version)
         if found is None:
             raise UsageError(f"the API knows no version {version} of {stack}")
+        if options.follow and not found.status.ended:
+            _tell(status, version, SystemClock().now())
         return _print(options, source, stack, found.id)
+
+
+def _tell(status: Status, version: int, now: datetime) -> None:
+    """Say beside the log for how long it has run, and how long it usually does."""
+    run = status.run
+    if run is None or run.version != version or run.started is None:
+        return
+    told = so_far(now - run.started, usual_of(status, run.operation))
+    sys.stderr.write(f"{run.operation} (version {version}) has run {told}\n")
 
 
 def _print(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.adapters.spec_walk import Walk, name_of, walk
@@ -16,6 +17,7 @@ from reconciler.adapters.status_glance import Glance, Glimpse
 from reconciler.cli.wiring import Place
 from reconciler.model import Catalog, Hold, ReasonCode, State
 from reconciler.planning.holds import suspended_by
+from reconciler.planning.usual import so_far, usual
 
 __all__ = ["Row", "Rows", "needs_person"]
 
@@ -41,7 +43,10 @@ _BEFORE_HOLDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """How one spec stands. `gone`: its file is, and something is left to do or to remember."""
+    """How one spec stands. `gone`: its file is, and something is left to do or to remember.
+
+    `elapsed` is how long it has run, None where it does not run.
+    """
 
     name: str
     state: State
@@ -49,6 +54,16 @@ class Row:
     message: str
     seen: Glimpse
     gone: bool = False
+    elapsed: timedelta | None = None
+
+    @property
+    def timing(self) -> str:
+        """How long it has run, and usually does; empty where it does not run."""
+        if self.elapsed is None:
+            return ""
+        # What runs is the first word of its reason, also where its file was read before it ran.
+        operation = self.message.partition(" ")[0]
+        return so_far(self.elapsed, usual(t for what, t in self.seen.took if what == operation))
 
     @property
     def settled_well(self) -> bool:
@@ -84,8 +99,9 @@ class Rows:
         parsed = self._where.specs.some(found, list(self._stale(found, named, glimpses)))
         rows = list(self._there(named, glimpses, parsed))
         rows += (_gone(g) for n, g in glimpses.items() if _is_gone(n, g, named, found))
-        holds = self._where.holds.read()
-        return tuple(_held(row, holds.of(row.name)) for row in sorted(rows, key=_by_name))
+        holds, now = self._where.holds.read(), self._where.clock.now()
+        ordered = sorted(rows, key=_by_name)
+        return tuple(_timed(_held(row, holds.of(row.name)), now) for row in ordered)
 
     def of(self, names: Iterable[str]) -> tuple[Row, ...]:
         """Return the rows of some names, but for those that were forgotten."""
@@ -164,6 +180,14 @@ def _held(row: Row, hold: Hold | None) -> Row:
         message = "no longer suspended, and no run has looked since"
         return replace(row, state=State.UNKNOWN, message=message)
     return row
+
+
+def _timed(row: Row, now: datetime) -> Row:
+    """Say how long it has run, where it runs."""
+    began = row.seen.run.began if row.seen.run is not None else None
+    if began is None or row.state is not State.PROGRESSING:
+        return row
+    return replace(row, elapsed=now - began)
 
 
 def _by_name(row: Row) -> str:

@@ -150,7 +150,7 @@ def _watcher(where: wiring.Place, daemon: Daemon) -> Watcher:
 
 
 def _live(where: wiring.Place) -> LiveTable:
-    return LiveTable(Rows(where).read(), sys.stdout)
+    return LiveTable(Rows(where).read(), sys.stdout, where.clock)
 
 
 def _once(

@@ -116,7 +116,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(run.version) if run else "-",
         printable(run.commit[:SHORT_COMMIT]) if run else "-",
         f"{following:%Y-%m-%d %H:%M}Z" if following else "-",
-        printable(row.message),
+        printable(f"{row.timing}: {row.message}" if row.timing else row.message),
     )
 
 

@@ -10,8 +10,19 @@ from typing import Final
 from reconciler.api.types import UNSET_TIME, Deployment, LogLine, Step, StepStatus
 from reconciler.console.text import Piece, pieces, visible
 from reconciler.console.values import Past, Tone
+from reconciler.planning.usual import so_far, usual
 
-__all__ = ["Line", "RunView", "StepView", "length", "lines_of", "past_of", "run_view"]
+__all__ = [
+    "Line",
+    "RunView",
+    "StepView",
+    "length",
+    "lines_of",
+    "past_of",
+    "run_view",
+    "running_for",
+    "usual_time",
+]
 
 _TONES: Final = {
     StepStatus.NOT_STARTED: Tone.WAITS,
@@ -99,6 +110,25 @@ def past_of(deployment: Deployment) -> Past:
         begun=begun or deployment.created,
         ended=ended,
     )
+
+
+def usual_time(past: Sequence[Past], operation: str) -> timedelta | None:
+    """Return how long an operation usually takes; None where none went well before."""
+    return usual(
+        run.ended - run.begun
+        for run in past
+        if run.ended is not None and run.tone is Tone.GOOD and run.operation == operation
+    )
+
+
+def running_for(past: Sequence[Past], now: datetime) -> str:
+    """Say what runs, for how long, and how long it usually does; empty where nothing runs."""
+    runs = [run for run in past if run.tone is Tone.BUSY and run.ended is None]
+    if not runs:
+        return ""
+    newest = max(runs, key=lambda run: run.version)
+    told = so_far(now - newest.begun, usual_time(past, newest.operation))
+    return f"{newest.operation} #{newest.version} runs {told}"
 
 
 def _times(deployment: Deployment) -> tuple[datetime | None, datetime | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -255,9 +255,13 @@ class LogPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A deployment to be shown: of which item it is, and what it is for, where that is known."""
+    """A deployment to be shown: of which item it is, and what it is for, where that is known.
+
+    `usual` is how long others of its kind took, None where nobody knows.
+    """
 
     item: Item
     deployment: Deployment
     cause: str = ""
+    usual: timedelta | None = None
     facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -133,10 +133,11 @@ def item(visit: Visit) -> Page:
     """All of one item."""
     story = visit.source.story(visit.viewer, str(visit.path["name"]), visit.now)
     begin, end = timelines.span_of("7d", visit.now)
-    picture = None
+    picture, running = None, ""
     if story.lane is not None:
+        running = runs.running_for(story.lane.past, visit.now)
         picture = timelines.picture([story.lane], begin, end, visit.now)
-    return "item.html", {"story": story, "picture": picture, "acts": Act}
+    return "item.html", {"story": story, "picture": picture, "running": running, "acts": Act}
 
 
 def run(visit: Visit) -> Page:
@@ -148,6 +149,7 @@ def run(visit: Visit) -> Page:
     return "run.html", {
         "shown": shown,
         "run": runs.run_view(shown.deployment, visit.now),
+        "usual": runs.length(shown.usual) if shown.usual is not None else "",
         "lines": tuple(runs.lines_of(lines)),
         "first": first,
         "token": token,

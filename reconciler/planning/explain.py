@@ -35,6 +35,7 @@ from reconciler.planning.moments import span, when
 from reconciler.planning.removal import GONE_AFTER
 from reconciler.planning.situation import expiry
 from reconciler.planning.telling import does
+from reconciler.planning.usual import so_far, usual_of
 
 __all__ = ["Case", "Explanation", "Neighbour", "because", "explain"]
 
@@ -318,6 +319,10 @@ def _run(case: Case) -> Iterator[str]:
     run = status.run
     if run is None:
         return
+    if run.started is not None:
+        usually = usual_of(status, run.operation)
+        if usually is not None:
+            yield f"it has run {so_far(case.now - run.started, usually)}"
     yield "when it has ended, what is wanted then is looked at"
     if run.started is not None and case.spec is not None and status.canceling is None:
         ends = run.started + case.spec.timeout

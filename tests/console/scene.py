@@ -395,6 +395,7 @@ class Scene:
             item=found,
             deployment=run_of(version, status),
             cause="the spec had changed",
+            usual=5 * MINUTE,
             facts={"Commit": "1f6f30ae45a5", "Stack": found.stack},
         )
 

@@ -303,6 +303,21 @@ def test_a_run_has_its_steps_and_their_lengths(ada: Person) -> None:
     assert widths[0]["width"] < widths[1]["width"] / 5
 
 
+def test_what_runs_is_told_its_usual_time(ada: Person) -> None:
+    """For how long it runs and what is usual is on both of its pages; of what ended on none."""
+    page = ada.page
+    ada.go("item/shop/api")
+    told = re.compile(r"^update #77 runs for 25 minutes, usually \d+ minutes$")
+    expect(page.locator("#standing .running")).to_have_text(told)
+    ada.go("run/77/shop/api")
+    expect(page.locator(".facts")).to_contain_text(re.compile(r"Usually takes\s*5:00"))
+    ada.go("run/118/shop/web")
+    expect(page.locator(".facts")).to_contain_text("Took")
+    expect(page.locator(".facts")).not_to_contain_text("Usually")
+    ada.go("item/network")
+    expect(page.locator("#standing .running")).to_have_count(0)
+
+
 def test_a_log_is_coloured_and_goes_on(ada: Person, scene: Scene) -> None:
     """Lines come as they are written, in their colours; at the end the page says how it ended."""
     page = ada.page

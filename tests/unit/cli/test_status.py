@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
@@ -23,12 +24,16 @@ from reconciler.adapters.state_directory import StateDirectory
 from reconciler.adapters.status_glance import Glimpse, Shown
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.cli import parser, table, wiring
+from reconciler.cli.live import LiveTable
 from reconciler.cli.look import Look, cut
 from reconciler.cli.rows import Row, Rows
 from reconciler.cli.screen import Screen
+from reconciler.clock import SystemClock
 from reconciler.model import Catalog, Hold, Reason, ReasonCode, Removal, State, Status
-from tests.factories import COMMIT, NOW, ended
+from tests.factories import COMMIT, NOW, ended, run
 from tests.fakes.terminal import Screenful, TerminalRun
+from tests.fakes.world import SimClock
+from tests.waiting import eventually
 
 SPEC = (
     "stack: acme/{name}/dev\n"
@@ -118,6 +123,38 @@ def test_json_has_every_field_by_name(desk: Desk, capsys: pytest.CaptureFixture[
         "commit": COMMIT,
         "nextRun": None,
     }
+
+
+def test_what_runs_is_told_for_how_long(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """For how long it has run and what is usual stands before its reason; JSON is as it was."""
+    desk.stands("web", State.PROGRESSING, ReasonCode.RUNNING, "update runs as version 4")
+    now = SystemClock().now()
+    before = ended(version=3, started=NOW - timedelta(hours=1))
+    begun = run(version=4, started=now - timedelta(minutes=10))
+    known = desk.statuses.read("web")
+    desk.says(replace(known, last=before, latest=before, run=begun))
+    assert parser.run(desk.command()) == 0
+    told = "for 10 minutes, usually 60 minutes: update runs as version 4"
+    assert capsys.readouterr().out.rstrip().endswith(told)
+    assert shown(desk, capsys)[0]["message"] == "update runs as version 4"
+
+
+def test_a_table_that_follows_tells_how_long(tmp_path: Path) -> None:
+    """Of what runs while a pass is followed the time goes on, though nothing else changes."""
+    glimpse = Glimpse(name="web", took=(("update", timedelta(minutes=5)),))
+    row = Row(name="web", state=State.WAITING, code="", message="", seen=glimpse)
+    clock = SimClock(time=NOW)
+    with (tmp_path / "screen").open("w") as output, LiveTable([row], output, clock) as live:
+
+        def shows(text: str) -> bool:
+            output.flush()
+            return text in (tmp_path / "screen").read_text()
+
+        live.say("web", State.PROGRESSING, Reason(ReasonCode.RUNNING, "update runs as version 4"))
+        clock.time += timedelta(seconds=50)
+        eventually(lambda: shows("for 50 seconds, usually 5 minutes: update runs"), "the time")
+        clock.time += timedelta(seconds=30)
+        eventually(lambda: shows("for 80 seconds, usually 5 minutes"), "that it goes on")
 
 
 def test_a_broken_and_a_new_file_are_told_at_once(
