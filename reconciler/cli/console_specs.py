@@ -38,13 +38,24 @@ from reconciler.console.values import (
 )
 from reconciler.daemon import Daemon, Standing
 from reconciler.engine.service import AnswerError
-from reconciler.model import Plan, Reason, ReasonCode, Run, RunEnd, Spec, State, Status
+from reconciler.model import (
+    Plan,
+    Reason,
+    ReasonCode,
+    Run,
+    RunEnd,
+    Spec,
+    State,
+    Status,
+    Window,
+)
 from reconciler.planning import windows
 from reconciler.planning.agenda import Entry, Fate, Subject, agenda
 from reconciler.planning.explain import Case, Neighbour, because, explain
 from reconciler.planning.holds import SUSPENDED_BY_FILE
 from reconciler.planning.telling import does
 from reconciler.ports import ApiSource
+from reconciler.values import replace
 
 __all__ = ["SpecsSource", "read_changes"]
 
@@ -99,6 +110,14 @@ _STEPS: Final[Mapping[str, str]] = {
     ReasonCode.DEPENDENCY: "See what it waits for",
     ReasonCode.WINDOW: "Run it now",
 }
+# Why no schedule runs now, by its state or the code of its reason.
+_RESTS: Final[Mapping[str, str]] = {
+    State.SUSPENDED: "none: suspended",
+    State.INVALID: "none until the file is mended",
+    State.CONFLICT: "none: the stack is another's",
+    ReasonCode.API_UNAVAILABLE: "when the API is there",
+    ReasonCode.ACCESS_DENIED: "when the token is good",
+}
 _ENDS: Final = {RunEnd.SUCCEEDED: Tone.GOOD, RunEnd.SKIPPED: Tone.RESTS}
 _NEW: Final = Reason(ReasonCode.NEW, "no run has looked at it yet")
 _FATES: Final = {
@@ -147,13 +166,14 @@ class SpecsSource:
         """Put together what has changed since the last time: of most, nothing has."""
         standings, specs = self._daemon.standings(), self._daemon.specs()
         order = {tone: number for number, tone in enumerate(Tone)}
-        before, made = self._made, {}
+        before, made, host = self._made, {}, self._where.config.limits.windows
         for name in {*standings, *specs}:
             standing, spec = standings.get(name), specs.get(name)
             known = before.get(name)
             if known is None or known.standing is not standing or known.spec is not spec:
                 plan = standing.plan if standing is not None else None
-                item = _item(name, spec, self._daemon.about(name).status, plan)
+                status = self._daemon.about(name).status
+                item = _with_next(_item(name, spec, status, plan), spec, status, host)
                 known = _Made(standing, spec, item)
             made[name] = known
         self._made = made
@@ -378,7 +398,6 @@ def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> It
         state, reason = status.state, status.reason or _NEW
     run = status.run or status.latest or status.last
     stack = str(spec.stack) if spec is not None else status.stack
-    moments = [s.next for s in status.schedules if s.next is not None]
     return Item(
         name=name,
         stack=stack,
@@ -389,9 +408,23 @@ def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> It
         version=run.version if run is not None else 0,
         operation=str(run.operation) if run is not None else "",
         commit=run.commit if run is not None else "",
-        next_run=min(moments, default=None),
         step=_step(reason),
     )
+
+
+def _with_next(item: Item, spec: Spec | None, status: Status, host: tuple[Window, ...]) -> Item:
+    """Say when its schedules run next: by the windows, and not at all where something is wrong."""
+    due = min((s.next for s in status.schedules if s.next is not None), default=None)
+    if due is None or spec is None or not spec.schedules:
+        return item
+    rests = _RESTS.get(item.state) or _RESTS.get(item.code)
+    if rests is not None:
+        return replace(item, next_note=rests)
+    starts = windows.next_opening_of_all((spec.windows, host), due)
+    if starts is None:
+        return replace(item, next_note="none: its windows never open")
+    note = f"due {due:%a %H:%M} UTC, outside its windows" if starts > due else ""
+    return replace(item, next_run=starts, next_note=note)
 
 
 def _step(reason: Reason) -> str:

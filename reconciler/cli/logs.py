@@ -15,7 +15,7 @@ from reconciler.model import Status
 from reconciler.planning.usual import so_far, usual_of
 from reconciler.ports import ApiSource
 
-__all__ = ["run"]
+__all__ = ["run", "tell_time"]
 
 # The API answers the same token while nothing is new; it is asked again after this long.
 LOOK_EVERY = timedelta(milliseconds=300)
@@ -34,11 +34,11 @@ def run(options: argparse.Namespace) -> int:
         if found is None:
             raise UsageError(f"the API knows no version {version} of {stack}")
         if options.follow and not found.status.ended:
-            _tell(status, version, SystemClock().now())
+            tell_time(status, version, SystemClock().now())
         return _print(options, source, stack, found.id)
 
 
-def _tell(status: Status, version: int, now: datetime) -> None:
+def tell_time(status: Status, version: int, now: datetime) -> None:
     """Say beside the log for how long it has run, and how long it usually does."""
     run = status.run
     if run is None or run.version != version or run.started is None:

@@ -35,6 +35,16 @@ _PEOPLES: Final = frozenset(
         ReasonCode.NOT_DURABLE,
     }
 )
+# How it stands where no schedule runs, whatever is due by it.
+_REST: Final = frozenset(
+    {
+        State.SUSPENDED,
+        State.INVALID,
+        State.CONFLICT,
+        ReasonCode.API_UNAVAILABLE,
+        ReasonCode.ACCESS_DENIED,
+    }
+)
 # What a hold says nothing about: it is under way, or cannot be planned at all.
 _BEFORE_HOLDS: Final = frozenset(
     {State.PROGRESSING, State.INVALID, State.CONFLICT, State.SUSPENDED}
@@ -55,6 +65,12 @@ class Row:
     seen: Glimpse
     gone: bool = False
     elapsed: timedelta | None = None
+
+    @property
+    def next_run(self) -> datetime | None:
+        """When a schedule runs next; None where none does, as it is, or nobody can say when."""
+        rests = self.state in _REST or self.code in _REST
+        return None if rests else self.seen.next_run
 
     @property
     def timing(self) -> str:

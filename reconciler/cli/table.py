@@ -108,7 +108,7 @@ def _line(cells: Sequence[str], columns: Sequence[int], widths: Sequence[int], h
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    run, following = row.seen.run, row.seen.next_run
+    run, following = row.seen.run, row.next_run
     return (
         printable(row.name),
         printable(row.seen.stack) or "-",
@@ -147,7 +147,7 @@ def as_json(found: Iterable[Row], directory: Mapping[str, object] | None = None)
 
 def object_of(row: Row) -> dict[str, object]:
     """Return a row as JSON."""
-    run, following = row.seen.run, row.seen.next_run
+    run, following = row.seen.run, row.next_run
     return {
         "name": row.name,
         "stack": row.seen.stack,

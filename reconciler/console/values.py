@@ -79,7 +79,8 @@ class Item:
     """One spec, or one stack of an engine: how it stands and why.
 
     `name` is what it is called in addresses; `step` is what a person can do next, a few words.
-    `version` 0: nothing was run yet.
+    `version` 0: nothing was run yet. `next_note` says what the next run waits for, or why there
+    is none though one is due by its schedules.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Item:
     operation: str = ""
     commit: str = ""
     next_run: datetime | None = None
+    next_note: str = ""
     step: str = ""
 
 

@@ -49,6 +49,26 @@ def test_how_each_spec_stands_is_told(tmp_path: Path) -> None:
     assert (held.tone, held.code, held.step) == (Tone.PERSON, "Approval", "Look and approve")
 
 
+def test_the_next_run_is_one_that_comes(tmp_path: Path) -> None:
+    """Outside its windows it is when they open; suspended, or with no API, there is none."""
+    early = Window(start=9 * 60, end=10 * 60)
+    of = world(
+        spec("late", schedules=(NIGHTLY,), windows=(early,)),
+        spec("web", schedules=(NIGHTLY,)),
+        spec("held", schedules=(NIGHTLY,)),
+    )
+    source, _ = made(of, tmp_path)
+    found = items(of, source)
+    assert found["web"].next_run is not None
+    assert found["late"].next_run == found["web"].next_run.replace(hour=9)
+    assert found["late"].next_note.endswith(" 03:00 UTC, outside its windows")
+    of.specs["held"] = spec("held", schedules=(NIGHTLY,), suspended=True)
+    of.clock.time += timedelta(seconds=31)
+    source._daemon.tick()
+    held = items(of, source)["held"]
+    assert (held.next_run, held.next_note) == (None, "none: suspended")
+
+
 def test_only_what_changed_is_put_together_again(tmp_path: Path) -> None:
     """Of what rests the same item is shown; what changed, and what is gone, is seen."""
     of = world(spec("web"), spec("db"))

@@ -23,13 +23,22 @@ from reconciler.adapters.spec_walk import Walk
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.adapters.status_glance import Glimpse, Shown
 from reconciler.adapters.statusfile import StatusFiles
-from reconciler.cli import parser, table, wiring
+from reconciler.cli import logs, parser, table, wiring
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import Look, cut
 from reconciler.cli.rows import Row, Rows
 from reconciler.cli.screen import Screen
 from reconciler.clock import SystemClock
-from reconciler.model import Catalog, Hold, Reason, ReasonCode, Removal, State, Status
+from reconciler.model import (
+    Catalog,
+    Hold,
+    Reason,
+    ReasonCode,
+    Removal,
+    ScheduleStatus,
+    State,
+    Status,
+)
 from tests.factories import COMMIT, NOW, ended, run
 from tests.fakes.terminal import Screenful, TerminalRun
 from tests.fakes.world import SimClock
@@ -137,6 +146,28 @@ def test_what_runs_is_told_for_how_long(desk: Desk, capsys: pytest.CaptureFixtur
     told = "for 10 minutes, usually 60 minutes: update runs as version 4"
     assert capsys.readouterr().out.rstrip().endswith(told)
     assert shown(desk, capsys)[0]["message"] == "update runs as version 4"
+
+
+def test_what_rests_has_no_next_run(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A schedule of what is suspended runs at no time, so none is told."""
+    due = ScheduleStatus(name="nightly", definition="x", last=NOW, next=NOW + timedelta(hours=1))
+    desk.stands("net", State.SUSPENDED, ReasonCode.SUSPENDED, "reconcile.suspend is true")
+    desk.stands("web", State.READY, ReasonCode.UP_TO_DATE)
+    for name in ("net", "web"):
+        desk.says(replace(desk.statuses.read(name), schedules=(due,)))
+    found = shown(desk, capsys)
+    assert [row["nextRun"] is not None for row in found] == [False, True]
+
+
+def test_a_log_that_is_followed_begins_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the log stands for how long it has run, and how long it usually does."""
+    before = ended(version=3, started=NOW - timedelta(minutes=5))
+    of = Status(name="web", last=before, run=run(version=4, started=NOW))
+    logs.tell_time(of, 4, NOW + timedelta(seconds=50))
+    told = "update (version 4) has run for 50 seconds, usually 5 minutes\n"
+    assert capsys.readouterr().err == told
+    logs.tell_time(of, 3, NOW)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_table_that_follows_tells_how_long(tmp_path: Path) -> None:
