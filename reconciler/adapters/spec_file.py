@@ -31,6 +31,7 @@ from reconciler.model import OnRotate, Problem, SecretReference, Spec
 __all__ = [
     "Allows",
     "Source",
+    "most_helpful",
     "problem_at",
     "sorted_problems",
     "spec_from_tree",
@@ -116,6 +117,19 @@ def sorted_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(
         sorted(problems, key=lambda p: (str(p.path), p.line, p.column, p.pointer, p.message))
     )
+
+
+def most_helpful(problems: Sequence[Problem]) -> Problem:
+    """Return the problem of a file that stands for all of them, where one only is told.
+
+    The first one, but where that is a key that is missing and another key is almost its name.
+    """
+    if problems[0].kind is Mistake.MISSING_KEY:
+        for problem in problems:
+            near = problem.kind is Mistake.UNKNOWN_KEY and "did you mean" in problem.message
+            if near and problem.path == problems[0].path:
+                return problem
+    return problems[0]
 
 
 def _shown(pointer: Pointer) -> Pointer:

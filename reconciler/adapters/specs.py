@@ -24,6 +24,7 @@ from reconciler.adapters.spec_ahead import Ahead, content_digest, parse_ahead, w
 from reconciler.adapters.spec_defaults import NO_DEFAULTS, Defaults, DefaultsReader, problem_of
 from reconciler.adapters.spec_file import (
     Source,
+    most_helpful,
     problem_at,
     sorted_problems,
     spec_from_tree,
@@ -417,7 +418,7 @@ class SpecReader:
             # What a _defaults.yaml has wrong is told once, however many specs it holds.
             problems.update(dict.fromkeys(mine))
             if mine or read.spec is None:
-                broken.setdefault(name, Broken(problem=mine[0], stack=read.stack))
+                broken.setdefault(name, Broken(problem=most_helpful(mine), stack=read.stack))
             else:
                 specs[name] = read.spec
         return Catalog(

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.adapters.host_config import DEFAULT_PATH
+from reconciler.adapters.spec_file import most_helpful
 from reconciler.adapters.specs import scan
 from reconciler.adapters.state_directory import locate
 from reconciler.checkup import Disk, Enclosed, Git, Kept, Pulumi, Sandbox, Specs, Watching
@@ -154,7 +155,7 @@ def specs(where: Places) -> Specs:
     except ReconcilerError as error:
         return Specs(directory=name, trouble=str(error).splitlines()[0])
     catalog = scan(where.directory, rules)
-    first = str(catalog.problems[0]) if catalog.problems else ""
+    first = str(most_helpful(catalog.problems)) if catalog.problems else ""
     return Specs(
         directory=name,
         specs=len(catalog.specs),

@@ -275,7 +275,8 @@ def _log(status: Status) -> tuple[str, ...]:
 def _following(case: Case, state: State) -> Iterator[str]:
     """Yield what time, others or people will bring."""
     if case.problem:
-        yield "nothing starts until the file is mended; its stack stays claimed"
+        claimed = "; its stack stays claimed" if case.status.stack else ""
+        yield f"nothing starts until the file is mended{claimed}"
     if case.readable is not None:
         read = when(case.readable, case.now)
         yield f"its file changed just now: it is read once it was left alone, {read} at the latest"

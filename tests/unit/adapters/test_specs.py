@@ -150,6 +150,17 @@ def lines(catalog: Catalog, directory: Path) -> list[str]:
     return [str(problem).replace(f"{directory}/", "") for problem in catalog.problems]
 
 
+def test_of_several_mistakes_the_most_helpful_is_told(tmp_path: Path) -> None:
+    """A key that is almost the one that is missing says more than that one is missing."""
+    text = "stack: acme/web/prod\nsourceContxt: {git: {repoUrl: ./x}}\n"
+    write(tmp_path, web=text, bare="stack: acme/bare/prod\n")
+    catalog = scan(tmp_path, RULES)
+    told = str(catalog.broken["web"].problem)
+    assert told.endswith("/sourceContxt: is no key of a spec; did you mean 'sourceContext'?")
+    assert "/sourceContext: is required" in str(catalog.broken["bare"].problem)
+    assert len(catalog.problems) == 3
+
+
 def test_a_whole_spec_is_read(tmp_path: Path) -> None:
     """Every key comes out as the value it says."""
     spec = only(tmp_path, FULL)
