@@ -35,6 +35,7 @@ from reconciler.cli.options import duration as _duration
 from reconciler.cli.options import engine_data as _engine_data
 from reconciler.cli.options import moment as _moment
 from reconciler.cli.options import secrets as _secrets
+from reconciler.cli.suggesting import Parser
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 
 __all__ = ["build", "run"]
@@ -86,7 +87,7 @@ def _fail(error: Exception, code: int) -> int:
 
 def build() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="reconciler",
         description="GitOps for Pulumi: committed YAML becomes Pulumi deployments.",
     )

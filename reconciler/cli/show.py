@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from reconciler.adapters.gitrefs import Revision, Wanted, resolve_url
 from reconciler.adapters.spec_layers import Origins, pointer_of
 from reconciler.adapters.spec_schema import SPEC
 from reconciler.adapters.spec_sops import ENCRYPTED
+from reconciler.adapters.spec_walk import name_of, walk
 from reconciler.adapters.specs import Explained, explain, read_file
 from reconciler.adapters.state_directory import StateDirectory, locate
 from reconciler.api.create_body import request_to_json
@@ -82,7 +84,9 @@ def _file(directory: Path, name: str) -> Path:
         path = directory / f"{name.removesuffix(ending)}{ending}"
         if os.path.lexists(path):
             return path
-    raise UsageError(f"there is no spec named '{name}' in {directory}")
+    near = get_close_matches(name, [name_of(file) for file in walk(directory).files], 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"there is no spec named '{name}' in {directory}{hint}")
 
 
 def _resolved(
