@@ -15,12 +15,14 @@ from typing import Final
 from reconciler.adapters.holds import HoldsFiles
 from reconciler.api.types import Deployment, StackRef
 from reconciler.cli import console_orders
+from reconciler.cli.console_orders import waiting_approval
 from reconciler.cli.rows import needs_person
 from reconciler.cli.wiring import Place
 from reconciler.clock import Clock
 from reconciler.console.keeping import Fetched, Kept
 from reconciler.console.runs import past_of, usual_time
 from reconciler.console.values import (
+    Act,
     Change,
     Coming,
     Held,
@@ -42,6 +44,7 @@ from reconciler.model import (
     Plan,
     Reason,
     ReasonCode,
+    RequestKind,
     Run,
     RunEnd,
     Spec,
@@ -52,6 +55,7 @@ from reconciler.model import (
 from reconciler.planning import windows
 from reconciler.planning.agenda import Entry, Fate, Subject, agenda
 from reconciler.planning.explain import Case, Neighbour, because, explain
+from reconciler.planning.gates import NO_SUCH_SPEC
 from reconciler.planning.holds import SUSPENDED_BY_FILE
 from reconciler.planning.telling import does
 from reconciler.ports import ApiSource
@@ -119,6 +123,7 @@ _RESTS: Final[Mapping[str, str]] = {
     ReasonCode.ACCESS_DENIED: "when the token is good",
 }
 _ENDS: Final = {RunEnd.SUCCEEDED: Tone.GOOD, RunEnd.SKIPPED: Tone.RESTS}
+_NO_SUCH: Final = f"{NO_SUCH_SPEC}; add it, or take it out of reconcile.dependsOn"
 _NEW: Final = Reason(ReasonCode.NEW, "no run has looked at it yet")
 _FATES: Final = {
     Fate.SUSPENDED: "does not run: suspended",
@@ -234,7 +239,7 @@ class SpecsSource:
         case = self._case(name, now, items)
         told, status, spec = explain(case), case.status, case.spec
         about = _known(case)
-        approval = console_orders.waiting_approval(status, now)
+        approval = waiting_approval(status, now)
         edges = self.edges(viewer)
         item = items[name]
         return Story(
@@ -250,13 +255,23 @@ class SpecsSource:
             history=tuple((h.at, h.text, h.version) for h in reversed(status.history)),
             needs=tuple(items.get(n) or _missing(n) for n in edges.get(name, ())),
             needed_by=tuple(items[n] for n, on in edges.items() if name in on and n in items),
-            lane=self._lane(item, (now - timedelta(days=2), now + timedelta(days=5)), now),
-            acts=console_orders.acts(about, now),
+            lane=self._lane(item, (now - timedelta(days=3), now + timedelta(days=7)), now),
+            acts=self._acts(about, now),
             operations=("", "update", "preview", "refresh", "destroy"),
             binds=console_orders.binding(approval),
             approves=console_orders.told(approval),
             run_id=status.run.id if status.run is not None else "",
         )
+
+    def _acts(self, about: console_orders.Known, now: datetime) -> tuple[Act, ...]:
+        """Return what makes sense now: not again what was just asked for, and is not seen yet."""
+        found = console_orders.acts(about, now)
+        if Act.APPROVE not in found:
+            return found
+        asked = self._where.requests.all()
+        approved = {r.binds for r in asked if r.kind is RequestKind.APPROVE}
+        done = console_orders.binding(waiting_approval(about.status, now)) in approved
+        return tuple(act for act in found if act is not Act.APPROVE) if done else found
 
     def _case(self, name: str, now: datetime, items: Mapping[str, Item]) -> Case:
         about = self._daemon.about(name)
@@ -378,7 +393,7 @@ class SpecsSource:
     def act(self, viewer: Viewer, order: Order) -> str:
         """Put what is asked for where the loop looks, and wake it."""
         name, now = order.name, self._clock.now()
-        desk = console_orders.Desk(self._where, self._holds, now, by=f"{viewer.name} (console)")
+        desk = console_orders.Desk(self._where, self._holds, now, by=_person(viewer))
         if not name:
             said = desk.for_all(order)
         else:
@@ -389,6 +404,11 @@ class SpecsSource:
         self._items.forget()
         self._daemon.mark({name} if name else ())
         return said
+
+
+def _person(viewer: Viewer) -> str:
+    """Say who asks: the console's own token has no person's name."""
+    return "console" if viewer.name == "console" else f"{viewer.name} (console)"
 
 
 def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> Item:
@@ -402,7 +422,7 @@ def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> It
         name=name,
         stack=stack,
         state=str(state),
-        tone=Tone.PERSON if needs_person(state, reason.code) else _TONES[state],
+        tone=Tone.PERSON if needs_person(state, reason.code, reason.message) else _TONES[state],
         code=str(reason.code),
         reason=reason.message,
         version=run.version if run is not None else 0,
@@ -431,6 +451,8 @@ def _step(reason: Reason) -> str:
     """Return what a person can do next, in a few words."""
     if reason.message == SUSPENDED_BY_FILE:
         return "Edit its file"
+    if reason.code is ReasonCode.DEPENDENCY and f"({NO_SUCH_SPEC})" in reason.message:
+        return "Mend its dependsOn"
     return _STEPS.get(reason.code, "")
 
 
@@ -445,9 +467,7 @@ def _known(case: Case) -> console_orders.Known:
 
 
 def _missing(name: str) -> Item:
-    return Item(
-        name=name, stack="", state="missing", tone=Tone.PERSON, reason="there is no such spec"
-    )
+    return Item(name=name, stack="", state="missing", tone=Tone.PERSON, reason=_NO_SUCH)
 
 
 def _neighbour(name: str, items: Mapping[str, Item]) -> Neighbour:

@@ -190,7 +190,7 @@ class EngineSource:
     def story(self, viewer: Viewer, name: str, now: datetime) -> Story:
         """Return all that is known of one stack."""
         item, caller, stack = self._find(viewer, name), _caller(viewer), _stack(name)
-        lane = self._lane(viewer, item, (now, now + timedelta(days=5)))
+        lane = self._lane(viewer, item, (now, now + timedelta(days=7)))
         state = self._service.pauses.stack_state(caller, stack)
         live = [run for run in lane.past if run.ended is None]
         following = [f"{live[0].operation} #{live[0].version} {live[0].status}"] if live else []

@@ -16,6 +16,7 @@ from reconciler.adapters.spec_walk import Walk, name_of, walk
 from reconciler.adapters.status_glance import Glance, Glimpse
 from reconciler.cli.wiring import Place
 from reconciler.model import Catalog, Hold, ReasonCode, State
+from reconciler.planning.gates import NO_SUCH_SPEC
 from reconciler.planning.holds import suspended_by
 from reconciler.planning.usual import so_far, usual
 
@@ -90,12 +91,15 @@ class Row:
     @property
     def needs_person(self) -> bool:
         """Whether it goes on only when a person does something."""
-        return needs_person(self.state, self.code)
+        return needs_person(self.state, self.code, self.message)
 
 
-def needs_person(state: State, code: str) -> bool:
+def needs_person(state: State, code: str, message: str = "") -> bool:
     """Whether what stands so goes on only when a person does something."""
-    return state in {State.INVALID, State.CONFLICT, State.STALLED} or code in _PEOPLES
+    if state is State.PROGRESSING:
+        return False
+    alone = code == ReasonCode.DEPENDENCY and f"({NO_SUCH_SPEC})" in message
+    return state in {State.INVALID, State.CONFLICT, State.STALLED} or code in _PEOPLES or alone
 
 
 class Rows:

@@ -15,12 +15,12 @@ from typing import Final
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reconciler.console.text import visible
 from reconciler.planning.moments import span
 
-__all__ = ["BASE", "STATIC", "address", "relative", "render", "static_version"]
+__all__ = ["BASE", "STATIC", "address", "relative", "render", "static_version", "told"]
 
 BASE: Final = "/console"
 STATIC: Final = Path(__file__).with_name("static")
@@ -53,6 +53,17 @@ def _lasting(since: datetime, now: datetime) -> str:
     return span(now - since)
 
 
+def told(text: str) -> Markup:
+    """Write a sentence in which commands stand between backticks: `reconciler why web`."""
+    parts = visible(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
 def _harmless(value: object) -> object:
     """Return what may be written: a text with nothing unseen in it, and nothing for None."""
     if value is None:
@@ -74,7 +85,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.globals.update(base=BASE, address=address, static=static_version())
-    environment.filters.update(relative=relative, exact=_exact, lasting=_lasting)
+    environment.filters.update(relative=relative, exact=_exact, lasting=_lasting, told=told)
     return environment
 
 

@@ -26,12 +26,13 @@ LEAST_WIDTH: Final = 0.4
 # A label that begins further right would be cut off.
 _LAST_LABEL: Final = 94.0
 
-# How much is behind now and how much ahead, by the name it has in addresses.
+# How much is behind now and how much ahead, by the name it has in addresses: what is ahead is
+# what it is called, so that what runs once a day is always on that of a day.
 SPANS: Final = {
-    "6h": (timedelta(hours=3), timedelta(hours=3)),
-    "24h": (timedelta(hours=12), timedelta(hours=12)),
-    "7d": (timedelta(days=2), timedelta(days=5)),
-    "30d": (timedelta(days=10), timedelta(days=20)),
+    "6h": (timedelta(hours=3), timedelta(hours=6)),
+    "24h": (timedelta(hours=12), timedelta(hours=24)),
+    "7d": (timedelta(days=3), timedelta(days=7)),
+    "30d": (timedelta(days=10), timedelta(days=30)),
 }
 
 _STEPS: Final = (
@@ -157,8 +158,10 @@ class _Scale:
                 continue
             left, right = self.x(run.begun), self.x(ended)
             width = max(right - left, LEAST_WIDTH)
+            # What has begun stands left of now, however short it was.
+            edge = self.x(self.now) if run.begun <= self.now else WIDTH
             yield Bar(
-                x=min(left, WIDTH - width),
+                x=round(max(min(left, edge - width), 0.0), 3),
                 width=round(width, 3),
                 tone=run.tone,
                 version=run.version,

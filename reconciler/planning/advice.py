@@ -60,9 +60,12 @@ def advise(
     """Return what a person can do, the most fitting first.
 
     `facts` are: `path` of the file, `held` by a hold on all, `suspended` by the file, the ID of
-    a `mass` change, a `dependency` that is waited for, and whether `nobody` reconciles.
+    a `mass` change, a `dependency` that is waited for, whether one is `missing`, and whether
+    `nobody` reconciles.
     """
     found = [*_mass(facts), *_BY_REASON.get(reason.code, ())]
+    if "missing" in facts and "path" in facts:
+        found.append(Advice("$EDITOR {path}", "to take out of dependsOn what is not there"))
     if "dependency" in facts and reason.code is ReasonCode.DEPENDENCY:
         found.append(Advice("reconciler why {dependency}", "says why that one is not Ready"))
     if reason.code is ReasonCode.CONFLICT and status.foreign is not None and status.foreign.owner:

@@ -159,7 +159,9 @@ def _facts(case: Case) -> Mapping[str, str]:
         facts["mass"] = next(iter(case.masses))
     if not case.reconciler:
         facts["nobody"] = "yes"
-    waits = [each.name for each in case.upstream if each.state is not State.READY]
+    if any(each.missing for each in case.upstream):
+        facts["missing"] = "yes"
+    waits = [e.name for e in case.upstream if e.state is not State.READY and not e.missing]
     if waits:
         facts["dependency"] = waits[0]
     return facts

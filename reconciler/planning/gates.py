@@ -26,10 +26,13 @@ from reconciler.planning.situation import Situation
 from reconciler.planning.telling import few
 from reconciler.values import replace
 
-__all__ = ["APPROVAL_LASTS", "approval_key", "start"]
+__all__ = ["APPROVAL_LASTS", "NAMES_SHOWN", "NO_SUCH_SPEC", "approval_key", "start"]
 
 # More names than these in a message help nobody.
 NAMES_SHOWN = 5
+
+# Said of a dependency that only a person can mend.
+NO_SUCH_SPEC = "there is no such spec"
 
 # What was approved a day ago was approved of another world.
 APPROVAL_LASTS = timedelta(hours=24)
@@ -81,7 +84,7 @@ def _wait_for_order(at: Situation, submit: Submit, reason: Reason) -> Plan | Non
     if not waits:
         return None
     names = ", ".join(
-        f"{u.name} (there is no such spec)" if u.missing else f"{u.name} ({u.state})" for u in waits
+        f"{u.name} ({NO_SUCH_SPEC})" if u.missing else f"{u.name} ({u.state})" for u in waits
     )
     return at.wait(State.WAITING, _then(ReasonCode.DEPENDENCY, f"waits for {names}", reason))
 

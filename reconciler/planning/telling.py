@@ -45,7 +45,7 @@ _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     Notice: lambda a: f"take down what was deployed up to version {a.latest}",
     TakeOver: lambda a: f"take the stack over at version {a.latest}",
     Ask: lambda a: f"ask for approval to {a.operation}",
-    Grant: lambda a: f"take down that {a.by} approved",
+    Grant: lambda a: f"go on with what {a.by} has approved",
 }
 
 

@@ -80,6 +80,30 @@ def test_a_telephone_is_wide_enough(browser: Browser, url: str, scene: Scene) ->
     somebody.context.close()
 
 
+def test_a_finger_lets_go_of_a_log(browser: Browser, url: str, scene: Scene) -> None:
+    """On a telephone a log that is moved up by a finger stays there when more lines come."""
+    somebody = person(
+        browser, url, viewport={"width": 390, "height": 740}, has_touch=True, is_mobile=True
+    )
+    somebody.enter()
+    page = somebody.page
+    somebody.go("run/77/shop/api")
+    scene.write(*(f"resource {n} created\n" for n in range(200)))
+    expect(page.locator("#L207")).to_be_attached()
+    expect(page.get_by_label("Follow")).to_be_checked()
+    page.locator("#log").scroll_into_view_if_needed()
+    finger = somebody.context.new_cdp_session(page)
+    for number, kind in enumerate(["touchStart", *["touchMove"] * 10, "touchEnd"]):
+        points = [] if kind == "touchEnd" else [{"x": 200, "y": 300 + 20 * number}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    expect(page.get_by_label("Follow")).not_to_be_checked()
+    scene.write("the last one\n")
+    expect(page.locator("#L208")).to_be_attached()
+    left = page.locator("#log").evaluate("e => e.scrollHeight - e.scrollTop - e.clientHeight")
+    assert left > 100
+    somebody.context.close()
+
+
 def test_keys_are_enough(ada: Person, scene: Scene) -> None:
     """Everything is reached by keys: the search, a spec, an approval; where one is, is seen."""
     page = ada.page

@@ -99,9 +99,9 @@ function lineOf(number, [time, header, pieces]) {
 }
 
 function followLog(log) {
-  let next = Number(log.dataset.next), source = null, last = "";
+  let next = Number(log.dataset.next), source = null, last = "", top = 0;
   const follow = find("follow");
-  const toEnd = () => { if (follow.checked) log.scrollTop = log.scrollHeight; };
+  const toEnd = () => { if (follow.checked) { log.scrollTop = log.scrollHeight; top = log.scrollTop; } };
   const take = (event) => {
     last = event.lastEventId;
     const found = document.createDocumentFragment();
@@ -132,8 +132,11 @@ function followLog(log) {
     if (!document.hidden) open();
   });
   open();
-  log.addEventListener("wheel", (event) => { if (event.deltaY < 0) follow.checked = false; }, { passive: true });
-  log.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) follow.checked = false; });
+  // Whoever goes up, by a wheel, by keys, by touch or by the scroll bar, is left where they are.
+  log.addEventListener("scroll", () => {
+    if (log.scrollTop < top - 1) follow.checked = false;
+    top = log.scrollTop;
+  }, { passive: true });
   follow.addEventListener("change", toEnd);
   addEventListener("beforeunload", () => source.close());
   if (!location.hash) toEnd();

@@ -142,13 +142,36 @@ def test_a_plan_counts_what_is_suspended(tmp_path: Path) -> None:
     )
 
 
+def test_a_missing_dependency_is_a_persons(tmp_path: Path) -> None:
+    """Only a person can mend it: it needs one, and what is not there leads nowhere."""
+    of = world(spec("web", depends_on=("db",)))
+    source, _ = made(of, tmp_path)
+    web = items(of, source)["web"]
+    assert (web.tone, web.step) == (Tone.PERSON, "Mend its dependsOn")
+    story = source.story(ADA, "web", of.clock.now())
+    assert [each.state for each in story.needs] == ["missing"]
+    commands = [command for command, _ in story.advice]
+    assert "$EDITOR /specs/web.yaml" in commands
+    assert not any(command.startswith("reconciler why") for command in commands)
+
+
+def test_what_was_approved_is_not_asked_again(tmp_path: Path) -> None:
+    """From the press on the button is gone, before the loop has seen it."""
+    of = world(spec("web", needs_approval=True))
+    source, _ = made(of, tmp_path)
+    story = source.story(ADA, "web", of.clock.now())
+    assert story.acts[0] is Act.APPROVE
+    source.act(ADA, Order(act=Act.APPROVE, name="web", binds=story.binds))
+    assert Act.APPROVE not in source.story(ADA, "web", of.clock.now()).acts
+
+
 def test_what_is_asked_for_lies_where_the_loop_looks(tmp_path: Path) -> None:
     """A trigger is a request in the state directory with its author; a hold is a hold."""
     of = world(spec("web"))
     source, where = made(of, tmp_path)
     source.act(ADA, Order(act=Act.TRIGGER, name="web", operation="refresh"))
     (asked,) = where.requests.all()
-    assert (asked.kind, asked.name, asked.by) == (RequestKind.TRIGGER, "web", "console (console)")
+    assert (asked.kind, asked.name, asked.by) == (RequestKind.TRIGGER, "web", "console")
     source.act(ADA, Order(act=Act.SUSPEND, name="web"))
     assert "web" in where.holds.read().names
     with pytest.raises(AnswerError, match="suspended by console"):

@@ -98,4 +98,22 @@ def test_lanes_lie_below_one_another() -> None:
 
 def test_an_unknown_span_is_a_day() -> None:
     """What an address says wrongly shows the usual picture."""
-    assert span_of("<b>", NOW) == (BEGIN, END)
+    assert span_of("<b>", NOW) == span_of("24h", NOW)
+
+
+def test_what_has_ended_lies_before_now() -> None:
+    """However short a run was, and however long ago: it never reaches into what is to come."""
+    begin, end = span_of("7d", NOW)
+    moment = timedelta(seconds=1)
+    runs = [past(NOW - moment, NOW), past(NOW - timedelta(hours=1), NOW - timedelta(hours=1))]
+    found = picture([lane(past=tuple(runs))], begin, end, NOW)
+    for bar in found.rows[0].bars:
+        assert bar.width == LEAST_WIDTH
+        assert bar.x + bar.width <= found.now + 0.001
+
+
+def test_what_runs_once_a_day_is_on_the_day() -> None:
+    """As much lies ahead as the name of a span says."""
+    begin, end = span_of("24h", NOW)
+    assert end - NOW == timedelta(hours=24)
+    assert begin < NOW
