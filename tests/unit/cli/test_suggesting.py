@@ -12,7 +12,7 @@ from reconciler.cli import parser
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("stauts", "did you mean status?"),
+        ("statuz", "did you mean status?"),
         (
             "status --wacht",
             "reconciler status: error: unrecognized arguments: --wacht; did you",
