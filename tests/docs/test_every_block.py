@@ -12,6 +12,7 @@ import pytest
 
 from tests.docs.shells import ROOT, Shell
 from tests.docs.test_how_to import GIVEN, free_port, repository
+from tests.engine.test_serving import write_certificate
 from tests.postgres_server import PostgresServer
 from tools.reference.pages import every
 
@@ -98,6 +99,8 @@ class Host:
     def __init__(self, folder: Path, postgres: PostgresServer) -> None:
         self.here = folder / "here"
         self.here.mkdir()
+        (self.here / "shared").mkdir()
+        write_certificate(self.here, "engine.example.com")
         self._database(postgres)
         self._specs(folder / "upstream")
         self.ports = {port: str(free_port()) for port in ("8080", "9464", "9465", "9000")}
@@ -105,7 +108,10 @@ class Host:
             # Ports that somebody else may have.
             "run --console": f"run --console 127.0.0.1:{free_port()}",
             "serve --metrics": "serve --listen 127.0.0.1:0 --metrics",
-            "serve  --database": "serve --listen 127.0.0.1:0 --database",
+            "0.0.0.0:8080": "0.0.0.0:0",
+            "s3://acme-state": f"file://{self.here}/shared",
+            "/etc/reconciler/engine.key.pem": f"{self.here}/tls.key",
+            "/etc/reconciler/engine.pem": f"{self.here}/tls.pem",
             **{f"127.0.0.1:{port}": f"127.0.0.1:{free}" for port, free in self.ports.items()},
             "--data DIR": f"--data {self.here}/engine",
             "--data NEW-DIR": f"--data {self.here}/new",
