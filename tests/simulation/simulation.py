@@ -104,6 +104,7 @@ class Simulation:
     seed: int
     days: float = 2.0
     faulty: bool = True
+    clock_is_set: int = 1  # how many times a week or so
     crashes: int = 0
     jumps: int = 0
     triggers: dict[str, HandRequest] = field(default_factory=dict)
@@ -245,7 +246,8 @@ class Simulation:
     # ------------------------------------------------------------ what happens
 
     def _event(self) -> None:
-        event = self.dice.choices(list(EVENTS), list(EVENTS.values()))[0]
+        weights = [n * self.clock_is_set if e is JUMP else n for e, n in EVENTS.items()]
+        event = self.dice.choices(list(EVENTS), weights)[0]
         self.trace.append(f"{self.clock.real:%d %H:%M:%S} {event.__name__}")
         self.done[event.__name__] += 1
         event(self)
@@ -407,6 +409,7 @@ class Simulation:
         )
 
 
+JUMP = Simulation.jump
 EVENTS: dict[Callable[[Simulation], None], int] = {
     Simulation.commit: 14,
     Simulation.edit: 14,
@@ -423,6 +426,6 @@ EVENTS: dict[Callable[[Simulation], None], int] = {
     Simulation.api_down: 2,
     Simulation.pause: 1,
     Simulation.unpause: 4,
-    Simulation.jump: 1,
+    JUMP: 1,
     Simulation.restart: 4,
 }
