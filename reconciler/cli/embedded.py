@@ -13,7 +13,7 @@ import os
 import subprocess  # noqa: TID251 - the start of the embedded engine
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +34,7 @@ __all__ = ["Address", "EmbeddedEngine", "EngineOptions", "running_in"]
 
 # An engine answers within a second; on a loaded machine Python alone may take several.
 START_LIMIT = timedelta(seconds=30)
-# An idle engine with other options ends after its 10 seconds; then ours is started.
+# An idle engine with other options ends within two seconds; then ours is started.
 OTHER_OPTIONS_LIMIT = timedelta(seconds=15)
 LOOK_EVERY = timedelta(milliseconds=20)
 # What is shown of the engine's own log where it does not start.
@@ -145,7 +145,8 @@ class EmbeddedEngine:
         address = self._running()
         other = address is not None and self._started_with() != self._options
         if address is not None and other and self._user is None and not self.looking_only:
-            self._wait(lambda: self._running() is None, OTHER_OPTIONS_LIMIT)
+            with self._holding("successor.lock"):  # so that it ends as soon as it has no work
+                self._wait(lambda: self._running() is None, OTHER_OPTIONS_LIMIT)
             if self._running() is not None:
                 sys.stderr.write(
                     f"the embedded engine (process {address.pid}) is busy and was started with "
@@ -153,11 +154,23 @@ class EmbeddedEngine:
                 )
         if self._user is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self._folder / "users.lock"
-            self._user = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._user, fcntl.LOCK_SH)
+            self._user = self._hold("users.lock")
         # It may have been about to end when it was found: then it is gone now, or soon.
         return self._running() or self._start()
+
+    def _hold(self, name: str) -> int:
+        """Hold one of the engine's locks with others, until what is returned is closed."""
+        lock = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return lock
+
+    @contextlib.contextmanager
+    def _holding(self, name: str) -> Iterator[None]:
+        lock = self._hold(name)
+        try:
+            yield
+        finally:
+            os.close(lock)
 
     def _start(self) -> Address:
         # What an engine that was killed left behind must not be taken for the new one's.

@@ -233,6 +233,11 @@ class Layout:
         return self.data / "users.lock"
 
     @property
+    def successor_lock(self) -> Path:
+        """Held shared by who waits for an embedded engine to end, to start one in its place."""
+        return self.data / "successor.lock"
+
+    @property
     def address(self) -> Path:
         """Where an embedded engine answers: `{"url": …, "pid": …}`."""
         return self.data / "address.json"

@@ -2,6 +2,7 @@
 
 engine.lock     held by the one engine of this directory; holds its process id
 users.lock      held shared by every process that uses an embedded engine
+successor.lock  held shared by who wants one with other options in its place
 address.json    where an embedded engine answers, while it does
 embedded.token  the token that its users present
 """
@@ -74,6 +75,7 @@ def wait(
 ) -> None:
     """Return when `stop` is set, or nobody has used the engine for `idle_exit`.
 
+    It does not wait so long for a next user where somebody waits for it to end.
     Whoever takes the users' lock from then on waits until this process has ended, and then
     finds no address.
     """
@@ -81,17 +83,19 @@ def wait(
     idle_since: float | None = None
     while not stop.wait(min(LOOK_EVERY_S, max(limit_s / 5, 0.05))):
         now = time.monotonic()
-        if busy() or not _nobody(layout):
+        if busy() or not _nobody(layout.users_lock):
             idle_since = None
-        elif idle_since is None:
-            idle_since = now
-        elif now - idle_since >= limit_s and _close(layout, busy):
+            continue
+        idle_since = now if idle_since is None else idle_since
+        enough = now - idle_since >= limit_s or not _nobody(layout.successor_lock)
+        if enough and _close(layout, busy):
             return
     layout.address.unlink(missing_ok=True)
 
 
-def _nobody(layout: Layout) -> bool:
-    descriptor = os.open(layout.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
+def _nobody(lock: Path) -> bool:
+    """Whether nobody holds a lock; it is made where it is not there."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from reconciler.engine.config import Layout
+from reconciler.cli.embedded import EmbeddedEngine, EngineOptions, running_in
+from reconciler.clock import SystemClock
+from reconciler.engine.config import IDLE_EXIT, Layout
 from tests.engine.harness import Api, EngineProcess, Gate
 from tests.waiting import eventually
 
@@ -71,3 +75,33 @@ def test_an_embedded_engine_stays_while_it_is_used(tmp_path: Path) -> None:
     process.end()
     assert not layout.address.exists()
     assert os.access(layout.users_lock, os.R_OK)
+
+
+def test_one_with_other_options_takes_its_place_at_once(tmp_path: Path) -> None:
+    """Who looks with `plan` and deploys with `run` then is not kept waiting for the idle time."""
+    folder = tmp_path / "engine"
+
+    def engine(*allow_write: str) -> EmbeddedEngine:
+        options = EngineOptions(
+            cancel_grace_s=60, runner=("--runner", "process"), allow_write=allow_write, hide=()
+        )
+        return EmbeddedEngine(folder, options, SystemClock(), os.environ)
+
+    def process_id() -> int:
+        found = running_in(folder)
+        assert found is not None
+        return found.pid
+
+    first, second = engine(), engine(str(tmp_path))
+    first.api()
+    before = process_id()
+    first.close()
+    begun = time.monotonic()
+    second.api()
+    took_s = time.monotonic() - begun
+    after = process_id()
+    second.close()
+    os.kill(after, signal.SIGTERM)
+    assert before != after
+    assert took_s < IDLE_EXIT.total_seconds()
+    eventually(lambda: running_in(folder) is None, "the end of the second one")
