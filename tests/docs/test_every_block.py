@@ -19,6 +19,8 @@ from tools.reference.pages import every
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = "reconciler|curl|git|make|pulumi|kubectl|podman|docker|systemctl|ssh-keyscan|sops|pip"
+# Five fields of a crontab; the user of one in /etc/cron.d belongs to its command.
+CRON = re.compile(r"^(?:[\d*/,-]+ +){5}", re.MULTILINE)
 COMMAND = re.compile(rf"^(\$ |({PROGRAMS}) \S)", re.MULTILINE)
 
 # Pages that are followed from their first block to the last one, and by what.
@@ -32,7 +34,18 @@ FOLLOWED = {
     **{f"docs/how-to/{name}.md": "tests/docs/test_how_to.py" for name in GIVEN},
 }
 # Pages with single commands, which are run here.
-RUN_HERE = ("access", "api", "console", "engine", "git", "metrics", "oidc", "scaling", "specs")
+RUN_HERE = (
+    "access",
+    "api",
+    "console",
+    "engine",
+    "git",
+    "metrics",
+    "oidc",
+    "operating",
+    "scaling",
+    "specs",
+)
 # Blocks that no test runs, by page and beginning, each with its reason.
 NOT_RUN = {
     ("CONTRIBUTING.md", "$ make setup"): "is what has run before a test can",
@@ -42,6 +55,7 @@ NOT_RUN = {
         "kubectl create",
     ): "tests/runners makes it over the API, with no kubectl",
     ("docs/kubernetes.md", "reconciler engine serve"): "tests/runners starts it, with a cluster",
+    ("docs/specs.md", "sops encrypt"): "docs/how-to/sops.md has one that is followed",
     ("docs/sources.md", "ssh-keyscan"): "asks a host that is elsewhere",
     ("docs/engine.md", "reconciler engine stack"): "tests/engine/test_adoption.py takes each way",
 }
@@ -60,8 +74,9 @@ def blocks(page: Path) -> Iterator[str]:
     """Yield a page's blocks of commands; an output that looks like one is one, too."""
     for kind, block in FENCED.findall(page.read_text()):
         text = re.sub(r"^ +(?=\S)", "", block) if block.startswith(" ") else block
-        if kind in {"sh", "bash", "console"} or (kind in {"", "text"} and COMMAND.search(text)):
-            yield text
+        looks = kind in {"", "text", "crontab"} and (COMMAND.search(text) or CRON.search(text))
+        if kind in {"sh", "bash", "console"} or looks:
+            yield CRON.sub("", text)
 
 
 def name(page: Path) -> str:
@@ -83,6 +98,15 @@ def test_each_block_of_commands_is_run_or_says_why_not() -> None:
             else:
                 assert name(page) in FOLLOWED or name(page) in here, f"{name(page)}: {block}"
     assert used == set(NOT_RUN)
+
+
+def test_no_block_is_only_indented() -> None:
+    """Each block has its fences, so that what is a command can be told."""
+    for page in PAGES:
+        text = FENCED.sub("", page.read_text())
+        found = re.search(r"^(?!\s*[-*\d]).*\n\n {4,}(?![-*\d ]).*$", text, re.MULTILINE)
+        shown = "" if found is None else found[0]
+        assert page in set(every()) or not shown, f"{name(page)}: {shown}"
 
 
 def test_the_tests_that_follow_pages_name_them() -> None:
@@ -118,6 +142,7 @@ class Host:
             "/var/lib/reconciler-engine": f"{self.here}/engine",
             "/var/lib/reconciler": f"{self.here}/state",
             "/backup/engine-2026-11-27.tgz": f"{self.here}/engine.tgz",
+            "/etc/deployments.d": f"{self.here}/deployments.d",
             "/etc/reconciler/webhook.secret": f"{self.here}/webhook.secret",
             "https://example.com/acme/infra.git": f"file://{folder}/upstream",
             "/run/secrets/database-password": f"{self.here}/database-password",
@@ -189,7 +214,7 @@ def test_the_single_commands_are_run(host: Host) -> None:
     assert "token create" in host.type(audit)
     assert "1 stacks" in host.type(backup)
     host.shell.stop()
-    for page in ("oidc", "metrics", "console", "git", "specs", "scaling"):
+    for page in ("oidc", "metrics", "console", "git", "operating", "specs", "scaling"):
         for block in found.pop(page):
             host.type(block)
             host.shell.stop()
