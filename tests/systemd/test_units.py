@@ -85,8 +85,7 @@ def test_systemd_finds_nothing_wrong(wanted: Wanted, tmp_path: Path) -> None:
         paths.append(tmp_path / name)
         paths[-1].write_text(text.replace(PROGRAM, sys.executable))
     manager = ["--user"] if wanted.user else []
-    # Documentation that is not installed yet would be all there is to say.
-    assert analyze("verify", "--man=no", *manager, *paths, runtime=tmp_path) == ""
+    assert analyze("verify", *manager, *paths, runtime=tmp_path) == ""
 
 
 @pytest.mark.parametrize("name", [RECONCILER, ENGINE])

@@ -36,6 +36,7 @@ from reconciler.model import (
     WhileRunning,
     Window,
 )
+from tools.reference.of_schemas import keys
 
 RULES = SecretRules()
 SCHEDULES = (
@@ -570,6 +571,21 @@ def test_editors_agree(content: str) -> None:
     schema = json.loads(Path("schemas/deployment.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(yaml.safe_load(content), schema)
+
+
+def test_every_key_has_an_example() -> None:
+    """Each key says by an example, a default or its choices what may stand there, and may it."""
+    schema = spec_schema._schema("deployment.schema.json")
+    enough = {"examples", "default", "enum", "const", "properties"}
+    bare = []
+    for key in keys(schema, schema):
+        name = key.schema.get("$ref", "").rpartition("/")[2]
+        part = {**schema["$defs"].get(name, {}), **key.schema}
+        if not enough & part.keys() and part.get("type") != "boolean":
+            bare.append(key.path)
+        for example in part.get("examples", ()):
+            jsonschema.validate(example, {**part, "$defs": schema["$defs"]})
+    assert bare == []
 
 
 def test_every_key_says_what_it_is_for() -> None:
