@@ -11,9 +11,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from reconciler.model import Desired, Observed, Plan, Reason, ReasonCode, State
+from reconciler.model import Desired, Observed, Plan, Reason, ReasonCode, Run, State
 from reconciler.planning import holds, scheduled, starts, underway
-from reconciler.planning.situation import Rule, Situation, as_wanted_now, first_answer
+from reconciler.planning.situation import (
+    Rule,
+    Situation,
+    as_wanted_now,
+    first_answer,
+    moved,
+)
 
 __all__ = ["RULES", "plan"]
 
@@ -39,10 +45,19 @@ def rest(at: Situation) -> Plan:
             f"`reconciler trigger {at.spec.name}` brings it back",
         )
         return at.wait(State.READY, reason)
-    reason = Reason(
-        ReasonCode.UP_TO_DATE, f"version {version} is at {at.desired.commit[:12]}, as wanted"
-    )
+    reason = Reason(ReasonCode.UP_TO_DATE, f"version {version} {_where(at, status.last)}")
     return at.wait(State.READY, reason)
+
+
+def _where(at: Situation, last: Run | None) -> str:
+    """Say at which commit the last run was, and why it need not be a newer one."""
+    wanted = at.desired.commit[:12]
+    if last is None or last.commit == at.desired.commit:
+        return f"is at {wanted}, as wanted"
+    ran = f"ran at {last.commit[:12]}"
+    if moved(last, at.desired):
+        return f"{ran}; {wanted} starts nothing by itself, as reconcile.onChange has no source"
+    return f"{ran}, and nothing that it uses has changed up to {wanted}"
 
 
 RULES: Final[tuple[Rule, ...]] = (
