@@ -105,6 +105,9 @@ def test_no_option_is_made_up() -> None:
         *("--no-edit", "--message", "--date", "--utc"),  # git, date
         *("--create", "--extract", "--gzip", "--exclude", "--mode"),  # tar, sops, mkdir
         *("--all-namespaces", "--namespace", "--replicas", "--force"),  # kubectl, pipx
+        *("--id", "--parameters", "--location", "--role", "--member"),  # az, gcloud
+        *("--workload-identity-pool", "--issuer-uri", "--allowed-audiences"),  # gcloud too
+        *("--attribute-mapping", "--attribute-condition"),
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", prose()))
     assert sorted(named - set(options()) - others) == []
@@ -214,6 +217,21 @@ def test_the_layers_are_those_that_are_checked() -> None:
     assert [set(layer.split(" | ")) for layer in layers] == found
 
 
+def test_the_policies_for_clouds_are_whole() -> None:
+    """What is to be given to AWS and Azure is JSON as they take it, for the same stack."""
+    page = (ROOT / "docs/oidc.md").read_text()
+    aws, azure = map(
+        json.loads, re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    )
+    assert aws.keys() == {"Version", "Statement"}
+    (statement,) = aws["Statement"]
+    pattern = statement["Condition"]["StringLike"]["engine.example.com/oidc:sub"]
+    subject = "pulumi:deploy:org:acme:project:web:stack:prod:operation:update:scope:write"
+    assert azure["subject"] == subject
+    assert subject.startswith(pattern.removesuffix("*"))
+    assert azure["audiences"] == ["acme"]
+
+
 def test_every_route_is_told_of() -> None:
     """Each route of the engine is in docs/api.md with its method, and no other is."""
     routes = [r for r in build_app(cast("Service", None)).routes if isinstance(r, Route)]
@@ -228,7 +246,7 @@ def test_every_route_is_told_of() -> None:
 def whole_specs() -> list[object]:
     return [
         pytest.param(text, id=f"{page.name}-{number}")
-        for page in (README, ROOT / "docs/specs.md")
+        for page in (README, ROOT / "docs/specs.md", ROOT / "docs/oidc.md")
         for number, text in enumerate(blocks(page, "yaml"), start=1)
     ]
 
