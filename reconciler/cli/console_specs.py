@@ -15,6 +15,7 @@ from typing import Final
 from reconciler.adapters.holds import HoldsFiles
 from reconciler.api.types import Deployment, StackRef
 from reconciler.cli import console_orders
+from reconciler.cli.commands_here import in_place, in_sentence
 from reconciler.cli.console_orders import waiting_approval
 from reconciler.cli.rows import needs_person
 from reconciler.cli.wiring import Place
@@ -237,11 +238,11 @@ class SpecsSource:
         if name not in items:
             raise AnswerError(404, f"there is no spec {name[:200]!r}")
         case = self._case(name, now, items)
-        told, status, spec = explain(case), case.status, case.spec
+        told, status, spec = in_place(explain(case), self._where), case.status, case.spec
         about = _known(case)
         approval = waiting_approval(status, now)
         edges = self.edges(viewer)
-        item = items[name]
+        item = replace(items[name], reason=in_sentence(items[name].reason, self._where))
         return Story(
             item=item,
             since=told.since,

@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from reconciler.cli import names, wiring
+from reconciler.cli.commands_here import in_place
 from reconciler.cli.look import BOLD, CYAN, DIM, GREEN, Look, look, printable
 from reconciler.cli.table import COLOURS
 from reconciler.clock import SystemClock
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     found = names.known(options.name, where, broken=True)
     plan, unplanned = _plan(options, where, found)
     waiting = where.holds.waiting()
-    answer = explain(
+    told = explain(
         Case(
             status=found.status,
             now=SystemClock().now(),
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
             readable=_readable(where, found),
         )
     )
+    answer = in_place(told, where)
     if options.output == "json":
         print(as_json(answer))
     else:
