@@ -106,7 +106,8 @@ def test_on_a_terminal_a_pass_is_followed_in_place(place: Place) -> None:
     place.spec("two", "reconcile: {dependsOn: [one]}\n")
     command = place.command("run", "--once", "specs", *place.run_arguments())
     with closing(TerminalRun(command, place.full_environment(), (100, 24), place.root)) as shown:
-        shown.wait_for("Progressing  update runs as version 1")
+        shown.wait_for("Progressing  for ")
+        shown.wait_for(": update runs as version 1")
         assert "2 Ready" not in shown.read()
         assert shown.wait() == 0
         text = shown.screen().text()
