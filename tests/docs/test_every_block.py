@@ -74,7 +74,7 @@ def blocks(page: Path) -> Iterator[str]:
     """Yield a page's blocks of commands; an output that looks like one is one, too."""
     for kind, block in FENCED.findall(page.read_text()):
         text = re.sub(r"^ +(?=\S)", "", block) if block.startswith(" ") else block
-        looks = kind in {"", "text", "crontab"} and (COMMAND.search(text) or CRON.search(text))
+        looks = kind in {"", "text"} and (COMMAND.search(text) or CRON.search(text))
         if kind in {"sh", "bash", "console"} or looks:
             yield CRON.sub("", text)
 
