@@ -1,7 +1,8 @@
 """What a person asks for by hand: `reconciler trigger` and `cancel`, and what others share.
 
-The request is a file in the state directory. Where a reconciler runs, it takes it up; where
-none runs, the command does, for the names it is about, until they are settled.
+The request is a file in the state directory. Where a reconciler runs, it takes it up, and
+`--wait` follows what it does; where none runs, the command does it, for the names it is about,
+until they are settled.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import closing
 
 from reconciler.api.types import Operation
 from reconciler.cli import names, notifying, table, wiring
+from reconciler.cli.following import follow
 from reconciler.cli.look import look
 from reconciler.cli.rows import Rows
 from reconciler.cli.saying import say
@@ -83,14 +85,25 @@ def carry_out(
 ) -> bool | None:
     """Ask who reconciles, and return None; where nobody does, do it here.
 
-    Then it is returned whether the names it is about have settled within `--timeout`.
+    Then, and with `--wait`, it is returned whether the names it is about have settled within
+    `--timeout`.
     """
+    about, clock = frozenset(about), SystemClock()
     try:
-        lock = where.root.lock(where.home, SystemClock())
+        lock = where.root.lock(where.home, clock)
     except AnotherInstanceError as error:
         ask()
-        print(f"asked for; {error}, which takes it up")
-        return None
+        print(f"asked for; {error}, which takes it up", flush=True)
+        if not options.wait:
+            return None
+        requests = where.requests
+        return follow(
+            Rows(where),
+            about,
+            lambda: any(request.name in about for request in requests.all()),
+            clock,
+            options.timeout,
+        )
     with (
         lock,
         closing(where.repositories),
@@ -101,7 +114,7 @@ def carry_out(
         daemon = wiring.build(options, where, api, say, look_only=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        return daemon.run_once(options.timeout, frozenset(about))
+        return daemon.run_once(options.timeout, about)
 
 
 def show(where: wiring.Place, about: Iterable[str]) -> bool:

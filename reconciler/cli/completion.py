@@ -18,6 +18,8 @@ SHELLS: Final = ("bash", "fish", "zsh")
 
 # A person does not look through more, and a shell would take seconds to show them.
 MOST_NAMES: Final = 2000
+# How an argument that takes the name of a spec calls itself.
+_NAMED: Final = frozenset({"NAME", "DIR | NAME"})
 _ENDINGS: Final = (".yaml", ".yml")
 
 
@@ -42,7 +44,7 @@ def _complete_names(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the same
             for below in action.choices.values():
                 _complete_names(below)
-        elif action.metavar == "NAME" and action.dest == "name" and not action.option_strings:
+        elif action.metavar in _NAMED and not action.option_strings:
             action.completer = _names  # type: ignore[attr-defined]
 
 

@@ -203,8 +203,13 @@ def _run(commands: Commands) -> None:
 
 
 def _status(commands: Commands) -> None:
-    parser = _command(commands, "status", "status", "say how every spec stands")
-    _directory(parser)
+    parser = _command(commands, "status", "status", "say how every spec stands, or some")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="DIR | NAME",
+        help="the directory of specs, by default deployments.d, and the specs in it to tell of",
+    )
     _state(parser)
     _secrets(parser)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -264,14 +269,14 @@ def _trigger(commands: Commands) -> None:
         choices=("update", "preview", "refresh", "destroy"),
         help="default: the spec's own",
     )
-    _reconciling(parser)
+    _by_hand(parser)
     parser.set_defaults(kind="trigger")
 
 
 def _cancel(commands: Commands) -> None:
     parser = _command(commands, "cancel", "by_hand", "cancel what runs on one stack")
     _name(parser)
-    _reconciling(parser)
+    _by_hand(parser)
     parser.set_defaults(kind="cancel", operation=None)
 
 
@@ -282,7 +287,7 @@ def _approve(commands: Commands) -> None:
     parser.add_argument(
         "--mass", default="", metavar="ID", help="a change or removal of very many specs at once"
     )
-    _reconciling(parser)
+    _by_hand(parser)
 
 
 def _adopt(commands: Commands) -> None:
@@ -290,7 +295,7 @@ def _adopt(commands: Commands) -> None:
     _name(parser, nargs="?")
     _all(parser, "all that wait for it; they are listed first")
     parser.add_argument("--yes", action="store_true", help="with --all: do not ask")
-    _reconciling(parser)
+    _by_hand(parser)
 
 
 def _suspend(commands: Commands) -> None:
@@ -561,6 +566,15 @@ def _reconciling(parser: argparse.ArgumentParser) -> None:
         "--owner", metavar="NAME", help="who reconciles: letters and digits; default: made once"
     )
     _embedded(parser)
+
+
+def _by_hand(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="where a daemon takes it up: follow what it does, to the end or --timeout",
+    )
+    _reconciling(parser)
 
 
 def _public_url(text: str) -> str:

@@ -7,13 +7,14 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from reconciler.adapters.checkout import load, state_body, status_line
-from reconciler.cli import checkouts, table, wiring
+from reconciler.cli import checkouts, names, table, wiring
+from reconciler.cli.following import tell
 from reconciler.cli.look import cut, look, printable
 from reconciler.cli.rows import Row, Rows
 from reconciler.cli.screen import Screen
@@ -21,24 +22,43 @@ from reconciler.clock import SystemClock
 
 __all__ = ["run"]
 
+DEFAULT_DIRECTORY = Path("deployments.d")
 WATCH_EVERY = timedelta(seconds=1)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a table or JSON; with --exit-code 1 unless all are Ready or Suspended."""
+    chosen = _chosen(options)
     where = wiring.place(options)
+    rows = Rows(where)
+
+    def read() -> tuple[Row, ...]:
+        return rows.of(chosen) if chosen else rows.read()
+
+    for name in chosen - {row.name for row in read()}:
+        names.known(name, where, broken=True)  # or it says that there is none, and what is near
     branch = _Branch(checkouts.home(options, where.root) if where.checkout is not None else None)
     if options.watch:
         try:
-            return _watch(Rows(where), branch, json_lines=options.output == "json")
+            return _watch(read, branch, json_lines=options.output == "json")
         except KeyboardInterrupt:
             return 0
-    found = Rows(where).read()
+    found = read()
     if options.output == "json":
         print(table.as_json(found, branch.body()))
     else:
         print("\n".join([*branch.lines(), table.as_text(found, look(sys.stdout, os.environ))]))
     return 1 if options.exit_code and not all(row.settled_well for row in found) else 0
+
+
+def _chosen(options: argparse.Namespace) -> frozenset[str]:
+    """Return the names that were given, empty for all; what is a directory is that of the specs."""
+    first, *more = options.what or [str(DEFAULT_DIRECTORY)]
+    options.directory = Path(first)
+    if options.directory.is_dir() or not DEFAULT_DIRECTORY.is_dir():
+        return frozenset(more)
+    options.directory = DEFAULT_DIRECTORY
+    return frozenset(options.what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +76,14 @@ class _Branch:
         return state_body(load(self.home)) if self.home is not None else None
 
 
-def _watch(rows: Rows, branch: _Branch, *, json_lines: bool) -> int:
+def _watch(read: Callable[[], Sequence[Row]], branch: _Branch, *, json_lines: bool) -> int:
     """Show it again each second: on a terminal in place, else a line for each that changed."""
     clock, never = SystemClock(), threading.Event()
     screen = Screen(sys.stdout) if sys.stdout.isatty() and not json_lines else None
     before: dict[str, Row] = {}
     stood: object = None
     while True:
-        found, heading = rows.read(), branch.lines()
+        found, heading = read(), branch.lines()
         if screen is not None:
             how = look(sys.stdout, os.environ, narrowest=1)
             height = screen.height - len(heading)
@@ -78,7 +98,7 @@ def _watch(rows: Rows, branch: _Branch, *, json_lines: bool) -> int:
             if stands != stood:
                 _tell_branch(stands, heading, clock, json_lines=json_lines)
                 stood = stands
-            _tell(found, before, clock, json_lines=json_lines)
+            tell(found, before, clock.now(), json_lines=json_lines)
             before = {row.name: row for row in found}
         clock.wait_until(clock.now() + WATCH_EVERY, never)
 
@@ -91,21 +111,3 @@ def _tell_branch(
         print(json.dumps({"directory": stands}, ensure_ascii=False), flush=True)
     else:
         print(f"{clock.now():%H:%M:%S}Z  {printable(heading[0])}", flush=True)
-
-
-def _tell(
-    found: Sequence[Row], before: dict[str, Row], clock: SystemClock, *, json_lines: bool
-) -> None:
-    """Print a line for each row that is new or stands otherwise."""
-    there = {row.name for row in found}
-    for row in table.in_order(found):
-        old = before.get(row.name)
-        if old is not None and table.object_of(old) == table.object_of(row):
-            continue
-        if json_lines:
-            print(json.dumps(table.object_of(row), ensure_ascii=False), flush=True)
-        elif old is None or (old.state, old.message) != (row.state, row.message):
-            text = printable(f"{row.name}  {row.state}: {row.message}")
-            print(f"{clock.now():%H:%M:%S}Z  {text}", flush=True)
-    for name in before.keys() - there if not json_lines else ():
-        print(f"{clock.now():%H:%M:%S}Z  {printable(name)}  forgotten", flush=True)

@@ -31,11 +31,11 @@ def test_a_running_daemon_hears_of_approvals_and_suspensions(place: Place) -> No
     assert "update can be approved until" in why
     assert "reconciler approve one" in why
     assert "nobody reconciles" not in why
-    done = place.by_hand("approve", "one")
+    done = place.by_hand("approve", "one", "--wait")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "as version 1 has shown it" in done.stdout
     assert str(running.pid) in done.stdout
-    eventually(lambda: place.status("one")["state"] == "Ready", "the approved run")
+    assert place.status("one")["state"] == "Ready"
     assert (place.made / "one.txt").read_text() == "eu"
     held = ("--directory", "specs", "--data", str(place.data))
     assert place.reconciler("suspend", "one", *held).returncode == 0
@@ -46,6 +46,24 @@ def test_a_running_daemon_hears_of_approvals_and_suspensions(place: Place) -> No
     running.terminate()
     running.communicate(timeout=10)
     assert running.returncode == 0
+
+
+def test_what_a_daemon_does_is_waited_for(place: Place) -> None:
+    """With `--wait` the lines and the code are of the run that was asked for."""
+    place.program(delay="3")
+    place.spec("one")
+    running = place.start("run", "specs", *place.run_arguments())
+    eventually(lambda: place.status("one").get("state") == "Ready", "the first run")
+    done = place.by_hand("trigger", "one", "--operation", "refresh", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one  Progressing: " in done.stdout
+    assert "refresh" in done.stdout
+    assert place.status("one")["deployment"]["version"] == 2
+    done = place.by_hand("trigger", "one", "--wait", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "gave up waiting after 0:00:01 (--timeout); what was asked for stands" in done.stdout
+    running.terminate()
+    running.communicate(timeout=60)
 
 
 def test_who_stops_a_pass_is_told_so(place: Place) -> None:

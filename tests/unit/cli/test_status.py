@@ -116,6 +116,29 @@ def test_what_needs_a_person_comes_first(desk: Desk, capsys: pytest.CaptureFixtu
     assert parser.run(desk.command("--exit-code")) == 1
 
 
+def test_some_are_told_of_by_name(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names stand after the directory, or alone where it is the usual one."""
+    fleet(desk)
+    directory, *more = desk.command()[1:]
+    assert parser.run(["status", directory, "d-failed", "a-ready", *more]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["d-failed", "a-ready"]
+    assert parser.run(["status", directory, "a-ready", *more, "--exit-code"]) == 0
+    assert parser.run(["status", directory, "a-redy", *more]) == 2
+    assert "did you mean a-ready?" in capsys.readouterr().err
+    usual = desk.specs.with_name("deployments.d")
+    desk.specs.rename(usual)
+    monkeypatch.chdir(usual.parent)
+    for named in (["b-held"], ["deployments.d", "b-held"]):
+        assert parser.run(["status", *named, "--data", str(desk.data), "-o", "json"]) == 0
+        assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["b-held"]
+    usual.rename(desk.specs)
+    assert parser.run(["status", "b-held", "--data", str(desk.data)]) == 2
+    assert "b-held is no directory" in capsys.readouterr().err
+
+
 def test_json_has_every_field_by_name(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """The objects are sorted by name, and say what programs may count on."""
     fleet(desk)
@@ -305,7 +328,7 @@ def test_unchanged_specs_are_not_parsed(desk: Desk, monkeypatch: pytest.MonkeyPa
     later = time.time() + 60
     for path in (p for folder in copies for p in folder.glob("*.status.json")):
         os.utime(path, (later, later))
-    options = parser.build().parse_args(desk.command())
+    options = parser.build().parse_args(["plan", *desk.command()[1:]])
     where = wiring.place(options)
     asked: list[list[str]] = []
     some = where.specs.some
