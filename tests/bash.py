@@ -68,7 +68,12 @@ class Bash:
         while self._running:
             process = self._running.pop()
             os.killpg(process.pid, signal.SIGINT)
-            process.wait(self._limit_s)
+            try:
+                process.wait(self._limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise AssertionError(f"it does not end by Ctrl-C:\n{self.said()}") from None
 
     def _words(self, script: str) -> list[str]:
         return ["bash", "-euo", "pipefail", "-c", script]

@@ -37,14 +37,16 @@ __all__ = ["run", "stopped"]
 def run(options: argparse.Namespace) -> int:
     """Reconcile; 0 where all are Ready or Suspended in the end, else 1."""
     console_options.check(options)
+    service = Service(ServiceManager.of(os.environ))
+    signal.signal(signal.SIGINT, lambda *_: service.interrupt())
     with (
         metered(options.metrics, of_loop.MEASURES, log_output.say) as meter,
         traced(options.traces, "reconciler") as tracer,
     ):
-        return _run(options, wiring.place(options, meter, tracer))
+        return _run(options, wiring.place(options, meter, tracer), service)
 
 
-def _run(options: argparse.Namespace, where: wiring.Place) -> int:
+def _run(options: argparse.Namespace, where: wiring.Place, service: Service) -> int:
     with (
         where.root.lock(where.home, SystemClock()),
         closing(where.repositories),
@@ -54,12 +56,12 @@ def _run(options: argparse.Namespace, where: wiring.Place) -> int:
         _fetch(where)
         plain = options.log_format == "people"
         live = _live(where) if options.once and plain and sys.stdout.isatty() else None
-        service = Service(ServiceManager.of(os.environ))
         told = live.say if live else service.saying(say)
         daemon = wiring.build(options, where, api, told, look_only=False)
         service.follow(daemon)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
+        service.begin()
         catalog = where.specs.scan()
         for problem in catalog.problems + check_together(catalog.specs):
             place = {"file": str(problem.path), "line": str(problem.line)}

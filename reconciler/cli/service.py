@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import NoReturn
 
 from reconciler.daemon import Daemon
 from reconciler.model import Reason, State
@@ -21,6 +22,20 @@ class Service:
         self.manager = manager
         self._daemon: Daemon | None = None
         self._moved = True
+        self._interrupted = False
+
+    def interrupt(self) -> NoReturn:
+        """End what is not a daemon yet, by KeyboardInterrupt; it is remembered, too.
+
+        What Python calls by itself (a finalizer, a callback) may swallow an exception.
+        """
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def begin(self) -> None:
+        """Go on as a daemon, which `stop` ends; not where it was interrupted before."""
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def follow(self, daemon: Daemon) -> None:
         """Tell of this one."""
