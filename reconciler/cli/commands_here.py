@@ -7,10 +7,10 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from reconciler.adapters.state_directory import locate
+from reconciler.cli.options import DIRECTORY
 from reconciler.cli.wiring import Place
 from reconciler.errors import UsageError
 from reconciler.planning.advice import Advice
@@ -25,15 +25,13 @@ _NAMED: Final = frozenset(
     {"why", "logs", "trigger", "cancel", "approve", "adopt", "suspend", "resume", "show"}
 )
 _COMMAND: Final = re.compile(r"`(reconciler [^`]+)`")
-# Where nobody says otherwise.
-_DEFAULT: Final = Path("deployments.d")
 
 
 def completed(where: Place) -> Callable[[str], str]:
     """Return what completes a command: `reconciler why web` with what it needs to work here."""
     if where.checkout is not None:
         return lambda command: command
-    directory = "" if where.directory == _DEFAULT else shlex.quote(str(where.directory))
+    directory = "" if where.directory == DIRECTORY else shlex.quote(str(where.directory))
     data = "" if _is_usual(where) else f" --data {shlex.quote(str(where.root.root))}"
 
     def complete(command: str) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from reconciler.cli.options import DIRECTORY
+
 __all__ = ["SHELLS", "complete", "run", "spec_names"]
 
 SHELLS: Final = ("bash", "fish", "zsh")
@@ -49,7 +51,7 @@ def _complete_names(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
-    directory = getattr(parsed_args, "directory", None) or Path("deployments.d")
+    directory = getattr(parsed_args, "directory", None) or DIRECTORY
     found = []
     for name in spec_names(directory):
         if name.startswith(prefix):

@@ -20,6 +20,7 @@ from reconciler.adapters.yaml_faults import YamlFault, one_line
 from reconciler.adapters.yaml_reader import Shape
 from reconciler.api.types import StackRef
 from reconciler.cli.import_specs import schema_beside
+from reconciler.cli.options import DIRECTORY
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.files import read_regular, write_new
 from reconciler.importing.first_spec import IGNORED, FirstSpec, text
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         _write(path, text(spec).encode())
         for remark in spec.remarks:
             print(f"  {remark}")
-    shown = "" if directory == Path("deployments.d") else f" {directory}"
+    shown = "" if directory == DIRECTORY else f" {directory}"
     print(
         f"next: look {owner or path} over, then\n"
         f"  reconciler plan{shown}          what it would do\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.cli.options import Commands, api_place, command, data, duration, secrets
+from reconciler.cli.options import DIRECTORY, Commands, api_place, command, data, duration, secrets
 
 __all__ = ["ShowVersion", "add"]
 
@@ -51,7 +51,7 @@ def _doctor(commands: Commands) -> None:
         "directory",
         nargs="?",
         type=Path,
-        default=Path("deployments.d"),
+        default=DIRECTORY,
         metavar="DIR",
         help="the directory of specs; default: %(default)s",
     )

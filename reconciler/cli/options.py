@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     # What `add_subparsers` returns has no public name.
@@ -16,7 +17,9 @@ else:
     Commands = Options = object
 
 __all__ = [
+    "DIRECTORY",
     "Commands",
+    "DirectoryOrNames",
     "Options",
     "api_place",
     "command",
@@ -29,8 +32,29 @@ __all__ = [
     "secrets",
 ]
 
+# Where the specs are, where no other directory is named.
+DIRECTORY: Final = Path("deployments.d")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class DirectoryOrNames(argparse.Action):
+    """Takes the directory of the specs, where the first word is one, and names of some of them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Set `directory`, and `names`: none of them means all."""
+        del parser, option_string
+        words = [str(value) for value in values or ()]
+        namespace.directory = DIRECTORY
+        if words and (Path(words[0]).is_dir() or not DIRECTORY.is_dir()):
+            namespace.directory = Path(words.pop(0))
+        namespace.names = words
 
 
 def command(commands: Commands, name: str, module: str, text: str) -> argparse.ArgumentParser:

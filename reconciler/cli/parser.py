@@ -26,7 +26,7 @@ from reconciler.cli import (
     source_options,
     webhook_options,
 )
-from reconciler.cli.options import Commands, Options
+from reconciler.cli.options import DIRECTORY, Commands, DirectoryOrNames, Options
 from reconciler.cli.options import api_place as _api_place
 from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
@@ -126,7 +126,7 @@ def _import(commands: Commands) -> None:
         "-d",
         "--directory",
         type=Path,
-        default=Path("deployments.d"),
+        default=DIRECTORY,
         metavar="DIR",
         help="where to write the specs; default: %(default)s",
     )
@@ -205,8 +205,9 @@ def _run(commands: Commands) -> None:
 def _status(commands: Commands) -> None:
     parser = _command(commands, "status", "status", "say how every spec stands, or some")
     parser.add_argument(
-        "what",
+        "names",
         nargs="*",
+        action=DirectoryOrNames,
         metavar="DIR | NAME",
         help="the directory of specs, by default deployments.d, and the specs in it to tell of",
     )
@@ -420,7 +421,7 @@ def _directory(parser: Options) -> None:
         "directory",
         nargs="?",
         type=Path,
-        default=Path("deployments.d"),
+        default=DIRECTORY,
         metavar="DIR",
         help="the directory of specs; default: %(default)s",
     )
@@ -437,7 +438,7 @@ def _name(parser: Options, nargs: str | None = None) -> None:
     parser.add_argument(
         "--directory",
         type=Path,
-        default=Path("deployments.d"),
+        default=DIRECTORY,
         metavar="DIR",
         help="the directory of specs; default: %(default)s",
     )

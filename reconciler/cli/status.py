@@ -22,13 +22,12 @@ from reconciler.clock import SystemClock
 
 __all__ = ["run"]
 
-DEFAULT_DIRECTORY = Path("deployments.d")
 WATCH_EVERY = timedelta(seconds=1)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a table or JSON; with --exit-code 1 unless all are Ready or Suspended."""
-    chosen = _chosen(options)
+    chosen = frozenset(options.names)
     where = wiring.place(options)
     rows = Rows(where)
 
@@ -49,16 +48,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n".join([*branch.lines(), table.as_text(found, look(sys.stdout, os.environ))]))
     return 1 if options.exit_code and not all(row.settled_well for row in found) else 0
-
-
-def _chosen(options: argparse.Namespace) -> frozenset[str]:
-    """Return the names that were given, empty for all; what is a directory is that of the specs."""
-    first, *more = options.what or [str(DEFAULT_DIRECTORY)]
-    options.directory = Path(first)
-    if options.directory.is_dir() or not DEFAULT_DIRECTORY.is_dir():
-        return frozenset(more)
-    options.directory = DEFAULT_DIRECTORY
-    return frozenset(options.what)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.specs import read_file, scan
 from reconciler.cli import host, validate_forms
+from reconciler.cli.options import DIRECTORY
 from reconciler.errors import UsageError
 from reconciler.model import Problem, Spec
 
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     rules = host.rules(options, host.config(options))
     problems: list[Problem] = []
     valid = 0
-    for path in options.paths or [Path("deployments.d")]:
+    for path in options.paths or [DIRECTORY]:
         specs, wrong = _check(path, rules)
         problems += wrong
         valid += len(specs)

@@ -328,7 +328,7 @@ def test_unchanged_specs_are_not_parsed(desk: Desk, monkeypatch: pytest.MonkeyPa
     later = time.time() + 60
     for path in (p for folder in copies for p in folder.glob("*.status.json")):
         os.utime(path, (later, later))
-    options = parser.build().parse_args(["plan", *desk.command()[1:]])
+    options = parser.build().parse_args(desk.command())
     where = wiring.place(options)
     asked: list[list[str]] = []
     some = where.specs.some
