@@ -175,7 +175,8 @@ def test_a_real_fleet_has_its_pictures(eve: Person, world: World) -> None:
         'schedules: [{name: often, cron: "0 * * * *", operation: refresh}]\n',
     )
     eventually(lambda: world.state("leaf") == "Ready", "the dependent one")
-    eve.go("timeline?q=leaf")
+    # What a page is made of is some seconds old.
+    eventually(lambda: eve.sees("timeline?q=leaf", ".lanes .bar"), "its run")
     now = page.locator(".lanes .now").bounding_box()
     bars = [bar.bounding_box() for bar in page.locator(".lanes .bar").all()]
     marks = [mark.bounding_box() for mark in page.locator(".lanes .due").all()]
@@ -184,7 +185,8 @@ def test_a_real_fleet_has_its_pictures(eve: Person, world: World) -> None:
     assert len(marks) in {24, 25}
     assert all(bar is not None and bar["x"] + bar["width"] <= now["x"] + 2 for bar in bars)
     assert all(mark is not None and mark["x"] + 2 >= now["x"] for mark in marks)
-    eve.go("graph?of=leaf")
+    ready = ".graph a[aria-label^='leaf: Ready']"
+    eventually(lambda: eve.sees("graph?of=leaf", ready), "the graph")
     boxes = {
         name: page.locator(f".graph a[aria-label^='{name}: Ready']").bounding_box()
         for name in ("base", "leaf")
@@ -198,12 +200,12 @@ def test_a_real_fleet_has_its_pictures(eve: Person, world: World) -> None:
         "  environmentVariables: {REGION: us}\nreconcile: {dependsOn: [base], suspend: true}\n",
     )
     eventually(lambda: world.state("leaf") == "Suspended", "the edit to be seen")
-    eve.go("plan")
+    differs = "#plan .hint:has-text('1 is suspended: 1 differs from what was')"
+    eventually(lambda: eve.sees("plan", differs), "what differs")
     card = page.locator("section.card", has=page.get_by_role("link", name="leaf", exact=True))
     row = card.locator(".diff tbody tr")
     cells = [" ".join(text.split()) for text in row.all_inner_texts()]
     assert cells == ["operationContext.environmentVariables.REGION eu us"]
-    expect(page.locator("#plan .hint")).to_contain_text("1 is suspended: 1 differs from what was")
     (world.root / "specs/leaf.yaml").unlink()
 
 
