@@ -74,11 +74,6 @@ class Person:
     def go(self, path: str) -> None:
         self.page.goto(f"{self.url}/{path}")
 
-    def sees(self, path: str, what: str) -> bool:
-        """Go there, and say whether it has what a selector names."""
-        self.go(path)
-        return self.page.locator(what).count() > 0
-
     def names(self) -> list[str]:
         """Return the names in the list, as they stand on the screen."""
         return self.page.locator("#rows tbody th a").all_inner_texts()

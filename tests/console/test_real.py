@@ -164,51 +164,6 @@ def test_a_run_is_cancelled_held_and_started_again(eve: Person, world: World) ->
     sees(eve, "Ready")
 
 
-def test_a_real_fleet_has_its_pictures(eve: Person, world: World) -> None:
-    """What is due lies ahead on a timeline; a graph has its order, and a plan its diff."""
-    page = eve.page
-    world.spec("base")
-    world.spec(
-        "leaf",
-        "  environmentVariables: {REGION: eu}\n"
-        "reconcile: {dependsOn: [base]}\n"
-        'schedules: [{name: often, cron: "0 * * * *", operation: refresh}]\n',
-    )
-    eventually(lambda: world.state("leaf") == "Ready", "the dependent one")
-    # What a page is made of is some seconds old.
-    eventually(lambda: eve.sees("timeline?q=leaf", ".lanes .bar"), "its run")
-    now = page.locator(".lanes .now").bounding_box()
-    bars = [bar.bounding_box() for bar in page.locator(".lanes .bar").all()]
-    marks = [mark.bounding_box() for mark in page.locator(".lanes .due").all()]
-    assert now is not None
-    assert len(bars) == 1
-    assert len(marks) in {24, 25}
-    assert all(bar is not None and bar["x"] + bar["width"] <= now["x"] + 2 for bar in bars)
-    assert all(mark is not None and mark["x"] + 2 >= now["x"] for mark in marks)
-    ready = ".graph a[aria-label^='leaf: Ready']"
-    eventually(lambda: eve.sees("graph?of=leaf", ready), "the graph")
-    boxes = {
-        name: page.locator(f".graph a[aria-label^='{name}: Ready']").bounding_box()
-        for name in ("base", "leaf")
-    }
-    assert boxes["base"] is not None
-    assert boxes["leaf"] is not None
-    assert boxes["base"]["x"] < boxes["leaf"]["x"]
-    expect(page.locator(".edge")).to_have_count(1)
-    world.spec(
-        "leaf",
-        "  environmentVariables: {REGION: us}\nreconcile: {dependsOn: [base], suspend: true}\n",
-    )
-    eventually(lambda: world.state("leaf") == "Suspended", "the edit to be seen")
-    differs = "#plan .hint:has-text('1 is suspended: 1 differs from what was')"
-    eventually(lambda: eve.sees("plan", differs), "what differs")
-    card = page.locator("section.card", has=page.get_by_role("link", name="leaf", exact=True))
-    row = card.locator(".diff tbody tr")
-    cells = [" ".join(text.split()) for text in row.all_inner_texts()]
-    assert cells == ["operationContext.environmentVariables.REGION eu us"]
-    (world.root / "specs/leaf.yaml").unlink()
-
-
 def test_a_broken_file_is_told_with_its_line(eve: Person, world: World) -> None:
     """A file that is no spec is there, first of all, with what is wrong and where."""
     assert eve.names()[0] == "broken"
