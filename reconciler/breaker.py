@@ -33,12 +33,12 @@ BACKOFF_SHORTEST = timedelta(seconds=1)
 BACKOFF_LONGEST = timedelta(seconds=30)
 
 UNAUTHORIZED = 401
+TOO_MANY = 429
+ACCESS_REFUSED = frozenset({403, 404})
 
 # What a person does next where the API is not there, and where it does not take the token.
 _LOOK = "`reconciler doctor`, with the same options, looks further"
-_GIVEN = "it is in $PULUMI_ACCESS_GIVEN or --token-file; `reconciler doctor` says what is wrong"
-TOO_MANY = 429
-ACCESS_REFUSED = frozenset({403, 404})
+_GIVEN = "it is in $PULUMI_ACCESS_TOKEN or --token-file; `reconciler doctor` says what is wrong"
 
 # What is shut: the API (""), an organization ("acme"), or a stack ("acme/web/dev").
 _API = ""

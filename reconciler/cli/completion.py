@@ -20,8 +20,8 @@ SHELLS: Final = ("bash", "fish", "zsh")
 
 # A person does not look through more, and a shell would take seconds to show them.
 MOST_NAMES: Final = 2000
-# How an argument that takes the name of a spec calls itself.
-_NAMED: Final = frozenset({"NAME", "DIR | NAME"})
+# How an argument that takes the name of a spec, or names, is called.
+_NAMED: Final = frozenset({("name", "NAME"), ("names", "DIR | NAME")})
 _ENDINGS: Final = (".yaml", ".yml")
 
 
@@ -46,7 +46,7 @@ def _complete_names(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the same
             for below in action.choices.values():
                 _complete_names(below)
-        elif action.metavar in _NAMED and not action.option_strings:
+        elif (action.dest, action.metavar) in _NAMED and not action.option_strings:
             action.completer = _names  # type: ignore[attr-defined]
 
 

@@ -393,6 +393,16 @@ def test_each_failure_has_its_reason_and_pause(
     assert (found.again_at - NOW).total_seconds() == pause_s
 
 
+def test_a_refused_token_is_told_with_where_it_is_from() -> None:
+    """The variable is named as it is, and who can look further."""
+    seat = Seat()
+    seat.observer = seat.of(failing(RefusedError(401, "no")))
+    found = seat.observer.history(WEB, Observed(status=status())).history
+    assert isinstance(found, Unknown)
+    assert "it is in $PULUMI_ACCESS_TOKEN or --token-file" in found.reason.message
+    assert "`reconciler doctor` says what is wrong" in found.reason.message
+
+
 # ---------------------------------------------------------------- the log of a failure
 
 
