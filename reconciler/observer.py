@@ -7,7 +7,7 @@ list of an organization answers for all its stacks, so a thousand of them cost a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -157,13 +157,22 @@ class Observer:
 
     def history(self, spec: Spec, known: Observed) -> Observed:
         """Return what is known, with what the API tells of the stack beyond our own run."""
+        status = known.status
+        lately = self._created_lately(status)
         try:
             found = self._breaker.ask(
-                spec.stack, lambda api: _history(api, spec.stack, known.status, self._owner)
+                spec.stack,
+                lambda api: _history(api, spec.stack, status, self._owner, lately=lately),
             )
         except NotKnownError as error:
             return replace(known, history=error.unknown)
         return replace(known, history=found)
+
+    def _created_lately(self, status: Status) -> bool:
+        """Whether what came of our last create need not be in a list yet."""
+        runs = (status.run, status.last, status.latest)
+        now = self._clock.now()
+        return any(run is not None and now < run.submitted + self._settle for run in runs)
 
     def news(self, organization: str, known: Mapping[str, Known]) -> News:
         """Return of which stacks (as text) an organization's list tells otherwise than we know.
@@ -249,11 +258,8 @@ def _walk(api: ApiClient, stack: StackRef, intent: Intent) -> tuple[Deployment |
     A list may lag behind; a version that is asked for by its number is there or is not.
     """
     version = intent.after_version
-    for _ in range(MOST_VERSIONS_WALKED):
-        deployment = api.by_version(stack, version + 1)
-        if deployment is None:
-            break
-        version += 1
+    for deployment in _after(api, stack, version):
+        version = deployment.version
         if deployment.marker == intent.marker:
             return deployment, version
     return None, version
@@ -288,12 +294,19 @@ def _listed(api: ApiClient, organization: str, known: Mapping[str, Known]) -> _L
 # ---------------------------------------------------------------- whose deployments they are
 
 
-def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> History:
+def _history(
+    api: ApiClient, stack: StackRef, status: Status, owner: str, *, lately: bool
+) -> History:
     newest = _newest_of(api, stack)
     latest = max((d.version for d in newest), default=0)
     since = status.last_version
     if latest < since and api.by_version(stack, since) is not None:
-        latest = since  # a list lags behind; what is asked for by its number does not
+        latest, lately = since, True
+    if lately:
+        # A list lags behind; what is asked for by its number does not. What is not listed yet
+        # may be our own request, arrived twice: it runs, and nothing must start beside it.
+        newest = (*newest, *_after(api, stack, latest))
+        latest = max((latest, *(d.version for d in newest)))
     if status.foreign is not None and not status.foreign.ended:
         since = min(since, status.foreign.version - 1)
     fresh = status.attempt is None and not status.last_version
@@ -303,6 +316,15 @@ def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> His
             continue
         found = _counted(api, stack, listed, found, whose)
     return found
+
+
+def _after(api: ApiClient, stack: StackRef, version: int) -> Iterator[Deployment]:
+    """Yield the deployments after a version, one by one, up to the first that is not there."""
+    for number in range(version + 1, version + 1 + MOST_VERSIONS_WALKED):
+        found = api.by_version(stack, number)
+        if found is None:
+            return
+        yield found
 
 
 def _newest_of(api: ApiClient, stack: StackRef) -> tuple[Deployment, ...]:

@@ -197,7 +197,7 @@ class _RequestReader(Reader, Generic[S]):
             both = " and ".join(f"'{name}'" for name in named)
             self.fault((*at, named[1]), f"{both} exclude one another; keep one of them")
         if not named and not is_relative_url(source.repo_url):
-            self.fault(at, "needs one of 'branch' and 'commit'")
+            self.fault(at, "needs one of 'branch', 'commit' and 'tag'")
         if source.commit and not _COMMIT.match(source.commit):
             self.fault((*at, "commit"), "is not a commit's hash: 7 to 64 hexadecimal digits")
         for name in ("branch", "tag"):

@@ -74,13 +74,23 @@ class Row:
         return None if rests else self.seen.next_run
 
     @property
-    def timing(self) -> str:
-        """How long it has run, and usually does; empty where it does not run."""
+    def began(self) -> datetime | None:
+        """When what runs has begun; None where nothing does."""
+        return self.seen.run.began if self.elapsed is not None and self.seen.run else None
+
+    @property
+    def usually(self) -> timedelta | None:
+        """How long what runs usually takes; None where nothing runs, or nobody knows."""
         if self.elapsed is None:
-            return ""
+            return None
         # What runs is the first word of its reason, also where its file was read before it ran.
         operation = self.message.partition(" ")[0]
-        return so_far(self.elapsed, usual(t for what, t in self.seen.took if what == operation))
+        return usual(t for what, t in self.seen.took if what == operation)
+
+    @property
+    def timing(self) -> str:
+        """How long it has run, and usually does; empty where it does not run."""
+        return "" if self.elapsed is None else so_far(self.elapsed, self.usually)
 
     @property
     def settled_well(self) -> bool:

@@ -147,7 +147,7 @@ def as_json(found: Iterable[Row], directory: Mapping[str, object] | None = None)
 
 def object_of(row: Row) -> dict[str, object]:
     """Return a row as JSON."""
-    run, following = row.seen.run, row.next_run
+    run, following, usually = row.seen.run, row.next_run, row.usually
     return {
         "name": row.name,
         "stack": row.seen.stack,
@@ -158,4 +158,6 @@ def object_of(row: Row) -> dict[str, object]:
         "deployment": {"id": run.id, "version": run.version, "status": run.status} if run else None,
         "commit": run.commit if run else None,
         "nextRun": time_text(following) if following else None,
+        "runningSince": time_text(row.began) if row.began else None,
+        "usualSeconds": round(usually.total_seconds()) if usually else None,
     }

@@ -118,6 +118,18 @@ def test_the_list_stays_fresh(ada: Person, scene: Scene) -> None:
     expect(page.get_by_role("searchbox")).to_have_value("shop")
 
 
+def test_a_page_that_nobody_keeps_fresh_says_so(ada: Person) -> None:
+    """Above all else it says of when it is, wherever one has scrolled, until it is fresh again."""
+    page, stale = ada.page, ada.page.get_by_text("UTC: nobody answers since.")
+    page.mouse.wheel(0, 500)
+    expect(page.locator("#live")).to_be_hidden()
+    ada.context.set_offline(True)
+    expect(stale).to_be_in_viewport()
+    ada.context.set_offline(False)
+    expect(page.locator("#live")).to_be_hidden()
+    ada.complaints.clear()
+
+
 def test_ten_thousand_are_quick(browser: Browser) -> None:
     """Of 10,000 specs the first paint and a search are there within half a second."""
     fleet = [

@@ -269,4 +269,11 @@ BUGS = (
         "before.digest if before is not None else",
         ("tests/unit/adapters/test_spec_ahead.py",),
     ),
+    Bug(
+        "a list that lags hides a request that arrived twice",
+        "reconciler/observer.py",
+        "    if lately:\n",
+        "    if False:\n",
+        ("tests/unit/test_observer.py", RUNS),
+    ),
 )

@@ -105,6 +105,7 @@ class Simulation:
     days: float = 2.0
     faulty: bool = True
     clock_is_set: int = 1  # how many times a week or so
+    doubles: float = 0.0  # of all creates, beside those that are doubled by chance
     crashes: int = 0
     jumps: int = 0
     triggers: dict[str, HandRequest] = field(default_factory=dict)
@@ -149,9 +150,12 @@ class Simulation:
             self._look_for_overlaps()
         if self.faulty and self.clock.real < self.down_until:
             return Fault.SERVER_ERROR
+        creates = method == "POST" and not path.endswith("/cancel")
+        if creates and self.doubles and self._chance(self.doubles):
+            return Fault.DOUBLED
         if self._chance(0.1):
             kinds = [Fault.LOST_BEFORE, Fault.LOST_AFTER]
-            if method == "POST" and not path.endswith("/cancel"):
+            if creates:
                 kinds += [Fault.LATE, Fault.DOUBLED]
             return self.dice.choice(kinds)
         if self._chance(0.05):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -68,6 +69,19 @@ def test_a_clock_that_is_set_again_and_again(first: int) -> None:
         check(history)
         jumps += history.jumps
     assert jumps > 3 * BATCH * DAYS
+
+
+@pytest.mark.parametrize("first", range(FIRST, FIRST + max(SEEDS // 5, 1), BATCH))
+def test_what_a_wire_doubles_while_lists_lag(first: int) -> None:
+    """A second deployment that no list shows yet has nothing of ours started beside it."""
+    doubled = 0
+    for seed in range(first, first + BATCH):
+        history = Simulation(seed, DAYS, doubles=0.4)
+        history.world.api.lag = timedelta(seconds=45)
+        history.run()
+        check(history)
+        doubled += history.world.api.doubled.total()
+    assert doubled > 10 * BATCH * DAYS
 
 
 def test_faults_are_reached() -> None:

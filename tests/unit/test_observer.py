@@ -323,7 +323,30 @@ def test_a_list_that_lags_behind_has_lost_nothing() -> None:
     seat.api.lag = timedelta(minutes=5)
     seat.create("mine2")
     assert past(seat, settled(last_version=2)).latest == 2
-    assert past(seat, settled(last_version=3)).latest == 1
+    assert past(seat, settled(last_version=3)).latest == 2
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_double_that_no_list_shows_is_found(dialect: Dialect, listed: bool) -> None:  # noqa: FBT001 - a table
+    """Soon after a create its number and those after it are asked for; later a list is believed."""
+    seat = Seat(dialect)
+    seat.api.knows_markers = False
+    if not listed:
+        seat.api.lag = timedelta(minutes=5)
+    seat.create("mine")
+    seat.api.lag = timedelta(minutes=5)
+    seat.create("mine")
+    ended = run(marker=MARKER.format("mine"), submitted=seat.world.clock.now())
+    of = settled(last=ended, latest=ended, last_version=1)
+    found = past(seat, of)
+    assert found.double is not None
+    assert (found.double.version, found.latest) == (2, 2)
+    seat.later(minutes=6)
+    seat.calls.clear()
+    assert past(seat, settled(last_version=2)).latest == 2
+    if dialect is Dialect.TODAY:
+        assert seat.calls == {"list": 1}
 
 
 # ---------------------------------------------------------------- an API that does not answer

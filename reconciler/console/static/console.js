@@ -6,7 +6,7 @@ const find = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------- parts that stay fresh
 
-const page = { asked: 0, timer: 0 };
+const page = { asked: 0, timer: 0, fresh: new Date() };
 
 function held(part) {
   // Nobody's keys, choice or selection is taken away from under them.
@@ -35,9 +35,11 @@ async function refresh(address, force) {
       if (other.dataset.refresh) part.dataset.refresh = other.dataset.refresh;
       else delete part.dataset.refresh;
     }
+    page.fresh = new Date();
     find("live").textContent = "";
   } catch {
-    if (number === page.asked) find("live").textContent = "This page is not fresh: nobody answers.";
+    const of = page.fresh.toISOString().slice(11, 19);
+    if (number === page.asked) find("live").textContent = `This page is of ${of} UTC: nobody answers since.`;
   }
 }
 

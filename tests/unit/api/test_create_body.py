@@ -273,7 +273,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("another source", {"operation": "update", "sourceContext": {"template": {}}},
      "sourceContext.git", "only source"),
     ("neither branch nor commit", today({"repoUrl": "https://x/r"}), "sourceContext.git",
-     "'branch' and 'commit'"),
+     "'branch', 'commit' and 'tag'"),
     ("branch and commit", today({**GIT, "commit": "abcdef0"}), "sourceContext.git.commit",
      "exclude"),
     ("branch and tag", today({**GIT, "tag": "v1"}), "sourceContext.git.tag", "exclude"),

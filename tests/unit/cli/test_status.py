@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
@@ -154,11 +154,13 @@ def test_json_has_every_field_by_name(desk: Desk, capsys: pytest.CaptureFixture[
         "deployment": {"id": "id-1", "version": 3, "status": "succeeded"},
         "commit": COMMIT,
         "nextRun": None,
+        "runningSince": None,
+        "usualSeconds": None,
     }
 
 
 def test_what_runs_is_told_for_how_long(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    """For how long it has run and what is usual stands before its reason; JSON is as it was."""
+    """For how long it has run and what is usual stands before its reason; JSON has both apart."""
     desk.stands("web", State.PROGRESSING, ReasonCode.RUNNING, "update runs as version 4")
     now = SystemClock().now()
     before = ended(version=3, started=NOW - timedelta(hours=1))
@@ -168,7 +170,10 @@ def test_what_runs_is_told_for_how_long(desk: Desk, capsys: pytest.CaptureFixtur
     assert parser.run(desk.command()) == 0
     told = "for 10 minutes, usually 60 minutes: update runs as version 4"
     assert capsys.readouterr().out.rstrip().endswith(told)
-    assert shown(desk, capsys)[0]["message"] == "update runs as version 4"
+    found = shown(desk, capsys)[0]
+    assert found["message"] == "update runs as version 4"
+    assert datetime.fromisoformat(found["runningSince"]) == begun.started
+    assert found["usualSeconds"] == 3600
 
 
 def test_what_rests_has_no_next_run(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
