@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from reconciler import cron
 from reconciler.api.create_body import request_from_json, wire_secret
 from reconciler.api.dialects import Dialect
-from reconciler.api.types import EndingKind, JobStatus, StackRef
+from reconciler.api.types import EndingKind, JobStatus, StackRef, StepStatus
 from reconciler.clock import Clock, SystemClock
 from reconciler.console.app import Console
 from reconciler.console.keeping import Kept
@@ -200,7 +200,9 @@ class EngineSource:
             f"{due.operation} is due {when(due.at, now)} ({due.schedule})"
             for due in lane.coming[:3]
         ]
-        done = ("drift was found, and is still there",) if state.drift.detected else ()
+        done = self._failure(caller, stack, item)
+        if state.drift.detected:
+            done += ("drift was found, and is still there",)
         acts = [Act.CANCEL] if live else []
         acts.append(Act.RESUME if state.stack_paused else Act.SUSPEND)
         settings = self._service.settings.has(stack)
@@ -218,6 +220,14 @@ class EngineSource:
             operations=_OPERATIONS,
             run_id=str(live[0].version) if live else "",
         )
+
+    def _failure(self, caller: Caller, stack: StackRef, item: Item) -> tuple[str, ...]:
+        """Say which step the newest deployment failed in, where one did."""
+        if item.tone is not Tone.BAD:
+            return ()
+        newest = self._service.deployments.get_version(caller, stack, item.version)
+        failed = [step.name for step in newest.steps if step.status is StepStatus.FAILED]
+        return tuple(f"{item.operation} #{item.version} failed in its step {n!r}" for n in failed)
 
     def deployment(self, viewer: Viewer, name: str, version: int) -> Shown:
         """Return a deployment by its version."""

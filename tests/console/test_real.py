@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -164,6 +165,67 @@ def test_a_run_is_cancelled_held_and_started_again(eve: Person, world: World) ->
     sees(eve, "Ready")
 
 
+# Where each run and each due time stands on a timeline, and where the present does.
+LANES = """() => Object.fromEntries(["now", "bar", "due"].map(name => [
+    name, [...document.querySelectorAll(`.lanes .${name}`)]
+        .map(e => e.getBoundingClientRect()).map(b => [b.left, b.right])]))"""
+# Where each node of a graph stands from the left, by what it is called; and how many edges.
+NODES = """() => [Object.fromEntries([...document.querySelectorAll("svg.graph a")]
+    .map(e => [e.getAttribute("aria-label"), e.getBoundingClientRect().left])),
+    document.querySelectorAll("svg.graph .edge").length]"""
+# The rows of the differences of one spec on the plan, as they are read.
+DIFFERS = """name => [...document.querySelectorAll("#plan section.card")]
+    .filter(card => card.querySelector("h2 a").textContent === name)
+    .flatMap(card => [...card.querySelectorAll(".diff tbody tr")])
+    .map(row => [...row.children].map(cell => cell.textContent.trim()).join(" "))"""
+
+
+def test_a_real_fleet_has_its_pictures(eve: Person, world: World) -> None:
+    """What is due lies ahead on a timeline; a graph has its order, and a plan its diff.
+
+    What a page shows is some seconds old, so each is opened until it shows all of it.
+    """
+    world.spec("base")
+    world.spec(
+        "leaf",
+        "  environmentVariables: {REGION: eu}\n"
+        "reconcile: {dependsOn: [base]}\n"
+        'schedules: [{name: often, cron: "0 * * * *", operation: refresh}]\n',
+    )
+    eventually(lambda: world.state("leaf") == "Ready", "the dependent one", LIMIT_MS / 1000)
+
+    def shown(path: str, script: str, *about: str) -> Any:
+        eve.go(path)
+        return eve.page.evaluate(script, *about)
+
+    def is_drawn() -> bool:
+        seen = shown("timeline?q=leaf", LANES)
+        ((now, _),) = seen["now"]
+        return (
+            len(seen["bar"]) == 1
+            and len(seen["due"]) in {24, 25}
+            and all(right <= now + 2 for _, right in seen["bar"])
+            and all(left + 2 >= now for left, _ in seen["due"])
+        )
+
+    def is_ordered() -> bool:
+        nodes, edges = shown("graph?of=leaf", NODES)
+        first, then = nodes.get("base: Ready"), nodes.get("leaf: Ready")
+        return edges == 1 and None not in {first, then} and first < then
+
+    eventually(is_drawn, "its run, and a due time each hour")
+    eventually(is_ordered, "the graph, from left to right")
+    world.spec(
+        "leaf",
+        "  environmentVariables: {REGION: us}\nreconcile: {dependsOn: [base], suspend: true}\n",
+    )
+    eventually(lambda: world.state("leaf") == "Suspended", "the edit to be seen")
+    differs = ["operationContext.environmentVariables.REGION eu us"]
+    eventually(lambda: shown("plan", DIFFERS, "leaf") == differs, "what differs")
+    expect(eve.page.locator("#plan .hint")).to_contain_text("1 is suspended: 1 differs from what")
+    (world.root / "specs/leaf.yaml").unlink()
+
+
 def test_a_broken_file_is_told_with_its_line(eve: Person, world: World) -> None:
     """A file that is no spec is there, first of all, with what is wrong and where."""
     assert eve.names()[0] == "broken"
@@ -265,8 +327,10 @@ def test_an_engine_runs_what_has_settings(browser: Browser, engine: Served) -> N
     page.get_by_role("button", name="Run now").click()
     expect(page.locator(".said")).to_have_text("update #1 of acme/web/set is asked for")
     expect(page.locator("#standing h1 .badge")).to_have_text("Succeeded", timeout=LIMIT_MS)
-    api.create("acme/web/bare", root / "repository", options=NO_INSTALL, operation="preview")
+    api.create("acme/web/bare", root / "repository", options=NO_INSTALL, preRunCommands=["exit 3"])
     somebody.go("item/acme/web/bare")
     assert page.get_by_role("button", name="Run now").count() == 0
     expect(page.locator("#story")).to_contain_text("once it has deployment settings")
+    failed = "update #1 failed in its step 'Pre-run command 1'"
+    expect(page.locator("#story")).to_contain_text(failed, timeout=LIMIT_MS)
     somebody.context.close()
