@@ -22,6 +22,7 @@ from reconciler.cli import (
     listen_options,
     machine_options,
     runner_options,
+    schedule_options,
     signal_options,
     source_options,
     webhook_options,
@@ -33,7 +34,6 @@ from reconciler.cli.options import count as _count
 from reconciler.cli.options import data as _data
 from reconciler.cli.options import duration as _duration
 from reconciler.cli.options import engine_data as _engine_data
-from reconciler.cli.options import moment as _moment
 from reconciler.cli.options import secrets as _secrets
 from reconciler.cli.suggesting import Parser
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
@@ -223,29 +223,7 @@ def _status(commands: Commands) -> None:
 def _schedule(commands: Commands) -> None:
     parser = _command(commands, "schedule", "schedule", "say what will run when")
     _directory(parser)
-    parser.add_argument(
-        "--for",
-        dest="span",
-        type=_duration,
-        default=timedelta(days=7),
-        metavar="TIME",
-        help="how far to look; default: 7d",
-    )
-    parser.add_argument(
-        "--from",
-        dest="begin",
-        type=_moment,
-        metavar="T",
-        help="a date or time to look from, such as 2027-03-28 or 2027-03-28T01:00Z; default: now",
-    )
-    parser.add_argument(
-        "--limit",
-        type=_count,
-        default=200,
-        metavar="N",
-        help="show this many, and count the others; default: %(default)s",
-    )
-    parser.add_argument("-o", "--output", choices=("table", "json", "ics"), default="table")
+    schedule_options.add(parser)
     _state(parser)
     _secrets(parser)
 

@@ -9,7 +9,7 @@ import sys
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from reconciler.cli import schedule_ics, schedule_table, wiring
+from reconciler.cli import schedule_ics, schedule_table, schedule_trial, wiring
 from reconciler.cli.look import look
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
@@ -23,19 +23,27 @@ __all__ = ["as_json", "run"]
 LONGEST = timedelta(days=3660)
 YEARS = range(1971, 9000)
 
+USUAL_SPAN = timedelta(days=7)
+USUAL_LIMIT = 200
+USUAL_TRIAL = 10
+
 
 def run(options: argparse.Namespace) -> int:
     """Print what will run in the given time; 0 also where there is nothing."""
-    where = wiring.place(options)
-    begin: datetime = options.begin or SystemClock().now().replace(microsecond=0)
-    if options.span > LONGEST:
+    now = SystemClock().now().replace(microsecond=0)
+    begin: datetime = options.begin or now
+    if options.span is not None and options.span > LONGEST:
         raise UsageError(f"--for is at most {LONGEST.days}d")
     if begin.year not in YEARS:
         raise UsageError(f"--from is of the years {YEARS.start} to {YEARS.stop - 1}")
+    if options.cron is not None:
+        return _try(options, begin, now)
+    where = wiring.place(options)
     catalog = where.specs.scan()
     subjects = [_subject(where, spec) for spec in catalog.specs]
     host = where.config.limits.windows
-    found = agenda(subjects, host, (begin, begin + options.span), options.limit)
+    end = begin + (options.span or USUAL_SPAN)
+    found = agenda(subjects, host, (begin, end), options.limit or USUAL_LIMIT)
     match options.output:
         case "json":
             print(as_json(found))
@@ -47,6 +55,20 @@ def run(options: argparse.Namespace) -> int:
         count = len(catalog.broken)
         files = f"{count} files are no valid specs" if count > 1 else "1 file is no valid spec"
         print(f"{files}, so nothing of it is here; `reconciler validate`", file=sys.stderr)
+    return 0
+
+
+def _try(options: argparse.Namespace, begin: datetime, now: datetime) -> int:
+    """Print when an expression is due that is in no file yet."""
+    trial = schedule_trial.Trial(cron=options.cron, time_zone=options.time_zone)
+    found = schedule_trial.due(trial, begin, options.span, options.limit or USUAL_TRIAL)
+    match options.output:
+        case "json":
+            print(schedule_trial.as_json(trial, found))
+        case "ics":
+            raise UsageError("-o ics is for schedules that are in files; leave out --cron")
+        case _:
+            print(schedule_trial.as_text(trial, found, now, look(sys.stdout, os.environ)))
     return 0
 
 

@@ -45,6 +45,7 @@ RUN_HERE = (
     "operating",
     "scaling",
     "specs",
+    "time",
 )
 # Blocks that no test runs, by page and beginning, each with its reason.
 NOT_RUN = {
@@ -214,7 +215,8 @@ def test_the_single_commands_are_run(host: Host) -> None:
     assert "token create" in host.type(audit)
     assert "1 stacks" in host.type(backup)
     host.shell.stop()
-    for page in ("oidc", "metrics", "console", "git", "operating", "specs", "scaling"):
+    pages = ("oidc", "metrics", "console", "git", "operating", "specs", "time", "scaling")
+    for page in pages:
         for block in found.pop(page):
             host.type(block)
             host.shell.stop()
