@@ -71,7 +71,7 @@ def test_a_clock_that_is_set_again_and_again(first: int) -> None:
     assert jumps > 3 * BATCH * DAYS
 
 
-@pytest.mark.parametrize("first", range(FIRST, FIRST + max(SEEDS // 5, 1), BATCH))
+@pytest.mark.parametrize("first", range(FIRST, FIRST + max(SEEDS // 10, 1), BATCH))
 def test_what_a_wire_doubles_while_lists_lag(first: int) -> None:
     """A second deployment that no list shows yet has nothing of ours started beside it."""
     doubled = 0
