@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "Lasting", "SystemClock"]
 
 
 class Clock(Protocol):
@@ -51,3 +51,32 @@ class SystemClock:
             if left_s <= 0:
                 return
             wake.wait(min(left_s, self.LONGEST_WAIT_S))
+
+
+class Lasting:
+    """For how long things have been so, by time that nobody can set.
+
+    A wait that keeps a deployment or its removal away is counted here: a clock that is set
+    ahead, or a machine that was off, ends none. It begins anew with the process. May be asked by
+    several threads at once, of one key by one of them.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # Of each key what it is about, since when, and how long it had lasted by then.
+        self._known: dict[str, tuple[object, timedelta, timedelta]] = {}
+
+    def lasts(self, key: str, about: object = None, already: timedelta = timedelta(0)) -> timedelta:
+        """Return how long `key` has been asked for and been about the same.
+
+        `already` is how long it had lasted before that, as far as the first asking knows.
+        """
+        now = self._clock.running()
+        known = self._known.get(key)
+        if known is None or known[0] != about:
+            known = self._known[key] = (about, now, max(already, timedelta(0)))
+        return now - known[1] + known[2]
+
+    def end(self, key: str) -> None:
+        """Say that it is not so any more."""
+        self._known.pop(key, None)

@@ -24,7 +24,7 @@ from reconciler.api.types import (
     StepStatus,
 )
 from reconciler.breaker import Breaker, NotKnownError
-from reconciler.clock import Clock
+from reconciler.clock import Clock, Lasting
 from reconciler.errors import RefusedError
 from reconciler.model import CauseKind, ForeignRun, History, Intent, Observed, Run, Spec, Status
 from reconciler.values import replace
@@ -109,8 +109,8 @@ class Observer:
         self._listed: dict[str, Mapping[str, Deployment]] = {}
         self._paused: dict[str, Paused] = {}
         self._wanted: dict[str, set[str]] = {}
-        # Of each stack (as text) the create that had no answer, and when it was first looked for.
-        self._looking: dict[str, tuple[Intent, timedelta]] = {}
+        # Of each stack (as text) how long a create that had no answer is looked for.
+        self._looking = Lasting(clock)
         # When the newest of a stack that was seen was created, by the API's clock.
         self._created: dict[str, tuple[int, datetime]] = {}
 
@@ -148,12 +148,7 @@ class Observer:
         That is counted from when this process first looked for it, and by what nobody can set:
         a clock that jumps ahead would end it at once, and the create be sent while it arrives.
         """
-        now = self._clock.running()
-        looking, since = self._looking.get(str(stack), (None, now))
-        if looking != intent:
-            self._looking[str(stack)] = (intent, now)
-            since = now
-        return max(since + self._settle - now, timedelta(0))
+        return max(self._settle - self._looking.lasts(str(stack), intent), timedelta(0))
 
     def history(self, spec: Spec, known: Observed) -> Observed:
         """Return what is known, with what the API tells of the stack beyond our own run."""
