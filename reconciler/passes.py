@@ -30,7 +30,7 @@ from reconciler.model import (
 )
 from reconciler.observer import Observer
 from reconciler.planning import planner, remembered, removal, transitions
-from reconciler.planning.situation import spec_changed
+from reconciler.planning.situation import as_wanted_now, spec_changed
 from reconciler.pool import Pool
 from reconciler.ports import Resolves
 from reconciler.values import replace
@@ -146,16 +146,20 @@ class Planner:
         else:
             status = self._prepared(name, clock)
             desired = self._resolver.desired(spec)
-        if not gone and spec_changed(desired, status):
-            fleet.changed[name] = desired.digest
-        else:
-            fleet.changed.pop(name, None)
         observed = Observed(
             status=status,
             requests=given.requests.get(name, ()),
             hold=given.holds.of(name),
             windows=given.windows,
         )
+        # What a stack's end brings about is nobody's change.
+        ends = spec.destroy_after is not None and desired is not as_wanted_now(
+            desired, observed, clock.now()
+        )
+        if not gone and not ends and spec_changed(desired, status):
+            fleet.changed[name] = desired.digest
+        else:
+            fleet.changed.pop(name, None)
         blank = Plan(name=name, state=State.UNKNOWN, verdict=_UNPLANNED)
         return _Draft(spec=spec, desired=desired, observed=observed, gone=gone, plan=blank)
 
@@ -178,6 +182,9 @@ class Planner:
             claimant = fleet.claimant(str(spec.stack), draft.name)
             draft.plan = removal.plan_removal(draft.desired, draft.observed, now, claimant)
         else:
+            if spec.destroy_after is not None:
+                # What is carried out is remembered as what was wanted: or it would be so for ever.
+                draft.desired = as_wanted_now(draft.desired, draft.observed, now)
             draft.plan = planner.plan(draft.desired, draft.observed, now)
         fleet.stand(draft.name, Standing(plan=draft.plan, path=spec.path))
 

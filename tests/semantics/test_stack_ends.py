@@ -1,0 +1,60 @@
+"""`destroyAfter` in the real loop: a stack's end comes once, by the rules of every other run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from reconciler.model import ReasonCode, RequestKind, Retry, State
+from reconciler.planning.gates import approval_key
+from tests.factories import spec
+from tests.fakes.deployments_api import Outcome
+from tests.semantics.scene import HOUR, MINUTE, ask, code, go, operations, states, world
+
+SOON = timedelta(minutes=10)
+
+
+def test_a_stack_ends_once() -> None:
+    """It is destroyed when its time has come, stays so, and is after a restart."""
+    it = world(spec("web", destroy_after=SOON))
+    daemon = it.daemon()
+    go(it, daemon, 9 * MINUTE)
+    assert operations(it) == ["update"]
+    go(it, daemon, HOUR)
+    go(it, it.daemon(), HOUR)
+    assert operations(it) == ["update", "destroy"]
+    assert (states(it), code(it, "web")) == ({"web": State.READY}, ReasonCode.DESTROYED)
+
+
+def test_an_end_that_fails_is_tried_as_often_as_any_run() -> None:
+    """The retries and their waits count for it, too."""
+    it = world(spec("web", destroy_after=SOON, retry=Retry(limit=1, backoff=5 * MINUTE)))
+    daemon = it.daemon()
+    go(it, daemon, 9 * MINUTE)
+    it.api.outcome = lambda _: Outcome.FAIL
+    go(it, daemon, 4 * MINUTE)
+    assert operations(it) == ["update", "destroy"]
+    go(it, daemon, 3 * HOUR)
+    assert operations(it) == ["update", "destroy", "destroy"]
+    assert code(it, "web") is ReasonCode.RETRIES_EXHAUSTED
+
+
+def test_an_end_waits_for_the_approval_of_it() -> None:
+    """It is asked for once, and what is approved is what runs."""
+    it = world(spec("web", destroy_after=SOON, needs_approval=True))
+    daemon = it.daemon()
+    for done in (["preview", "update"], ["preview", "update", "destroy"]):
+        go(it, daemon, HOUR)
+        approval = it.disk["web"].approval
+        assert approval is not None
+        ask(it, RequestKind.APPROVE, binds=approval_key(approval), request_id=f"a{len(done)}")
+        go(it, daemon, 2 * MINUTE)
+        assert operations(it) == done
+    assert code(it, "web") is ReasonCode.DESTROYED
+
+
+def test_many_ends_at_once_are_nobodys_change() -> None:
+    """What ends by its own time is not held back as very many changes are."""
+    it = world(*(spec(f"s{n}", destroy_after=SOON) for n in range(30)))
+    daemon = it.daemon()
+    go(it, daemon, HOUR)
+    assert all(operations(it, name) == ["update", "destroy"] for name in it.specs)
