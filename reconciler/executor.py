@@ -22,6 +22,7 @@ from reconciler.errors import (
 from reconciler.masking import Redactor
 from reconciler.metrics import OFF, Meter, of_loop
 from reconciler.model import (
+    Abandon,
     Action,
     Cancel,
     CancelDouble,
@@ -129,7 +130,7 @@ class Executor:
             # It was not sent, as the API is left alone; without the intent nothing is doubted.
             self._count(intent.cause, "not-sent")
             note = "the create was not sent: the API is left alone for a while"
-            return self._write(transitions.abandoned(status, note, tools.clock.now()))
+            return self._write(transitions.abandoned(status, Abandon(note=note), tools.clock.now()))
         except RefusedError as error:
             self._count(intent.cause, "refused")
             masked = RefusedError(error.status, _mask(request, error.message), error.retry_after_s)

@@ -43,9 +43,14 @@ class Submit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abandon:
-    """The intent in hand was not carried out, and is no longer wanted."""
+    """The intent in hand was not carried out, and is no longer wanted.
+
+    `by` and `request_id` are of who cancelled it, where somebody did.
+    """
 
     note: str
+    by: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,8 @@ __all__ = ["RULES", "plan"]
 
 def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     """Say what to do about one stack, and why."""
-    return first_answer(RULES, Situation(as_wanted_now(desired, observed, now), observed, now))
+    at = Situation(as_wanted_now(desired, observed, now), observed, now)
+    return underway.asked_again(first_answer(RULES, at), at, RULES)
 
 
 def rest(at: Situation) -> Plan:

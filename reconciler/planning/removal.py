@@ -54,7 +54,7 @@ def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by
     if claimed_by:
         note = f"the file is gone, and its stack is {claimed_by}'s"
         return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
-    return first_answer(RULES, at)
+    return underway.asked_again(first_answer(RULES, at), at, RULES)
 
 
 def _destroys(at: Situation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from reconciler.api.types import Deployment, JobStatus, StepStatus
@@ -23,9 +24,10 @@ from reconciler.model import (
     Unknown,
     WhileRunning,
 )
-from reconciler.planning.situation import Situation, moved, same_wanted
+from reconciler.planning.situation import Rule, Situation, first_answer, moved, same_wanted
+from reconciler.values import replace
 
-__all__ = ["follow_run", "settle_intent"]
+__all__ = ["asked_again", "follow_run", "settle_intent"]
 
 # Told of and not seen is late, not finished. After this long it is lost: no list lags so far.
 VISIBLE_WITHIN = timedelta(minutes=10)
@@ -55,17 +57,40 @@ def settle_intent(at: Situation) -> Plan | None:
             f"the create of {intent.at:%H:%M:%S} had no answer; it may still come through",
         )
         return at.plan(State.PROGRESSING, reason, again_at=at.now + at.observed.settles_in)
-    wanted = at.desired
-    overtaken = intent.cause.desired and not same_wanted(intent.attempt, wanted)
-    if at.spec.suspended or at.observed.hold or (overtaken and wanted.blocked is None):
-        note = "a create without an answer did not come through, and is no longer wanted"
-        reason = Reason(ReasonCode.SETTLING, note)
-        return at.plan(State.PROGRESSING, reason, Abandon(note=note))
-    if wanted.blocked is not None:
-        return at.wait(State.WAITING, wanted.blocked)
+    if at.desired.blocked is not None:
+        return at.wait(State.WAITING, at.desired.blocked)
     reason = Reason(ReasonCode.SETTLING, "the create had no answer and is nowhere; asking again")
     again = Submit(cause=intent.cause, operation=intent.operation, again=intent)
     return at.plan(State.PROGRESSING, reason, again)
+
+
+def asked_again(found: Plan, at: Situation, rules: Sequence[Rule]) -> Plan:
+    """Return the plan, where it asks for a create again only if the rules would ask for it now.
+
+    Hours may have gone by since: whatever holds back a run, or has made it needless, counts for
+    this one as for any. What is not asked for again is forgotten, and its cause decided anew.
+    """
+    intent = at.status.intent
+    if intent is None or not any(isinstance(action, Submit) for action in found.actions):
+        return found
+    cancel = next(iter(at.requests(RequestKind.CANCEL)), None)
+    if cancel is not None:
+        note = f"cancelled by {cancel.by} before it had come through"
+        abandon = Abandon(note=note, by=cancel.by, request_id=cancel.id)
+        return at.plan(State.PROGRESSING, Reason(ReasonCode.CANCELING, note), abandon)
+    without = replace(at.observed, status=replace(at.status, intent=None))
+    fresh = first_answer(rules, Situation(at.desired, without, at.now))
+    if fresh.needs_history:
+        return at.need_history(found)
+    if fresh.state is State.UNKNOWN and not fresh.actions:
+        return fresh
+    wanted = (intent.cause, intent.operation)
+    asked = [(a.cause, a.operation) for a in fresh.actions if isinstance(a, Submit)]
+    if wanted in asked and same_wanted(intent.attempt, at.desired):
+        return found
+    note = "a create without an answer did not come through, and is no longer wanted"
+    reason = Reason(ReasonCode.SETTLING, note)
+    return at.plan(State.PROGRESSING, reason, Abandon(note=note))
 
 
 def follow_run(at: Situation) -> Plan | None:

@@ -84,7 +84,8 @@ BUGS = (
         "a lost answer is taken for a refusal",
         "reconciler/executor.py",
         "            return self._write(transitions.lost(status, tools.clock.now()))",
-        '            return self._write(transitions.abandoned(status, "", tools.clock.now()))',
+        "            nothing = Abandon(note='')\n"
+        "            return self._write(transitions.abandoned(status, nothing, tools.clock.now()))",
         (RUNS, SHORT),
     ),
     Bug(
@@ -275,5 +276,12 @@ BUGS = (
         "    if lately:\n",
         "    if False:\n",
         ("tests/unit/test_observer.py", RUNS),
+    ),
+    Bug(
+        "what had no answer is asked for again whatever holds by then",
+        "reconciler/planning/planner.py",
+        "    return underway.asked_again(first_answer(RULES, at), at, RULES)",
+        "    return first_answer(RULES, at)",
+        ("tests/semantics/test_rows_again.py",),
     ),
 )

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from reconciler.api.types import MARKER_PREFIX, Created, Deployment
 from reconciler.errors import RefusedError
 from reconciler.model import (
+    Abandon,
     Attempt,
     CauseKind,
     Desired,
@@ -171,17 +172,7 @@ def refused(status: Status, error: RefusedError, now: datetime) -> Status:
     message = f"the API refused the request ({error.status}): {error.message}"
     run = replace(_run(intent), finished=now, end=RunEnd.REFUSED, message=message)
     status = replace(_taken_up(status, intent), intent=None, latest=run)
-    status = noted(status, now, message)
-    if not intent.cause.desired:
-        return scheduled(status, run)
-    return replace(
-        status,
-        attempt=intent.attempt,
-        last=run,
-        hold=None,
-        next_attempt=None,
-        stalled=Reason(ReasonCode.REFUSED, f"{message}; change the spec, or trigger it"),
-    )
+    return _stalls(noted(status, now, message), intent, run, ReasonCode.REFUSED)
 
 
 def _held(status: Status, error: RefusedError, now: datetime) -> Status:
@@ -200,9 +191,29 @@ def lost(status: Status, now: datetime) -> Status:
     return replace(status, intent=replace(_intent(status), at=now))
 
 
-def abandoned(status: Status, note: str, now: datetime) -> Status:
-    """Forget the intent, which was not carried out."""
-    return noted(replace(status, intent=None), now, note)
+def abandoned(status: Status, abandon: Abandon, now: datetime) -> Status:
+    """Forget the intent, which was not carried out; where it was cancelled, as a run's end."""
+    if not abandon.by:
+        return noted(replace(status, intent=None), now, abandon.note)
+    intent = _intent(status)
+    run = replace(_run(intent), finished=now, end=RunEnd.CANCELED, message=abandon.note)
+    status = replace(_taken_up(status, intent), intent=None, latest=run)
+    status = handled(noted(status, now, abandon.note), abandon.request_id)
+    return _stalls(status, intent, run, ReasonCode.CANCELED)
+
+
+def _stalls(status: Status, intent: Intent, run: Run, code: ReasonCode) -> Status:
+    """Remember what never ran for its own reason: it waits for a change, or for a person."""
+    if not intent.cause.desired:
+        return scheduled(status, run)
+    return replace(
+        status,
+        attempt=intent.attempt,
+        last=run,
+        hold=None,
+        next_attempt=None,
+        stalled=Reason(code, f"{run.message}; change the spec, or trigger it"),
+    )
 
 
 def scheduled(status: Status, run: Run) -> Status:

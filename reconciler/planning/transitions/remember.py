@@ -33,7 +33,7 @@ _Next = Callable[[Status, Any, Desired, datetime], Status]
 
 _NEXT: Final[Mapping[type, _Next]] = {
     Adopt: lambda status, action, _, now: creates.adopted(status, action.deployment, now),
-    Abandon: lambda status, action, _, now: creates.abandoned(status, action.note, now),
+    Abandon: lambda status, action, _, now: creates.abandoned(status, action, now),
     Follow: lambda status, action, _, now: runs.followed(status, action.deployment, now),
     Conclude: lambda status, action, desired, now: runs.concluded(
         status, action, desired.spec.retry, now

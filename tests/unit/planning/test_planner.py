@@ -11,6 +11,7 @@ from reconciler.api.types import JobStatus, Operation
 from reconciler.model import (
     Approval,
     CancelRecord,
+    CauseKind,
     Desired,
     History,
     Notice,
@@ -33,6 +34,7 @@ from tests.factories import (
     NOW,
     attempt,
     cancel_request,
+    cause,
     deployment,
     desired,
     ended,
@@ -142,11 +144,17 @@ TABLE = [
         observed(status(intent=intent()), settles_in=timedelta(seconds=30)), "",
         State.PROGRESSING, ReasonCode.SETTLING, "may still come", 30),
     Row("an intent that did not come through", desired(),
-        observed(status(intent=intent())), "Submit",
+        observed(status(intent=intent(cause=cause(CauseKind.NEW)))), "Submit",
         State.PROGRESSING, ReasonCode.SETTLING, "asking again"),
     Row("an intent that is no longer wanted", desired(commit="b" * 40),
         observed(status(intent=intent())), "Abandon",
         State.PROGRESSING, ReasonCode.SETTLING, "no longer wanted"),
+    Row("an intent that the rules would not have now", desired(),
+        observed(status(intent=intent(cause=cause(CauseKind.TRIGGER, request_id="gone")))),
+        "Abandon", State.PROGRESSING, ReasonCode.SETTLING, "no longer wanted"),
+    Row("an intent that somebody cancels", desired(),
+        observed(status(intent=intent()), requests=(cancel_request(),)), "Abandon",
+        State.PROGRESSING, ReasonCode.CANCELING, "before it had come through"),
     Row("an intent while the API is down", desired(),
         observed(status(intent=intent(at=NOW - minutes_later(60))), seen=DOWN), "",
         State.UNKNOWN, ReasonCode.API_UNAVAILABLE, "down", 4),
@@ -279,7 +287,7 @@ def test_a_trigger_of_another_operation_is_not_desired() -> None:
 
 def test_an_unanswered_create_keeps_its_run_id() -> None:
     """What is asked for again is the same run, so an API that knows it answers with the first."""
-    old = intent(at=NOW - timedelta(minutes=1))
+    old = intent(at=NOW - timedelta(minutes=1), cause=cause(CauseKind.NEW))
     (submit,) = plan(desired(), observed(status(intent=old)), NOW).actions
     assert isinstance(submit, Submit)
     assert submit.again == old
