@@ -113,6 +113,8 @@ class Fleet:
         self.standings: dict[str, Standing] = {}
         self.agenda = Agenda()
         self.in_flight: set[str] = set()
+        # The stacks (as text) that a create without an answer may still come through to; whose.
+        self.settling: dict[str, str] = {}
         self.drifted: set[str] = set()
         self.held_by_limit: set[str] = set()
         self.changed: dict[str, str] = {}
@@ -266,6 +268,10 @@ class Fleet:
             self.in_flight.add(name)
         else:
             self.in_flight.discard(name)
+        if status.intent is not None:
+            self.settling[status.stack] = name
+        else:
+            self._settled(status)
         if status.drift is not None:
             self.drifted.add(name)
         else:
@@ -273,6 +279,10 @@ class Fleet:
         run = status.run or status.last
         if run is not None and run.cause.kind is CauseKind.CHANGE:
             self.recent[name] = (run.digest, run.submitted)
+
+    def _settled(self, status: Status) -> None:
+        if self.settling.get(status.stack) == status.name:
+            del self.settling[status.stack]
 
     def stand(self, name: str, standing: Standing) -> None:
         """Take down how a name stands, and when it is looked at again."""
@@ -286,6 +296,7 @@ class Fleet:
     def drop(self, name: str) -> None:
         """Forget a name altogether."""
         if name in self.statuses:
+            self._settled(self.statuses[name])
             del self.statuses[name]
         for table in (self.standings, self.gone, self.changed, self.recent, self._known):
             table.pop(name, None)

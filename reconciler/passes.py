@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from reconciler.api.types import StackRef
 from reconciler.clock import Clock
 from reconciler.executor import Job
 from reconciler.fleet import Fleet, Standing
@@ -29,7 +30,7 @@ from reconciler.model import (
     Window,
 )
 from reconciler.observer import Observer
-from reconciler.planning import planner, remembered, removal, transitions
+from reconciler.planning import planner, remembered, removal, transitions, underway
 from reconciler.planning.situation import as_wanted_now, spec_changed
 from reconciler.pool import Pool
 from reconciler.ports import Resolves
@@ -126,6 +127,8 @@ class Planner:
     def _prepared(self, name: str, clock: Clock) -> Status:
         """Return what is remembered, made to fit what the spec says now."""
         fleet, status = self._fleet, self._fleet.statuses[name]
+        if _moves(status, fleet.specs[name]):
+            return status
         fresh = transitions.prepared(status, fleet.specs[name], clock.now())
         if fresh is not status and fresh != status:
             fleet.put(fresh)
@@ -146,6 +149,10 @@ class Planner:
         else:
             status = self._prepared(name, clock)
             desired = self._resolver.desired(spec)
+            if _moves(status, spec):
+                # First what was sent for the stack before: found there, or forgotten.
+                spec = replace(spec, stack=StackRef.parse(status.stack), suspended=True)
+                desired = replace(desired, spec=spec)
         observed = Observed(
             status=status,
             requests=given.requests.get(name, ()),
@@ -178,7 +185,10 @@ class Planner:
         if (upstream, downstream) != (draft.observed.upstream, draft.observed.downstream):
             draft.observed = replace(draft.observed, upstream=upstream, downstream=downstream)
         now = clock.now()
-        if draft.gone:
+        sender = fleet.settling.get(str(spec.stack), draft.name)
+        if sender != draft.name and draft.name not in fleet.in_flight:
+            draft.plan = underway.wait_for_sender(draft.desired, draft.observed, now, sender)
+        elif draft.gone:
             claimant = fleet.claimant(str(spec.stack), draft.name)
             draft.plan = removal.plan_removal(draft.desired, draft.observed, now, claimant)
         else:
@@ -217,6 +227,11 @@ class Planner:
             kept = remembered.spec_of(status).on_delete is OnDelete.KEEP
             return Downstream(name, gone=kept or status.destroyed)
         return Downstream(name, gone=status.destroyed)
+
+
+def _moves(status: Status, spec: Spec) -> bool:
+    """Whether a create without an answer is of another stack than the spec now names."""
+    return status.intent is not None and status.stack != str(spec.stack)
 
 
 def _planned(draft: _Draft, clock: Clock) -> Planned:

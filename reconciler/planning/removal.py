@@ -51,7 +51,7 @@ def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by
     `desired` is made of `remembered.spec_of`; `claimed_by` is the spec that claims its stack now.
     """
     at = Situation(desired, observed, now)
-    if claimed_by:
+    if claimed_by and observed.status.intent is None:
         note = f"the file is gone, and its stack is {claimed_by}'s"
         return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
     return underway.asked_again(first_answer(RULES, at), at, RULES)

@@ -52,6 +52,8 @@ def submit_changed(at: Situation) -> Plan | None:
     if attempt is None:
         reason = Reason(ReasonCode.NEW, f"never deployed; the source is at {desired.commit[:12]}")
         return start(at, _submit(at, CauseKind.NEW), reason)
+    if at.expired and at.status.destroyed:
+        return None  # what ended stays so, whatever is edited
     source_moved = moved(attempt, desired)
     if attempt.digest != desired.digest and (at.spec.on_spec_change or at.expired):
         differing = changes(attempt.fields, desired.fields)

@@ -12,8 +12,10 @@ from reconciler.model import (
     Cancel,
     CancelDouble,
     Conclude,
+    Desired,
     DropRequest,
     Follow,
+    Observed,
     Plan,
     Reason,
     ReasonCode,
@@ -62,6 +64,17 @@ def settle_intent(at: Situation) -> Plan | None:
     reason = Reason(ReasonCode.SETTLING, "the create had no answer and is nowhere; asking again")
     again = Submit(cause=intent.cause, operation=intent.operation, again=intent)
     return at.plan(State.PROGRESSING, reason, again)
+
+
+def wait_for_sender(desired: Desired, observed: Observed, now: datetime, sender: str) -> Plan:
+    """What `sender` asked of this stack before is settled first, or two would run on it."""
+    reason = Reason(
+        ReasonCode.SETTLING,
+        f"a create that {sender} sent for this stack had no answer; it may still come through",
+    )
+    return Situation(desired, observed, now).plan(
+        State.WAITING, reason, again_at=now + POLL_LONGEST
+    )
 
 
 def asked_again(found: Plan, at: Situation, rules: Sequence[Rule]) -> Plan:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.api.types import Operation
+from reconciler.api.types import Operation, StackRef
 from reconciler.daemon import Daemon
 from reconciler.model import ReasonCode, RequestKind, Spec, State, Window
 from reconciler.planning.gates import approval_key
@@ -173,3 +173,65 @@ def test_row_02_what_is_wanted_still_is_asked_for_under_its_name() -> None:
     go(it, daemon, timedelta(minutes=10))
     assert operations(it) == ["update"]
     assert len({s.intent.run_id for s in it.journal if s.intent}) == 1
+
+
+def late(it: World, name: str) -> None:
+    """Have the first create for a stack arrive after twenty seconds, and nobody told."""
+    first = [True]
+
+    def fault(method: str, path: str) -> Fault:
+        create = method == "POST" and path.endswith("/deployments") and f"/{name}/" in path
+        return Fault.LATE if create and first and first.pop() else Fault.NONE
+
+    it.api.knows_markers = False
+    it.api.duration = 5 * MINUTE
+    it.api.late_by = lambda: 20 * SECOND
+    it.api.faults = fault
+
+
+def test_row_29_another_stack_waits_for_what_was_sent() -> None:
+    """A stack that is edited and edited back has the create that was on its way, and no other."""
+    one = spec("web")
+    it = world(one)
+    late(it, "web")
+    daemon = it.daemon()
+    daemon.tick()
+    it.clock.time += 2 * SECOND
+    it.specs["web"] = replace(one, stack=StackRef("acme", "wbe", "dev"))
+    daemon.wake()
+    go(it, daemon, 4 * SECOND)
+    it.specs["web"] = one
+    daemon.wake()
+    go(it, daemon, HOUR)
+    assert (operations(it), it.disk["web"].state) == (["update"], State.READY)
+    it.specs["web"] = replace(one, stack=StackRef("acme", "wbe", "dev"))
+    daemon.wake()
+    go(it, daemon, HOUR)
+    assert operations(it, "wbe") == ["update"]
+
+
+def test_row_30_what_was_sent_for_another_is_waited_for() -> None:
+    """A spec that takes the stack of a removed one starts nothing beside what that had sent."""
+    it = world(spec("a"), spec("b"))
+    late(it, "a")
+    daemon = it.daemon()
+    daemon.tick()
+    it.clock.time += 2 * SECOND
+    del it.specs["a"]
+    it.specs["b"] = replace(it.specs["b"], stack=StackRef("acme", "a", "dev"))
+    daemon.wake()
+    go(it, daemon, 10 * SECOND)
+    assert (code(it, "b"), operations(it, "a")) == (ReasonCode.SETTLING, [])
+    overlaps = []
+    creates = it.api.faults
+
+    def look(method: str, path: str) -> Fault:
+        if method == "POST" and path.endswith("/deployments"):
+            overlaps.extend(r for r in records(it, "a") if not r.shown.status.ended)
+        return creates(method, path)
+
+    it.api.faults = look
+    go(it, daemon, HOUR)
+    # What it had sent is as the other one wants it.
+    assert (operations(it, "a"), overlaps) == (["update"], [])
+    assert {name: s.state for name, s in it.disk.items()} == {"b": State.READY}

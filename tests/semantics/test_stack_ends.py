@@ -20,7 +20,11 @@ def test_a_stack_ends_once() -> None:
     go(it, daemon, 9 * MINUTE)
     assert operations(it) == ["update"]
     go(it, daemon, HOUR)
-    go(it, it.daemon(), HOUR)
+    daemon = it.daemon()
+    go(it, daemon, HOUR)
+    it.digests["web"] = "e" * 64
+    daemon.wake()
+    go(it, daemon, HOUR)
     assert operations(it) == ["update", "destroy"]
     assert (states(it), code(it, "web")) == ({"web": State.READY}, ReasonCode.DESTROYED)
 

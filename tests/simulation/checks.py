@@ -14,6 +14,7 @@ from reconciler.adapters.status_form import render
 from reconciler.api.types import MARKER_PREFIX, JobStatus
 from reconciler.model import Cause, CauseKind, Intent, State
 from reconciler.planning import slots
+from reconciler.planning.situation import expiry
 from tests.factories import NOW
 from tests.fakes.deployments_api import Outcome, Record
 from tests.simulation.simulation import Simulation
@@ -181,6 +182,10 @@ def nothing_is_wedged(of: Simulation) -> None:
         assert status.state is State.READY, told
         wanted = (of.world.digests.get(name, "d" * 64), of.world.heads.get(name, "a" * 40))
         assert status.attempt is not None, told
+        ends = expiry(one, status)
+        if ends is not None and ends <= of.clock.time:
+            assert status.destroyed, told
+            continue
         assert (status.attempt.digest, status.attempt.commit) == wanted, told
         records = of.world.api.records[one.stack]
         assert all(r.shown.status.ended for r in records), told

@@ -92,7 +92,8 @@ def fleet() -> dict[str, Spec]:
         spec("cache", schedules=(PREVIEWS,)),
         spec("gated", needs_approval=True),
         spec("shop", windows=(WORKING_HOURS,), on_delete=OnDelete.DESTROY),
-        *(spec(f"plain{n}") for n in range(4)),
+        *(spec(f"plain{n}") for n in range(3)),
+        spec("passing", destroy_after=timedelta(days=1)),
     ]
     return {one.name: one for one in found}
 
