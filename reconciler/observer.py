@@ -364,7 +364,9 @@ def _counted(
     if marker and whose.is_ours(marker):
         if whose.is_known(marker):
             return found if whose.is_the_run(whole) else replace(found, double=whole)
-        return replace(found, ours=whole)
+        # One that only looked does not hide one that changed the stack.
+        hidden = found.ours is not None and _looked(whole) and not _looked(found.ours)
+        return found if hidden else replace(found, ours=whole)
     operation = whole.operation or listed.operation
     foreign = ForeignRun(
         version=whole.version,
@@ -381,6 +383,13 @@ def _counted(
     if not foreign.ended and found.running is None:
         found = replace(found, running=foreign)
     return found
+
+
+def _looked(deployment: Deployment) -> bool:
+    """Whether it has ended and has changed nothing."""
+    operation, status = deployment.operation, deployment.status
+    looks = operation is not None and operation.changes_nothing
+    return status.ended and (looks or status is JobStatus.SKIPPED)
 
 
 # ---------------------------------------------------------------- logs

@@ -89,10 +89,10 @@ class Unknown:
 class History:
     """What the API tells of a stack beyond our own run.
 
-        `latest` is its highest version, 0 where it has none. `foreign` is the newest deployment of
-        somebody else's after the last version we know of, `running` the oldest of theirs that has
-    not ended. `ours` is the newest that carries this owner's marker, `double` one more that
-        carries the marker of a run that we know.
+    `latest` is its highest version, 0 where it has none. `foreign` is the newest deployment of
+    somebody else's after the last version we know of, `running` the oldest of theirs that has
+    not ended. `ours` is the newest that carries this owner's marker, where others of them did more
+    than look the newest of those; `double` one more that carries the marker of a run that we know.
     """
 
     latest: int = 0

@@ -143,7 +143,11 @@ def adopt_by_hand(at: Situation) -> Plan | None:
 
 
 def find_own_history(at: Situation) -> Plan | None:
-    """Without a status, the history is read: our own marker is believed, nothing else is."""
+    """Without a status, the history is read: our own marker is believed, nothing else is.
+
+    It is believed where nothing has changed the stack since. At which commit it ran, the API
+    tells: what was pushed since is a change like any other.
+    """
     status = at.status
     if status.attempt is not None or status.last_version or at.triggers():
         return None
@@ -155,8 +159,13 @@ def find_own_history(at: Situation) -> Plan | None:
         return at.need_history(at.plan(State.UNKNOWN, reason))
     if not history.latest:
         return None
-    ours = history.ours
-    if ours is not None and _brought_what_is_wanted(ours, at.desired.digest):
+    ours, foreign = history.ours, history.foreign
+    later = None if ours is None or foreign is None or foreign.version < ours.version else foreign
+    if later is not None and later.owner:
+        return None  # another owner has the stack by now, which is noticed next
+    if ours is not None and history.running is not None:
+        return at.plan(State.WAITING, _running(history.running), again_at=at.now + LOOK_AGAIN)
+    if ours is not None and not (later and later.changes) and _does_what_is_wanted(ours, at):
         reason = Reason(
             ReasonCode.ADOPTED, f"version {ours.version} carries our marker, and is what is wanted"
         )
@@ -175,9 +184,19 @@ def find_own_history(at: Situation) -> Plan | None:
     return at.wait(State.STALLED, reason, at.now + PROBE_AFTER)
 
 
-def _brought_what_is_wanted(ours: Deployment, digest: str) -> bool:
-    of_digest = ours.marker.removeprefix(MARKER_PREFIX).rpartition("_")[2] == digest[:8]
-    return of_digest and (not ours.status.ended or ours.status is JobStatus.SUCCEEDED)
+def _does_what_is_wanted(ours: Deployment, at: Situation) -> bool:
+    """Whether it has brought the stack to what is wanted, of whatever commit, or is about to.
+
+    A marker's digest is that of the request, whatever was run of it: a preview has the same.
+    """
+    digest = ours.marker.removeprefix(MARKER_PREFIX).rpartition("_")[2]
+    if digest != at.desired.digest[:8] or ours.source is None or not ours.source.commit:
+        return False
+    wanted = {at.operation}
+    if at.operation is Operation.UPDATE:
+        wanted.add(Operation.REMEDIATE_DRIFT)  # an update that refreshes first
+    good = not ours.status.ended or ours.status is JobStatus.SUCCEEDED
+    return good and ours.operation in wanted
 
 
 def _destroyed(ours: Deployment) -> bool:

@@ -60,15 +60,15 @@ BUGS = (
     Bug(
         "the settle window is too short",
         "reconciler/observer.py",
-        "        return max(since + self._settle - now, timedelta(0))",
-        "        return max(since + self._settle / 3 - now, timedelta(0))",
+        "        return max(self._settle - self._looking.lasts",
+        "        return max(self._settle / 3 - self._looking.lasts",
         (OBSERVER, RUNS),
     ),
     Bug(
         "a clock that is set ends the settle window",
-        "reconciler/observer.py",
+        "reconciler/clock.py",
         "        now = self._clock.running()",
-        "        now = self._clock.now() - datetime.fromisoformat('2026-01-01T00:00Z')",
+        "        now = self._clock.now() - datetime(2026, 1, 1, tzinfo=UTC)",
         (OBSERVER, RUNS),
     ),
     Bug(

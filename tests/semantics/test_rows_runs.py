@@ -39,6 +39,7 @@ from tests.factories import (
     run,
     spec,
     status,
+    trigger,
 )
 from tests.fakes.deployments_api import TOKEN, Fault, Outcome
 from tests.fakes.losing_disk import LosingDisk
@@ -551,6 +552,90 @@ def test_row_15_a_lost_status_is_found_by_its_marker_or_needs_a_person() -> None
     ask(it, RequestKind.ADOPT)
     go(it, daemon, 5 * MINUTE)
     assert (states(it), it.api.creates) == ({"web": State.READY}, 1)
+
+
+def test_row_15_what_was_pushed_since_is_a_change() -> None:
+    """What is taken up was run at the commit the API tells; a newer one is deployed."""
+    it = world(spec("web"))
+    it.run_once()
+    it.disk.clear()
+    it.heads["web"] = "c" * 40
+    go(it, it.daemon(), 5 * MINUTE)
+    assert states(it) == {"web": State.READY}
+    assert [r.request.source.commit for r in records(it)] == ["a" * 40, "c" * 40]
+
+
+def test_row_15_two_that_swap_their_stacks_deploy_both() -> None:
+    """The same request of another commit is not what is wanted, whoever's marker it has."""
+    it = world(spec("a"), spec("b"))
+    it.heads.update(a="1" * 40, b="2" * 40)
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    stacks = {name: one.stack for name, one in it.specs.items()}
+    for name, other in ("ab", "ba"):
+        it.specs[name] = replace(it.specs[name], stack=stacks[other])
+    daemon.wake()
+    go(it, daemon, 5 * MINUTE)
+    assert set(states(it).values()) == {State.READY}
+    assert [r.request.source.commit[0] for n in "ab" for r in records(it, n)] == list("1221")
+
+
+@pytest.mark.parametrize(
+    ("operation", "needs_approval"),
+    [(Operation.UPDATE, False), (Operation.REFRESH, False), (Operation.PREVIEW, True)],
+)
+def test_row_15_only_what_did_what_is_wanted_is_taken_up(
+    operation: Operation, *, needs_approval: bool
+) -> None:
+    """A failed change, a refresh after it or a preview of the same request need a person."""
+    it = world(spec("web", needs_approval=needs_approval, retry=Retry(limit=0)))
+    it.api.outcome = lambda r: (
+        Outcome.FAIL if r.request.operation is Operation.UPDATE else Outcome.SUCCEED
+    )
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    if operation is Operation.REFRESH:
+        it.requests["q1"] = trigger(operation)
+        go(it, daemon, MINUTE)
+    assert operations(it)[-1] == operation
+    it.disk.clear()
+    go(it, it.daemon(), 5 * MINUTE)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.HISTORY_UNKNOWN)
+
+
+def test_row_15_what_only_looked_since_does_not_count() -> None:
+    """A detection of drift or a preview after our update leaves it what is wanted, once ended."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    it.requests["q1"] = trigger(Operation.DETECT_DRIFT)
+    go(it, daemon, MINUTE)
+    it.disk.clear()
+    others(it, Operation.PREVIEW)
+    daemon = it.daemon()
+    daemon.tick()
+    assert (states(it), code(it)) == ({"web": State.WAITING}, ReasonCode.FOREIGN_RUNNING)
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 3)
+    assert it.disk["web"].applied == 1
+
+
+@pytest.mark.parametrize("marker", ["MANUAL", OTHER_OWNER])
+def test_row_15_what_others_changed_since_is_not_taken_for_ours(marker: str) -> None:
+    """After our own somebody else's needs a person, and another owner's is a conflict."""
+    it = world(spec("web"))
+    go(it, it.daemon(), MINUTE)
+    others(it, Operation.UPDATE, marker=marker)
+    it.clock.time += MINUTE
+    it.disk.clear()
+    daemon = it.daemon()
+    go(it, daemon, 5 * MINUTE)
+    it.heads["web"] = "c" * 40
+    daemon.mark({"web"})
+    go(it, daemon, 5 * MINUTE)
+    assert it.api.creates == 2
+    expected = ReasonCode.HISTORY_UNKNOWN if marker == "MANUAL" else ReasonCode.CONFLICT
+    assert code(it) is expected
 
 
 def test_row_15_the_copy_in_the_state_directory_is_enough(tmp_path: Path) -> None:

@@ -116,12 +116,11 @@ def noticed(status: Status, notice: Notice, now: datetime) -> Status:
 def taken_over(status: Status, over: TakeOver, desired: Desired, now: datetime) -> Status:
     """Remember that the stack is ours from here on, with what was deployed taken as wanted."""
     deployment = over.deployment
-    attempt = Attempt(
-        digest=desired.digest,
-        commit=desired.commit,
-        source=desired.source,
-        fields=desired.fields,
-    )
+    commit, source = desired.commit, desired.source
+    if deployment is not None and deployment.source is not None:
+        commit = deployment.source.commit
+        source = source if commit == desired.commit else ""
+    attempt = Attempt(digest=desired.digest, commit=commit, source=source, fields=desired.fields)
     note = f"taken over at version {over.latest} by {over.by}"
     status = noted(status, now, note, over.latest)
     status = replace(
@@ -141,13 +140,13 @@ def taken_over(status: Status, over: TakeOver, desired: Desired, now: datetime) 
         run_id="",
         cause=Cause(kind=CauseKind.NEW, desired=True, by="" if deployment else over.by),
         operation=(deployment.operation if deployment else None) or desired.spec.request.operation,
-        commit=desired.commit,
+        commit=commit,
         id=deployment.id if deployment is not None else "",
         version=version,
         url="",
         submitted=deployment.created if deployment is not None else now,
         digest=desired.digest,
-        source=desired.source,
+        source=source,
         marker=deployment.marker if deployment is not None else "",
     )
     if deployment is not None and not deployment.status.ended:
