@@ -21,6 +21,9 @@ from tests.simulation.simulation import Simulation
 
 __all__ = ["CHECKS", "check"]
 
+# What a run is for where something is not as it was.
+_CHANGES = frozenset({CauseKind.CHANGE, CauseKind.SOURCE, CauseKind.EXPIRY})
+
 _RANGE = re.compile(
     r"schedule (\S+) due (\d{4}-\d\d-\d\d \d\d:\d\d)(?: to (\d{4}-\d\d-\d\d \d\d:\d\d))? UTC"
 )
@@ -103,7 +106,7 @@ def nothing_runs_again_by_itself(of: Simulation) -> None:
         seen.add(intent.run_id)
         before = last.get(name)
         last[name] = (record, intent)
-        if before is None or intent.cause.kind not in {CauseKind.CHANGE, CauseKind.SOURCE}:
+        if before is None or intent.cause.kind not in _CHANGES:
             continue
         old_record, old = before
         same = (old.attempt.digest, old.attempt.commit, old.operation) == (
@@ -124,7 +127,9 @@ def every_slot_is_accounted_for(of: Simulation) -> None:
     """Each due slot has exactly one run, or one skip with a reason."""
     if of.jumps:
         return  # then there are slots that no clock has shown, or has shown twice
-    known = intents(of)
+    known, begun = intents(of), {_run_id(record) for record in _ours(of)}
+    # What was cancelled before it had come through has ended, and has no deployment.
+    begun |= {s.latest.run_id for s in of.world.journal if s.latest and not s.latest.version}
     notes = {(s.name, h.text) for s in of.world.journal for h in s.history}
     for name in ("db", "cache"):
         one = of.everything[name]
@@ -138,13 +143,14 @@ def every_slot_is_accounted_for(of: Simulation) -> None:
             assert due
             ran = {
                 intent.cause.slot
-                for who, intent in known.values()
+                for run_id, (who, intent) in known.items()
                 if who == name
+                and run_id in begun
                 and intent.cause.schedule == schedule.name
                 and intent.cause.slot is not None
             }
             skipped = _skipped(notes, name, schedule.name, due)
-            # A refused or abandoned run is noted as such; what is neither is lost.
+            # One that was sent, and never came through, is not one that ran.
             lost = due - ran - skipped
             assert not lost, f"{name}: lost slots of {schedule.name}: {sorted(lost)[:3]}"
             assert ran <= to_the_end, f"{name}: ran at no slot: {sorted(ran - to_the_end)[:3]}"
