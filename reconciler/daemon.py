@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
-from reconciler.executor import Executor, Job
-from reconciler.fleet import Aside, Fleet, Standing
+from reconciler.executor import Job
+from reconciler.fleet import Fleet, Standing
 from reconciler.heap import Heap
-from reconciler.metrics import OFF, Meter, Reading, of_loop
+from reconciler.metrics import Reading, of_loop
 from reconciler.model import (
     Forget,
     HandRequest,
@@ -32,16 +31,13 @@ from reconciler.model import (
     Status,
     Submit,
 )
-from reconciler.observer import Known, Observer
+from reconciler.observer import Known
+from reconciler.parts import About, Parts
 from reconciler.passes import Given, Planned, Planner
 from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning import admission, transitions
-from reconciler.planning.admission import Limits
-from reconciler.pool import Pool
-from reconciler.ports import Directory, HoldsBook, Requests, Resolves, Statuses
 from reconciler.rolls import Rolls
-from reconciler.traces import OFF as NO_TRACES
-from reconciler.traces import Attribute, Tracer
+from reconciler.traces import Attribute
 from reconciler.values import replace
 
 __all__ = ["About", "Daemon", "Parts", "Standing"]
@@ -78,38 +74,6 @@ NOT_DURABLE_AGAIN = timedelta(seconds=10)
 
 # What a change may still be on its way in to its create.
 _WAITING = frozenset({State.PROGRESSING, State.WAITING, State.UNKNOWN})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the loop is made of. `say` is told each time a stack's standing changes."""
-
-    specs: Directory
-    statuses: Statuses
-    requests: Requests
-    holds: HoldsBook
-    resolver: Resolves
-    observer: Observer
-    executor: Executor
-    clock: Clock
-    limits: Limits
-    pool: Pool
-    say: Callable[[str, State, Reason], None]
-    meter: Meter = OFF
-    tracer: Tracer = NO_TRACES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What is known of one name: its spec where there is a valid one, and how it stands.
-
-    `aside` is set where it cannot be planned, and says why.
-    """
-
-    spec: Spec | None
-    status: Status
-    standing: Standing | None
-    aside: Aside | None
 
 
 @dataclass(slots=True)
@@ -560,10 +524,13 @@ class Daemon:
         if isinstance(outcome, NotDurableError):
             self._parts.meter.count(of_loop.NOT_DURABLE)
             # Nothing was started, or its intent is on disk: start from what is there.
-            fleet.put(self._parts.statuses.read(name))
-            reason = Reason(ReasonCode.NOT_DURABLE, str(outcome))
             again_at = self._parts.clock.now() + NOT_DURABLE_AGAIN
+            reason = Reason(ReasonCode.NOT_DURABLE, str(outcome))
             held = Plan(name=name, state=State.UNKNOWN, verdict=reason, look_again_at=again_at)
+            if not self._rolls.read_again(name):  # then a scan asks the disk again
+                self._memory.rescan_at = min(self._memory.rescan_at or again_at, again_at)
+                reason = Reason(ReasonCode.NOT_DURABLE, fleet.unread[name])
+                held = replace(held, verdict=reason, look_again_at=None)
             fleet.stand(name, Standing(plan=held, path=path))
             self._tell(held)
             return False
@@ -580,6 +547,10 @@ class Daemon:
         """Take down how a name stands that is not planned, and write its status file."""
         fleet, name = self._fleet, plan.name
         fleet.stand(name, Standing(plan=plan, path=path))
+        if name in fleet.unread:
+            self._memory.rescan_at = now + NOT_DURABLE_AGAIN
+            self._tell(plan)
+            return
         status = transitions.verdict(fleet.statuses[name], plan, now)
         fleet.put(self._parts.statuses.write(transitions.stamped(status, now)))
         self._tell(plan)

@@ -5,6 +5,7 @@
     ├── AnotherInstanceError  someone else reconciles this directory (exit 75)
     ├── NewerReleaseError     a newer release has written the state, and it is left as it is
     ├── NotDurableError       a state could not be written to disk: nothing may be started
+    │   └── UnreadableError   a state is there and cannot be read now: nor may anything then
     ├── SecretUnavailableError  a secret reference could not be looked up
     ├── EngineUnavailableError  the embedded engine does not start or answer
     └── ApiError              the Deployments API did not do what was asked
@@ -27,6 +28,7 @@ __all__ = [
     "ReconcilerError",
     "RefusedError",
     "SecretUnavailableError",
+    "UnreadableError",
     "UsageError",
 ]
 
@@ -59,6 +61,10 @@ class NewerReleaseError(ReconcilerError):
 
 class NotDurableError(ReconcilerError):
     """A file could not be made durable; whatever depended on it must not happen."""
+
+
+class UnreadableError(NotDurableError):
+    """A file of the state is there and cannot be read now: what it says is not "nothing"."""
 
 
 class SecretUnavailableError(ReconcilerError):

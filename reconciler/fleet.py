@@ -109,6 +109,8 @@ class Fleet:
         self.specs: dict[str, Spec] = {}
         self.aside: dict[str, Aside] = {}
         self.gone: dict[str, str] = {}
+        # Whose status file cannot be read now, and why: nothing of them is planned.
+        self.unread: dict[str, str] = {}
         self.statuses = Shelf()
         self.standings: dict[str, Standing] = {}
         self.agenda = Agenda()
@@ -217,12 +219,14 @@ class Fleet:
 
     def _find_aside(self, catalog: Catalog) -> None:
         aside: dict[str, Aside] = {}
-        broken_claims: dict[str, Path] = {}
+        unread = self._unread()
+        # Whether one of those is in force, its status would tell.
+        unsure = {str(self.specs[n].stack): self.specs[n].path for n in unread if n in self.specs}
         for name, (problem, stack) in catalog.broken.items():
             reason = Reason(ReasonCode.INVALID, str(problem))
             aside[name] = Aside(State.INVALID, reason, problem.path)
             if stack is not None:
-                broken_claims[str(stack)] = problem.path
+                unsure[str(stack)] = problem.path
         for name, one in catalog.writing.items():
             if one.since is not None:  # else it is read in a moment
                 reason = Reason(ReasonCode.BEING_WRITTEN, being_written(one.since, one.until))
@@ -236,12 +240,19 @@ class Fleet:
         conflicts = admission.conflicts((self.specs[n] for n in shared), self.statuses)
         for name, reason in conflicts.items():
             aside.setdefault(name, Aside(State.CONFLICT, reason, self.specs[name].path))
-        for claimed, path in broken_claims.items():
+        for claimed, path in unsure.items():
             for name in sorted(self._claims.get(claimed, ())):
-                message = f"the stack {claimed} is also claimed by {path}, which is invalid"
+                message = f"the stack {claimed} is also claimed by {path}, which cannot be planned"
                 reason = Reason(ReasonCode.CONFLICT, message)
                 aside.setdefault(name, Aside(State.CONFLICT, reason, self.specs[name].path))
-        self.aside = aside
+        self.aside = aside | unread
+
+    def _unread(self) -> dict[str, Aside]:
+        found: dict[str, Aside] = {}
+        for name, told in self.unread.items():
+            path = self.specs[name].path if name in self.specs else Path(f"{name}.yaml")
+            found[name] = Aside(State.UNKNOWN, Reason(ReasonCode.NOT_DURABLE, told), path)
+        return found
 
     def claimant(self, stack: str, name: str) -> str:
         """Return another name whose file, valid or not, claims a stack; empty where none does."""
@@ -298,7 +309,8 @@ class Fleet:
         if name in self.statuses:
             self._settled(self.statuses[name])
             del self.statuses[name]
-        for table in (self.standings, self.gone, self.changed, self.recent, self._known):
+        of_names = (self.standings, self.gone, self.changed, self.recent, self._known, self.unread)
+        for table in of_names:
             table.pop(name, None)
         self.agenda.put(name, None)
         self.in_flight.discard(name)
@@ -315,6 +327,8 @@ class Fleet:
 
     def plannable(self, name: str) -> bool:
         """Whether a name can be planned: it has a valid file, or one that is gone."""
+        if name in self.unread:
+            return False
         return (name in self.specs and name not in self.aside) or name in self.gone
 
     def in_order(self, names: Iterable[str]) -> list[str]:

@@ -215,11 +215,15 @@ class Planner:
             return ()
         fleet = self._fleet
         lost = (n for n in fleet.gone if draft.name in remembered.dependencies(fleet.statuses[n]))
-        return (*fleet.dependents(draft.name), *sorted(lost))
+        # Whom one depends on whose file is gone, its status would tell.
+        untold = fleet.unread.keys() - fleet.specs.keys()
+        return (*fleet.dependents(draft.name), *sorted({*lost, *untold}))
 
     def _downstream(self, name: str) -> Downstream:
         fleet = self._fleet
         status = fleet.statuses.get(name)
+        if name in fleet.unread:
+            return Downstream(name, gone=False)
         if status is None or not status.applied:
             return Downstream(name, gone=True)  # nothing of it was ever made
         spec = fleet.specs.get(name)

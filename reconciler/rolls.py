@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from reconciler.clock import Clock
-from reconciler.errors import NotDurableError
+from reconciler.errors import NotDurableError, UnreadableError
 from reconciler.fleet import Fleet
 from reconciler.model import Catalog, MarkRemoved, Status
 from reconciler.planning import transitions
@@ -39,17 +39,17 @@ class Rolls:
         """Look at the directory; return the names that are to be planned again."""
         fleet = self._fleet
         catalog = self._specs.scan()
-        if catalog is fleet.catalog or catalog == fleet.catalog:
+        if not fleet.unread and (catalog is fleet.catalog or catalog == fleet.catalog):
             return set()
         aside_before = set(fleet.aside)
-        known_before = fleet.specs.keys() | fleet.gone.keys()
+        unread_before = set(fleet.unread)
+        known_before = fleet.specs.keys() | fleet.gone.keys() | unread_before
         there = {s.name for s in catalog.specs} | catalog.broken.keys() | catalog.writing.keys()
-        for name in there:
-            if name not in fleet.statuses:
-                fleet.put(self._statuses.read(name))
-        dirty = fleet.take(catalog)
-        self.unusable = _unusable(catalog)
         missing = (known_before if self._started else self._remembered()) - there
+        for name in there | missing:
+            self.knows(name)
+        dirty = fleet.take(catalog) | (unread_before - fleet.unread.keys())
+        self.unusable = _unusable(catalog)
         self._started = True
         for name in there & fleet.gone.keys():
             fleet.gone.pop(name)
@@ -69,10 +69,37 @@ class Rolls:
         specs = self._specs.look(paths) if self._started else None
         if specs is None or not fleet.takes_alone(specs):
             return None
-        for spec in specs:
-            if spec.name not in fleet.statuses:
-                fleet.put(self._statuses.read(spec.name))
+        if not all(self.knows(spec.name) for spec in specs):
+            return None
         return fleet.take_some(specs)
+
+    def knows(self, name: str) -> bool:
+        """Whether it is known what is remembered of a name; what is not yet is read."""
+        fleet = self._fleet
+        return (name in fleet.statuses and name not in fleet.unread) or self.read_again(name)
+
+    def read_again(self, name: str) -> bool:
+        """Read what the disk remembers of a name; False where that cannot be told now.
+
+        Then what is in memory stays as it is, and nothing is planned by it: the disk may hold
+        the only word of a deployment that was asked for. Each scan asks the disk again.
+        """
+        fleet = self._fleet
+        known = fleet.statuses.get(name)
+        try:
+            status = self._statuses.read(name)
+        except UnreadableError as error:
+            fleet.unread[name] = str(error)
+            return False
+        if known is not None and status.generation < known.generation:
+            fleet.unread[name] = (
+                f"the status files of {name} are gone, or older than what was read before: bring "
+                "them back; or start reconciler again, to go on from what the API tells"
+            )
+            return False
+        fleet.unread.pop(name, None)
+        fleet.put(status)
+        return True
 
     def missing(self, now: datetime) -> dict[str, str]:
         """Return the names that are gone and not acted on, or went just now, and at what."""
@@ -100,8 +127,8 @@ class Rolls:
     def _lose(self, name: str) -> set[str]:
         """Keep a missing name in view, where there is anything to remember of it."""
         fleet = self._fleet
-        if name not in fleet.statuses:
-            fleet.put(self._statuses.read(name))
+        if name in fleet.unread:
+            return set()
         status = fleet.statuses[name]
         if not status.stack:
             fleet.drop(name)
@@ -122,11 +149,11 @@ class Rolls:
         fleet = self._fleet
         if not fleet.gone:
             return set()
-        by_stack = {stack: name for name, stack in fleet.gone.items()}
+        by_stack = {stack: name for name, stack in fleet.gone.items() if name not in fleet.unread}
         moved: set[str] = set()
         for spec in catalog.specs:
             old = by_stack.get(str(spec.stack))
-            if old is None or fleet.statuses[spec.name].stack:
+            if old is None or spec.name in fleet.unread or fleet.statuses[spec.name].stack:
                 continue
             if self._move(old, spec.name):
                 del by_stack[str(spec.stack)]

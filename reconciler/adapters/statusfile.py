@@ -8,6 +8,7 @@ directory of specs is gone there is the copy alone: it is not for us to make it 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,7 +22,7 @@ from reconciler.adapters.status_form import (
     form_in,
     form_of,
 )
-from reconciler.errors import NewerReleaseError, NotDurableError
+from reconciler.errors import NewerReleaseError, NotDurableError, UnreadableError
 from reconciler.files import (
     make_folder,
     must_stay_below,
@@ -41,6 +42,18 @@ MAX_BYTES: Final = 4 << 20
 # Enough to look at what happened; more would fill the disk when something breaks each write.
 MAX_CORRUPT: Final = 5
 
+# Nothing is there; a name that is too long for a file stands for nothing either.
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+# What we say ourselves of a link, a pipe, a file that is too large; and what a socket answers.
+_NO_STATUS: Final = frozenset({0, None, errno.ENXIO})
+_ADVICE: Final = {
+    errno.EACCES: "give it to the user who reconciles (chown)",
+    errno.EPERM: "give it to the user who reconciles (chown)",
+    errno.EMFILE: "let it have more files open (ulimit -n, LimitNOFILE=)",
+    errno.ENFILE: "let the machine have more files open (fs.file-max)",
+}
+_LOST_ADVICE: Final = "look at its disk; where it is lost, remove it, and the other copy counts"
+
 
 class StatusFiles:
     """Reads and writes the statuses of one directory of specs.
@@ -55,6 +68,7 @@ class StatusFiles:
         self._copies = copies
         self._known: dict[str, _Known] = {}
         self._differing: set[str] = set()  # whose two files do not say the same
+        self._broken: dict[str, tuple[Path, ...]] = {}  # what of a name's files is no status
 
     def path(self, name: str) -> Path:
         """Return where the status of a spec stands."""
@@ -67,12 +81,20 @@ class StatusFiles:
     def read(self, name: str) -> Status:
         """Return the newer of the two copies; one without history where there is none.
 
-        A torn, edited or foreign file is set aside as `….corrupt-<n>` and the other one used.
-        Raises NewerReleaseError where a newer release has written one: it is left as it is.
+        A torn, edited or foreign file is not used; who writes next sets it aside first, as
+        `….corrupt-<n>`: to look alone renames nothing.
+
+        Raises UnreadableError where one of the two cannot be read now, though the other can: it
+        may be the newer one, and hold the only word of a deployment that was asked for. Raises
+        NewerReleaseError where a newer release has written one: it is left as it is.
         """
         found: dict[bytes, Form] = {}
-        for folder in (self._copies, self.beside):
-            self._read_one(folder, name, found)
+        folders = (self._copies, self.beside)
+        broken = tuple(f for f in folders if not self._read_one(f, name, found))
+        if broken:
+            self._broken[name] = broken
+        else:
+            self._broken.pop(name, None)
         newest = max(found.values(), key=lambda form: form.status.generation, default=None)
         if newest is None:
             newest = form_of(Status(name=name))
@@ -108,9 +130,12 @@ class StatusFiles:
             kept = folder is self.beside and not self._makes_folder
             make_folder(path.parent, folder if kept else None)
             must_stay_below(path.parent, folder)
+            if folder in self._broken.get(name, ()):
+                _set_aside(path)
             write_durably(path, form.content)
         self._known[name] = _known_of(form)
         self._differing.discard(name)
+        self._broken.pop(name, None)
         return written
 
     def forget(self, name: str) -> None:
@@ -122,13 +147,18 @@ class StatusFiles:
         self._differing.discard(name)
         for folder in (self.beside, self._copies):
             path = _path(folder, name)
-            if os.path.lexists(path):
+            try:
+                there = _is_there(path)
+            except OSError as error:
+                message = f"{path} cannot be removed: {error.strerror}"
+                raise NotDurableError(message) from error
+            if there:
                 must_stay_below(path.parent, folder)
                 remove_durably(path)
 
     def _both_there(self, name: str) -> bool:
         there = all(os.path.lexists(_path(folder, name)) for folder in self._places())
-        return there and name not in self._differing
+        return there and name not in self._differing and name not in self._broken
 
     def _places(self) -> tuple[Path, ...]:
         """Return the folders that statuses belong below, the copies' first."""
@@ -136,25 +166,30 @@ class StatusFiles:
             return self._copies, self.beside
         return (self._copies,)
 
-    def _read_one(self, folder: Path, name: str, found: dict[bytes, Form]) -> None:
-        """Add what one copy says to what was found; mostly both say the same."""
+    def _read_one(self, folder: Path, name: str, found: dict[bytes, Form]) -> bool:
+        """Add what one copy says to what was found; mostly both say the same.
+
+        False where what is there is no status of ours; UnreadableError.
+        """
         path = _path(folder, name)
-        if not os.path.lexists(path):
-            return
         try:
+            if not _is_there(path):
+                return True
             must_stay_below(path.parent, folder)
             content = read_regular(path, MAX_BYTES)
+        except (OSError, NotDurableError) as error:
+            return _is_gone(path, error)
+        try:
             form = found.get(content) or form_in(content)
         except OtherReleaseError as error:
             # What it says that we do not know could not be kept when it is written again.
             raise NewerReleaseError(str(path), str(error)) from error
-        except (OSError, ValueError, RecursionError, NotDurableError):
-            _set_aside(path)
-            return
+        except (ValueError, RecursionError):
+            return False
         if form.status.name != name:  # a copied file must not tell one stack's story as another's
-            _set_aside(path)
-            return
+            return False
         found[content] = form
+        return True
 
 
 class _Kept(NamedTuple):
@@ -189,6 +224,34 @@ def _path(folder: Path, name: str) -> Path:
     if not all(parts) or ".." in parts or "." in parts or "\0" in name:
         raise ValueError(f"{name!r} cannot be the name of a spec")
     return folder / (name + ENDING)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything is at a path; OSError where that cannot be told."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return False
+        raise
+    return True
+
+
+def _is_gone(path: Path, error: OSError | NotDurableError) -> bool:
+    """Say what it means that a file was not read: True for gone, False for no status of ours.
+
+    Raises UnreadableError for all else: that says nothing of what is in the file.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if not isinstance(cause, OSError):  # its folder leads elsewhere
+        return False
+    if cause.errno in _NOT_THERE:
+        return True
+    if cause.errno in _NO_STATUS:
+        return False
+    advice = _ADVICE.get(cause.errno or 0, _LOST_ADVICE)
+    message = f"{path} cannot be read: {cause.strerror}; until it can nothing is started: {advice}"
+    raise UnreadableError(message) from error
 
 
 def _set_aside(path: Path) -> None:

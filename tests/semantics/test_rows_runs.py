@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -13,7 +18,7 @@ import pytest
 from reconciler.adapters.status_form import parse
 from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.client import ApiClient
-from reconciler.api.types import EndingKind, JobStatus, Operation, Secret
+from reconciler.api.types import EndingKind, JobStatus, Operation, Secret, StackRef
 from reconciler.breaker import Breaker
 from reconciler.executor import Executor, Job, Tools
 from reconciler.model import (
@@ -739,11 +744,98 @@ def test_row_17_a_damaged_status_is_set_aside(damage: str, tmp_path: Path) -> No
         expected = written if folder == specs else Status(name="web")
         assert StatusFiles(specs, None, copies).read("web") == expected
         if folder == specs:
+            assert StatusFiles(specs, None, copies).write(written).generation == 2
             assert path.with_name("web.status.json.corrupt-1").exists()
             break
     for folder in (specs, copies):
         (folder / "web.status.json").write_text("{")
     assert StatusFiles(specs, None, copies).read("web") == Status(name="web")
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def on_a_disk(it: World, tmp_path: Path) -> StatusFiles:
+    """Keep what this world remembers in real files."""
+    (tmp_path / "specs").mkdir(exist_ok=True)
+    files = StatusFiles(tmp_path / "specs", None, tmp_path / "copies")
+    it.tell = lambda _: files
+    return files
+
+
+def test_row_17_an_intent_that_cannot_be_read_now_is_not_forgotten(tmp_path: Path) -> None:
+    """Where descriptors run out as a create is answered, it is found again, and runs once."""
+    it = world(spec("web"))
+    it.api.knows_markers, it.api.lag, it.api.duration = False, 45 * SECOND, 5 * MINUTE
+    files = on_a_disk(it, tmp_path)
+    daemon = it.daemon()
+    with ExitStack() as stack:
+
+        def run_out(method: str, path: str) -> Fault:
+            if method == "POST" and path.endswith("/deployments") and not it.api.creates:
+                stack.enter_context(no_descriptor_left())
+            return Fault.NONE
+
+        it.api.faults = run_out
+        daemon.tick()
+        it.clock.time += 15 * SECOND
+        daemon.tick()
+        standing = daemon.standings()["web"].plan
+        assert (standing.state, standing.verdict.code) == (State.UNKNOWN, ReasonCode.NOT_DURABLE)
+        assert "Too many open files" in standing.verdict.message
+    assert sorted(tmp_path.rglob("*.corrupt-*")) == []
+    assert files.read("web").intent is not None
+    go(it, daemon, 20 * MINUTE)
+    assert daemon.standings()["web"].plan.state is State.READY
+    assert operations(it) == ["update"]
+    assert "found again" in files.read("web").history[0].text
+
+
+def test_row_17_files_of_another_user_hold_their_stack_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the daemon may not read at its start holds that stack, and is told; others go on."""
+    it = world(spec("web"), spec("other"), spec("third", stack=StackRef("acme", "web", "dev")))
+    it.specs.pop("third")
+    on_a_disk(it, tmp_path)
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    it.digests = dict.fromkeys(it.specs, CHANGED)
+    it.specs["third"] = spec("third", stack=it.specs["web"].stack)
+    files = on_a_disk(it, tmp_path)
+    before = files.read("web")
+    opens = os.open
+
+    def fail(path: str, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith("web.status.json"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opens(path, flags, mode)
+
+    daemon = it.daemon()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fail)
+        go(it, daemon, 5 * MINUTE)
+    assert (operations(it), operations(it, "other")) == (["update"], ["update", "update"])
+    found = {name: standing.plan.verdict for name, standing in daemon.standings().items()}
+    assert found["web"].code is ReasonCode.NOT_DURABLE
+    assert f"{tmp_path}/copies/web.status.json cannot be read: Permission denied" in (
+        found["web"].message
+    )
+    assert "chown" in found["web"].message
+    assert found["third"].code is ReasonCode.CONFLICT, "which of the two is in force is not known"
+    assert [told for name, told, _ in it.said if name == "web"][-1] is State.UNKNOWN
+    assert files.read("web") == before
+    it.specs.pop("third")
+    go(it, daemon, MINUTE)
+    assert operations(it) == ["update", "update"]
 
 
 @pytest.mark.parametrize("way", list(WhileRunning))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from reconciler.adapters.status_form import parse, render, status_from_json, status_to_json
 from reconciler.adapters.statusfile import MAX_CORRUPT, StatusFiles
 from reconciler.api.types import JobStatus, Operation
-from reconciler.errors import NotDurableError
+from reconciler.errors import NotDurableError, UnreadableError
 from reconciler.model import (
     Attempt,
     Cause,
@@ -202,13 +203,52 @@ def test_the_newer_copy_is_believed(older: int, place: tuple[Path, Path]) -> Non
 )
 @pytest.mark.parametrize("damaged", [0, 1])
 def test_a_damaged_copy_is_set_aside(damage: bytes, damaged: int, place: tuple[Path, Path]) -> None:
-    """A file that is none of ours is kept for people to look at, and the other one is used."""
+    """A file that is none of ours is kept for people to look at, and the other one is used.
+
+    To look alone moves nothing: who writes next sets it aside.
+    """
     written = fresh(place).write(STATUS)
     path = place[damaged] / "team" / "web.status.json"
     path.write_bytes(damage)
-    assert fresh(place).read("team/web") == written
+    again = fresh(place)
+    assert again.read("team/web") == written
+    assert path.read_bytes() == damage
+    assert not again.keeps("team/web")
+    assert again.write(written).generation == 2
     assert path.with_name("web.status.json.corrupt-1").read_bytes() == damage
-    assert not path.exists()
+    assert parse(path.read_bytes()).generation == 2
+    assert again.keeps("team/web")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)], ids=["beside", "copy", "both"])
+def test_what_cannot_be_read_now_is_no_broken_one(
+    number: int,
+    which: tuple[int, ...],
+    place: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file that is there and cannot be read says nothing: it stays, and nobody begins anew."""
+    written = fresh(place).write(STATUS)
+    paths = [str(place[each] / "team" / "web.status.json") for each in which]
+    before = {path: path.read_bytes() for folder in place for path in folder.rglob("*.json")}
+    files = fresh(place)
+    opens = os.open
+
+    def fail(path: str, flags: int, mode: int = 0o777) -> int:
+        if str(path) in paths:
+            raise OSError(number, os.strerror(number), str(path))
+        return opens(path, flags, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fail)
+        for ask in (files.read, lambda _: files.write(written)):
+            with pytest.raises(UnreadableError) as caught:
+                ask("team/web")
+            assert any(path in str(caught.value) for path in paths)
+            assert os.strerror(number) in str(caught.value)
+    assert {p: p.read_bytes() for f in place for p in f.rglob("*") if p.is_file()} == before
+    assert files.read("team/web") == written
 
 
 def test_an_edited_status_is_set_aside(files: StatusFiles, place: tuple[Path, Path]) -> None:
@@ -234,7 +274,7 @@ def test_both_damaged(files: StatusFiles, place: tuple[Path, Path]) -> None:
         for folder in place:
             (folder / "team" / "web.status.json").write_bytes(b"{")
         assert files.read("team/web") == Status(name="team/web")
-    assert len(list((place[0] / "team").iterdir())) == MAX_CORRUPT
+    assert len(list((place[0] / "team").glob("*.corrupt-*"))) == MAX_CORRUPT
 
 
 def test_what_cannot_be_set_aside(files: StatusFiles, place: tuple[Path, Path]) -> None:
