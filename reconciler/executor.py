@@ -162,15 +162,19 @@ class Executor:
         return status
 
     def _cancel_double(self, cancel: CancelDouble, desired: Desired, status: Status) -> Status:
-        """Cancel the second of two deployments of one request; another look sees it gone."""
+        """Cancel the second of two deployments of one request; another look sees its end."""
         tools, stack = self._tools, desired.spec.stack
+        status = self._write(transitions.double_canceled(status, cancel, tools.clock.now()))
         try:
             tools.breaker.send(stack, lambda api: api.cancel(stack, cancel.deployment_id))
-        except (NotKnownError, LostError, RefusedError, EngineUnavailableError):
+        except RefusedError:
             tools.meter.count(of_loop.CANCELS, "double", "failed")
-            return status
-        tools.meter.count(of_loop.CANCELS, "double", "accepted")
-        return self._write(transitions.double_canceled(status, cancel, tools.clock.now()))
+        except (NotKnownError, LostError, EngineUnavailableError):
+            tools.meter.count(of_loop.CANCELS, "double", "failed")
+            status = self._write(transitions.double_not_canceled(status, cancel))
+        else:
+            tools.meter.count(of_loop.CANCELS, "double", "accepted")
+        return status
 
     # ------------------------------------------------------------ measuring
 

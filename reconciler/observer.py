@@ -152,22 +152,13 @@ class Observer:
 
     def history(self, spec: Spec, known: Observed) -> Observed:
         """Return what is known, with what the API tells of the stack beyond our own run."""
-        status = known.status
-        lately = self._created_lately(status)
         try:
             found = self._breaker.ask(
-                spec.stack,
-                lambda api: _history(api, spec.stack, status, self._owner, lately=lately),
+                spec.stack, lambda api: _history(api, spec.stack, known.status, self._owner)
             )
         except NotKnownError as error:
             return replace(known, history=error.unknown)
         return replace(known, history=found)
-
-    def _created_lately(self, status: Status) -> bool:
-        """Whether what came of our last create need not be in a list yet."""
-        runs = (status.run, status.last, status.latest)
-        now = self._clock.now()
-        return any(run is not None and now < run.submitted + self._settle for run in runs)
 
     def news(self, organization: str, known: Mapping[str, Known]) -> News:
         """Return of which stacks (as text) an organization's list tells otherwise than we know.
@@ -289,21 +280,16 @@ def _listed(api: ApiClient, organization: str, known: Mapping[str, Known]) -> _L
 # ---------------------------------------------------------------- whose deployments they are
 
 
-def _history(
-    api: ApiClient, stack: StackRef, status: Status, owner: str, *, lately: bool
-) -> History:
+def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> History:
     newest = _newest_of(api, stack)
     latest = max((d.version for d in newest), default=0)
     since = status.last_version
-    if latest < since and api.by_version(stack, since) is not None:
-        latest, lately = since, True
-    if lately:
-        # A list lags behind; what is asked for by its number does not. What is not listed yet
-        # may be our own request, arrived twice: it runs, and nothing must start beside it.
-        newest = (*newest, *_after(api, stack, latest))
-        latest = max((latest, *(d.version for d in newest)))
     if status.foreign is not None and not status.foreign.ended:
         since = min(since, status.foreign.version - 1)
+    # A list lags behind; what is asked for by its number does not. What is not listed yet may be
+    # our own request, arrived twice, or others': it runs, and nothing must start beside it.
+    newest = (*newest, *_after(api, stack, latest))
+    latest = max((latest, *(d.version for d in newest)))
     fresh = status.attempt is None and not status.last_version
     found, whose = History(latest=latest), _Whose(status, owner)
     for listed in sorted(newest, key=lambda d: d.version):
@@ -336,6 +322,7 @@ class _Whose:
 
     def __init__(self, status: Status, owner: str) -> None:
         self._runs = tuple(r for r in (status.run, status.last, status.latest) if r is not None)
+        self._last_version = status.last_version
         self._ours = f"{MARKER_PREFIX}{owner}_"
 
     def owner(self, marker: str) -> str:
@@ -354,19 +341,24 @@ class _Whose:
         """Whether it is a request that we know the run of."""
         return any(run.marker == marker for run in self._runs)
 
+    def is_dealt_with(self, deployment: Deployment) -> bool:
+        """Whether it is one of ours that nothing more is to be done about."""
+        return self.is_the_run(deployment) or deployment.version <= self._last_version
+
 
 def _counted(
     api: ApiClient, stack: StackRef, listed: Deployment, found: History, whose: _Whose
 ) -> History:
-    """Add one deployment to the history. A list tells no markers, so it is asked for alone."""
+    """Add one deployment to the history. A list tells no markers, so it is asked for alone.
+
+    They come in their order: what comes after one that is to be dealt with first, as it runs or
+    is our own, is not told of before that, so that nothing is passed over.
+    """
     whole = listed if listed.environment else api.by_version(stack, listed.version) or listed
     marker = whole.marker
+    first = found.running is None and found.stray is None
     if marker and whose.is_ours(marker):
-        if whose.is_known(marker):
-            return found if whose.is_the_run(whole) else replace(found, double=whole)
-        # One that only looked does not hide one that changed the stack.
-        hidden = found.ours is not None and _looked(whole) and not _looked(found.ours)
-        return found if hidden else replace(found, ours=whole)
+        return _counted_ours(whole, found, whose, first=first)
     operation = whole.operation or listed.operation
     foreign = ForeignRun(
         version=whole.version,
@@ -377,9 +369,14 @@ def _counted(
         and whole.status is not JobStatus.SKIPPED,
         ended=whole.status.ended,
     )
-    # One that changes nothing does not hide one that did.
-    hides = found.foreign is None or foreign.changes or bool(foreign.owner) or not foreign.ended
-    found = replace(found, foreign=foreign if hides else found.foreign)
+    before = found.foreign
+    # One that changes nothing, or has not ended, does not hide one that did.
+    hides = foreign.ended and (foreign.changes or bool(foreign.owner))
+    hides = hides or before is None or not (before.changes or before.owner)
+    if first and hides:
+        found = replace(found, foreign=foreign)
+    if first and (hides or foreign.ended):
+        found = replace(found, told_to=foreign.version)
     if not foreign.ended and found.running is None:
         found = replace(found, running=foreign)
     return found
@@ -390,6 +387,19 @@ def _looked(deployment: Deployment) -> bool:
     operation, status = deployment.operation, deployment.status
     looks = operation is not None and operation.changes_nothing
     return status.ended and (looks or status is JobStatus.SKIPPED)
+
+
+def _counted_ours(whole: Deployment, found: History, whose: _Whose, *, first: bool) -> History:
+    """Add one of ours; `first`: nothing that is before it is to be dealt with."""
+    if not whose.is_known(whole.marker):
+        # One that only looked does not hide one that changed the stack.
+        hidden = found.ours is not None and _looked(whole) and not _looked(found.ours)
+        found = found if hidden else replace(found, ours=whole)
+    elif not whose.is_dealt_with(whole):
+        if whole.status.queued and found.double is None:
+            found = replace(found, double=whole)
+        return replace(found, stray=whole) if first else found
+    return replace(found, told_to=whole.version) if first else found
 
 
 # ---------------------------------------------------------------- logs

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.api.types import MARKER_PREFIX, Deployment, JobStatus, Operation
+from reconciler.api.types import MARKER_PREFIX, UNSET_TIME, Deployment, JobStatus, Operation
 from reconciler.model import (
-    CancelDouble,
     Cause,
     CauseKind,
     DropRequest,
     ForeignRun,
     Grant,
     HandRequest,
+    History,
     Hold,
     Notice,
     Plan,
@@ -29,6 +29,7 @@ from reconciler.model import (
 from reconciler.patience import PROBE_AFTER
 from reconciler.planning.gates import approval_key, start
 from reconciler.planning.situation import Situation, differences
+from reconciler.planning.underway import cancel_double, cancel_sent
 
 __all__ = [
     "SUSPENDED_BY_FILE",
@@ -208,32 +209,36 @@ def notice_others(at: Situation) -> Plan | None:
     history = at.history
     if history is None:
         return None
-    double = history.double
-    if double is not None and double.version > at.status.last_version:
-        return _double(at, double)
-    if history.foreign is None:
-        return None
-    known = at.status.foreign
-    if known == history.foreign or (
-        known is None and history.foreign.version <= at.status.last_version
-    ):
-        return None
-    reason = Reason(ReasonCode.FOREIGN_CHANGE, _told(history.foreign))
-    notice = Notice(foreign=history.foreign, latest=history.latest)
-    return at.plan(State.PROGRESSING, reason, notice)
+    return cancel_double(at) or _notice_foreign(at, history) or _notice_double(at, history)
 
 
-def _double(at: Situation, double: Deployment) -> Plan:
-    """A request of ours that arrived twice: the second is cancelled, or its end waited for."""
+def _notice_foreign(at: Situation, history: History) -> Plan | None:
+    foreign, known = history.foreign, at.status.foreign
+    if foreign is None or foreign == known:
+        return None
+    if known is None and foreign.version <= at.status.last_version:
+        return None
+    changed = known is not None and known.ended and (known.changes or bool(known.owner))
+    if changed and not foreign.ended and not foreign.changes:
+        return None  # it is waited for, and does not hide what was changed before
+    reason = Reason(ReasonCode.FOREIGN_CHANGE, _told(foreign))
+    return at.plan(State.PROGRESSING, reason, Notice(foreign=foreign, latest=history.told_to))
+
+
+def _notice_double(at: Situation, history: History) -> Plan | None:
+    """A request of ours that arrived twice: the end of the second is waited for, and noted."""
+    double = history.stray
+    if double is None:
+        return None
     told = f"version {double.version} is a request of ours that arrived twice"
-    if double.status.queued:
-        reason = Reason(ReasonCode.CANCELING, told)
-        cancel = CancelDouble(deployment_id=double.id, version=double.version)
-        return at.plan(State.PROGRESSING, reason, cancel)
     if not double.status.ended:
-        reason = Reason(ReasonCode.FOREIGN_RUNNING, f"{told}, and runs; waits for its end")
+        how = "is cancelled" if double.status.queued else "runs"
+        reason = Reason(ReasonCode.FOREIGN_RUNNING, f"{told}, and {how}; waits for its end")
         return at.plan(State.WAITING, reason, again_at=at.now + LOOK_AGAIN)
-    notice = Notice(latest=double.version, note=f"{told}: both ran")
+    ran = any(step.started != UNSET_TIME for step in double.steps)
+    # That it was cancelled has been noted; what ran all the same is told of beside that.
+    note = f"{told}: both ran" if ran else "" if cancel_sent(at, double) else f"{told}: one ran"
+    notice = Notice(latest=double.version, note=note)
     return at.plan(State.PROGRESSING, Reason(ReasonCode.RUNNING, told), notice)
 
 

@@ -29,7 +29,7 @@ from reconciler.model import (
 from reconciler.planning.situation import Rule, Situation, first_answer, moved, same_wanted
 from reconciler.values import replace
 
-__all__ = ["asked_again", "follow_run", "settle_intent"]
+__all__ = ["asked_again", "cancel_double", "cancel_sent", "follow_run", "settle_intent"]
 
 # Told of and not seen is late, not finished. After this long it is lost: no list lags so far.
 VISIBLE_WITHIN = timedelta(minutes=10)
@@ -123,7 +123,7 @@ def follow_run(at: Situation) -> Plan | None:
         return at.plan(State.PROGRESSING, _progress(run, seen), Follow(deployment=seen))
     act = (
         _cancel_by_hand(at, run)
-        or _cancel_double(at, run)
+        or cancel_double(at)
         or _cancel_by_time(at, run)
         or _cancel_superseded(at, run)
         or _cancel_again(at, run)
@@ -166,17 +166,23 @@ def _cancel_by_hand(at: Situation, run: Run) -> Plan | None:
     )
 
 
-def _cancel_double(at: Situation, run: Run) -> Plan | None:
+def cancel_double(at: Situation) -> Plan | None:
     """A request that arrived twice has made two; the one that has not started goes."""
     double = at.history.double if at.history is not None else None
-    if double is None or not double.status.queued:
+    if double is None:
         return None
-    reason = Reason(
-        ReasonCode.CANCELING,
-        f"version {double.version} is the request of version {run.version}, doubled on its way",
-    )
+    sent = cancel_sent(at, double)
+    if sent is not None and at.now < sent + CANCEL_AGAIN_AFTER:
+        return None
+    told = f"version {double.version} is a request of ours that arrived twice"
     cancel = CancelDouble(deployment_id=double.id, version=double.version)
-    return at.plan(State.PROGRESSING, reason, cancel)
+    return at.plan(State.PROGRESSING, Reason(ReasonCode.CANCELING, told), cancel)
+
+
+def cancel_sent(at: Situation, double: Deployment) -> datetime | None:
+    """Return when a double was last cancelled, which the short history tells; None: never."""
+    sent = (entry.at for entry in at.status.history if entry.version == double.version)
+    return max(sent, default=None)
 
 
 def _cancel_by_time(at: Situation, run: Run) -> Plan | None:

@@ -29,6 +29,7 @@ STATUS_FILES: Final = "tests/unit/adapters/test_statusfile.py"
 OBSERVER: Final = "tests/unit/test_observer.py"
 DAEMON: Final = "tests/unit/test_daemon.py"
 RUNS: Final = "tests/semantics/test_rows_runs.py"
+DOUBLES: Final = "tests/semantics/test_rows_doubles.py"
 FLEET: Final = "tests/semantics/test_rows_fleet.py"
 QUIET: Final = "tests/unit/adapters/test_spec_quiet.py"
 WATCHER: Final = "tests/unit/adapters/test_watcher.py"
@@ -126,8 +127,8 @@ BUGS = (
     Bug(
         "a list that lags behind is believed",
         "reconciler/observer.py",
-        "    if latest < since and api.by_version(stack, since) is not None:",
-        "    if latest < since and api.by_version(stack, since) is None:",
+        "    newest = (*newest, *_after(api, stack, latest))\n",
+        "    newest = tuple(newest)\n",
         (OBSERVER, RUNS),
     ),
     Bug(
@@ -271,11 +272,19 @@ BUGS = (
         ("tests/unit/adapters/test_spec_ahead.py",),
     ),
     Bug(
-        "a list that lags hides a request that arrived twice",
+        "what others have cancelled hides what they run",
         "reconciler/observer.py",
-        "    if lately:\n",
-        "    if False:\n",
-        ("tests/unit/test_observer.py", RUNS),
+        "    if first and hides:\n",
+        "    if hides:\n",
+        (DOUBLES,),
+    ),
+    Bug(
+        "a double that ran is forgotten when its cancel is sent",
+        "reconciler/planning/transitions/events.py",
+        '    return noted(status, now, f"version {cancel.version}: {note}", cancel.version)\n',
+        "    status = replace(status, last_version=cancel.version)\n"
+        '    return noted(status, now, f"version {cancel.version}: {note}", cancel.version)\n',
+        (DOUBLES,),
     ),
     Bug(
         "what had no answer is asked for again whatever holds by then",

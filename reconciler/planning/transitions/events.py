@@ -37,6 +37,7 @@ __all__ = [
     "asked",
     "clock_marked",
     "double_canceled",
+    "double_not_canceled",
     "granted",
     "noticed",
     "prepared",
@@ -101,10 +102,14 @@ def noticed(status: Status, notice: Notice, now: datetime) -> Status:
     """Remember what was deployed beside our own runs."""
     foreign = notice.foreign
     if foreign is None:
-        return noted(replace(status, last_version=notice.latest), now, notice.note, notice.latest)
+        status = replace(status, last_version=notice.latest)
+        return noted(status, now, notice.note, notice.latest) if notice.note else status
+    known = status.foreign
     status = replace(status, last_version=max(status.last_version, notice.latest))
     if foreign.ended and not foreign.changes and not foreign.owner:
-        return replace(status, foreign=None)
+        # What another one had changed before it stays as it is.
+        same = known is None or known.version == foreign.version
+        return replace(status, foreign=None if same else known)
     if foreign.ended and (status.foreign is None or not status.foreign.ended):
         what = foreign.operation or "a deployment"
         status = noted(
@@ -164,10 +169,15 @@ def taken_over(status: Status, over: TakeOver, desired: Desired, now: datetime) 
 
 
 def double_canceled(status: Status, cancel: CancelDouble, now: datetime) -> Status:
-    """Remember that one of two deployments of one request was cancelled."""
+    """Remember that one of two deployments of one request is cancelled: its end is to be seen."""
     note = "a request that arrived twice made it too; it is cancelled"
-    status = noted(status, now, f"version {cancel.version}: {note}", cancel.version)
-    return replace(status, last_version=max(status.last_version, cancel.version))
+    return noted(status, now, f"version {cancel.version}: {note}", cancel.version)
+
+
+def double_not_canceled(status: Status, cancel: CancelDouble) -> Status:
+    """Forget a cancel that is not known to have arrived, so that it is sent again."""
+    left = tuple(entry for entry in status.history if entry.version != cancel.version)
+    return replace(status, history=left)
 
 
 def asked(status: Status, ask: Ask, desired: Desired, now: datetime) -> Status:
