@@ -169,8 +169,8 @@ BUGS = (
     Bug(
         "a destroyed stack of another spec is not left alone",
         "reconciler/planning/removal.py",
-        "    if claimed_by:\n",
-        "    if claimed_by == '?':\n",
+        "    if claimed_by and observed",
+        "    if claimed_by == '?' and observed",
         (PLANNING, FLEET),
     ),
     Bug(
