@@ -111,6 +111,9 @@ class Observer:
         self._wanted: dict[str, set[str]] = {}
         # Of each stack (as text) how long a create that had no answer is looked for.
         self._looking = Lasting(clock)
+        # Of each stack how long its run in flight has been nowhere, and has run.
+        self._missing = Lasting(clock)
+        self._running = Lasting(clock)
         # When the newest of a stack that was seen was created, by the API's clock.
         self._created: dict[str, tuple[int, datetime]] = {}
 
@@ -188,10 +191,13 @@ class Observer:
     def _follow(self, api: ApiClient, stack: StackRef, run: Run, known: Observed) -> Observed:
         seen = self._run(api, stack, run)
         if seen is None:
-            return replace(known, seen=None)
+            return replace(known, seen=None, missing_for=self._missing.lasts(str(stack), run.id))
+        self._missing.end(str(stack))
         self._created[str(stack)] = (seen.version, seen.created)
         if not seen.status.ended:
+            known = replace(known, running_for=self._running_for(stack, run, seen))
             return replace(known, seen=seen, paused=self._is_paused(api, stack, run, seen))
+        self._running.end(str(stack))
         # A list need not tell why it ended, nor the steps: this answer does.
         whole = api.get(stack, run.id) or seen
         try:
@@ -199,6 +205,17 @@ class Observer:
         except RefusedError as error:
             return replace(known, seen=whole, log=(f"(its log cannot be read: {error})",))
         return replace(known, seen=whole, log=log, found=_found(run, log))
+
+    def _running_for(self, stack: StackRef, run: Run, seen: Deployment) -> timedelta:
+        """Return for how long it has run, since it was first seen to.
+
+        That is by what nobody can set, for as long as this process has seen it; a clock that
+        jumps ahead would have it cancelled. What it ran before, the wall clock has to tell.
+        """
+        if run.seen_running is None and seen.status is not JobStatus.RUNNING:
+            return timedelta(0)
+        now = self._clock.now()
+        return self._running.lasts(str(stack), run.id, already=now - (run.seen_running or now))
 
     def _run(self, api: ApiClient, stack: StackRef, run: Run) -> Deployment | None:
         if api.dialect is Dialect.PREVIEW:

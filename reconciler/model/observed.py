@@ -135,7 +135,9 @@ class Observed:
     the run has changed or would change. `paused` says that the API starts nothing on this stack.
     `history` is None where it was not asked for: a plan that would
     start something is made again with it. `settles_in` is how long an unanswered create may
-    still come through. `hold` is a person's suspension, `windows` those of the host for all specs.
+    still come through, `missing_for` how long the run in flight has been nowhere, `running_for`
+    how long it has run, each by time that nobody can set. `hold` is a person's suspension,
+    `windows` those of the host for all specs.
     """
 
     status: Status
@@ -151,3 +153,5 @@ class Observed:
     hold: Hold | None = None
     windows: tuple[Window, ...] = ()
     settles_in: timedelta = timedelta(0)
+    missing_for: timedelta = timedelta(0)
+    running_for: timedelta = timedelta(0)

@@ -328,7 +328,7 @@ def _run(case: Case) -> Iterator[str]:
             yield f"it has run {so_far(case.now - run.started, usually)}"
     yield "when it has ended, what is wanted then is looked at"
     if run.started is not None and case.spec is not None and status.canceling is None:
-        ends = run.started + case.spec.timeout
+        ends = (run.seen_running or run.started) + case.spec.timeout
         yield f"cancelled where it still runs (reconcile.timeout): {when(ends, case.now)}"
 
 

@@ -31,7 +31,7 @@ from reconciler.values import replace
 
 __all__ = ["asked_again", "cancel_double", "cancel_sent", "follow_run", "settle_intent"]
 
-# Told of and not seen is late, not finished. After this long it is lost: no list lags so far.
+# Told of and not seen is late, not finished. Nowhere for this long it is lost: no list lags so far.
 VISIBLE_WITHIN = timedelta(minutes=10)
 
 # A running deployment is looked at again after a tenth of its age: soon for the short ones,
@@ -141,15 +141,13 @@ def follow_run(at: Situation) -> Plan | None:
 
 
 def _wait_until_visible(at: Situation, run: Run) -> Plan:
-    deadline = run.submitted + VISIBLE_WITHIN
-    if at.now >= deadline:
+    left = VISIBLE_WITHIN - at.observed.missing_for
+    if left <= timedelta(0):
         reason = Reason(ReasonCode.HISTORY_LOST, f"version {run.version} is nowhere to be found")
         return at.plan(State.STALLED, reason, Conclude(deployment=None))
-    reason = Reason(
-        ReasonCode.NOT_YET_VISIBLE,
-        f"version {run.version} was acknowledged and is not visible yet",
-    )
-    return at.plan(State.PROGRESSING, reason, again_at=min(deadline, at.now + POLL_LONGEST))
+    known = "seen and is not visible now" if run.visible else "acknowledged and is not visible yet"
+    reason = Reason(ReasonCode.NOT_YET_VISIBLE, f"version {run.version} was {known}")
+    return at.plan(State.PROGRESSING, reason, again_at=at.now + min(left, POLL_LONGEST))
 
 
 def _cancel_by_hand(at: Situation, run: Run) -> Plan | None:
@@ -188,7 +186,7 @@ def cancel_sent(at: Situation, double: Deployment) -> datetime | None:
 def _cancel_by_time(at: Situation, run: Run) -> Plan | None:
     if run.seen_running is None or at.status.canceling is not None:
         return None
-    if at.now < run.seen_running + at.spec.timeout:
+    if at.observed.running_for < at.spec.timeout:
         return None
     reason = Reason(
         ReasonCode.CANCELING,
@@ -253,5 +251,6 @@ def _poll_at(at: Situation, run: Run) -> datetime:
     age = max(at.now - run.submitted, timedelta(0))
     poll_at = at.now + min(max(age / 10, POLL_SHORTEST), POLL_LONGEST)
     if run.seen_running is not None and at.status.canceling is None:
-        return min(poll_at, max(run.seen_running + at.spec.timeout, at.now + POLL_SHORTEST))
+        left = at.spec.timeout - at.observed.running_for
+        return min(poll_at, at.now + max(left, POLL_SHORTEST))
     return poll_at

@@ -120,8 +120,8 @@ BUGS = (
     Bug(
         "a run that is told of and not seen counts as ended",
         "reconciler/planning/underway.py",
-        "    if at.now >= deadline:\n        reason = Reason(ReasonCode.HISTORY_LOST",
-        "    if at.now >= run.submitted:\n        reason = Reason(ReasonCode.HISTORY_LOST",
+        "    if left <= timedelta(0):\n        reason = Reason(ReasonCode.HISTORY_LOST",
+        "    if left <= VISIBLE_WITHIN:\n        reason = Reason(ReasonCode.HISTORY_LOST",
         (PLANNING, RUNS),
     ),
     Bug(
@@ -213,6 +213,13 @@ BUGS = (
         "reconciler/planning/transitions/runs.py",
         "        run = replace(run, seen_running=now)",
         "        run = replace(run, seen_running=run.started)",
+        (PLANNING, RUNS),
+    ),
+    Bug(
+        "a clock that is set ahead cancels what runs",
+        "reconciler/planning/underway.py",
+        "    if at.observed.running_for < at.spec.timeout:",
+        "    if at.now - run.seen_running < at.spec.timeout:",
         (PLANNING, RUNS),
     ),
     Bug(

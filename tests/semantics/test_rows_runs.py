@@ -58,6 +58,7 @@ from tests.semantics.scene import (
     ask,
     calls,
     code,
+    every,
     go,
     notes,
     operations,
@@ -212,6 +213,56 @@ def test_row_03_what_was_acknowledged_and_is_not_visible_is_late() -> None:
         go(it, daemon, 10 * MINUTE)
         assert (states(it), it.api.creates) == ({"web": state}, 1)
     assert code(it) is ReasonCode.HISTORY_LOST
+
+
+def test_row_03_a_clock_that_is_set_loses_no_run() -> None:
+    """What is not visible yet is waited for by time that passes, not by the clock's."""
+    it = world(spec("web"))
+    it.api.duration, begun = 5 * MINUTE, it.clock.time
+    it.api.now = lambda: begun + it.clock.running()
+    hidden = 30 * SECOND
+
+    def hide(method: str, path: str) -> int:
+        one = method == "GET" and "/deployments/" in path
+        return 404 if one and it.clock.running() < hidden else 0
+
+    it.api.refuses = hide
+    daemon = it.daemon()
+    daemon.tick()
+    it.clock.time += 5 * SECOND
+    daemon.tick()
+    it.clock.set_ahead(HOUR)
+    it.heads["web"] = "c" * 40
+    go(it, daemon, MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.PROGRESSING}, 1)
+    go(it, daemon, 10 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+@pytest.mark.parametrize("missed", [SECOND, DAY])
+def test_row_03_what_was_seen_and_is_not_is_waited_for(missed: timedelta) -> None:
+    """A scheduled run that is not shown once still runs; lost, it needs a person as any does."""
+    it = world(spec("web", schedules=(every("0 13 * * *"),)))
+    it.api.duration = SECOND
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    it.api.duration = 30 * MINUTE
+    it.clock.time = NOW + HOUR
+    go(it, daemon, 12 * MINUTE)
+    assert operations(it) == ["update", "refresh"]
+    until = it.clock.time + missed
+
+    def hide(method: str, path: str) -> int:
+        one = method == "GET" and "/deployments/" in path
+        return 404 if one and it.clock.time < until else 0
+
+    it.api.refuses = hide
+    go(it, daemon, 5 * MINUTE)
+    assert (states(it), it.api.creates) == ({"web": State.PROGRESSING}, 2)
+    go(it, daemon, 25 * MINUTE)
+    lost = missed == DAY
+    assert states(it) == {"web": State.STALLED if lost else State.READY}
+    assert it.api.creates == 2
 
 
 @pytest.mark.parametrize("knows_markers", [True, False])
@@ -388,6 +439,23 @@ def test_row_09_canceled_and_timed_out_need_a_person(way: str) -> None:
     ask(it, RequestKind.TRIGGER)
     go(it, daemon, 5 * MINUTE)
     assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 60])
+def test_row_09_a_clock_that_is_set_ahead_cancels_nothing(seen: int) -> None:
+    """A run's time is counted by time that passes, from when it was first seen to run."""
+    it = world(spec("web", timeout=10 * MINUTE))
+    it.api.duration, begun = 5 * MINUTE, it.clock.time
+    it.api.now = lambda: begun + it.clock.running()
+    daemon = it.daemon()
+    go(it, daemon, seen * SECOND, SECOND)
+    it.clock.set_ahead(2 * HOUR)
+    go(it, daemon, 10 * MINUTE)
+    assert states(it) == {"web": State.READY}
+    it.api.duration = HOUR
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 12 * MINUTE)
+    assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.TIMED_OUT)
 
 
 def test_row_09_without_evidence_a_failure_is_a_failure() -> None:

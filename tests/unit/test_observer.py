@@ -133,6 +133,40 @@ def test_how_long_a_create_may_still_come_through() -> None:
 # ---------------------------------------------------------------- runs in flight
 
 
+def test_how_long_a_run_is_nowhere() -> None:
+    """From the first look that does not see it on, anew once it was seen; whatever is set."""
+    seat = Seat()
+    created = seat.create("mine")
+    known = status(run=run(id=created.id))
+    shown = seat.api.refuses
+
+    def look(*, hidden: bool = True) -> timedelta:
+        seat.later(minutes=4)
+        seat.world.clock.set_ahead(timedelta(hours=2))
+        seat.api.refuses = (lambda _, __: 404) if hidden else shown
+        return seat.look(known).missing_for
+
+    minute = timedelta(minutes=1)
+    assert [look(), look()] == [0 * minute, 4 * minute]
+    assert look(hidden=False) == 0 * minute
+    assert [look(), look(), look()] == [0 * minute, 4 * minute, 8 * minute]
+
+
+def test_how_long_a_run_runs() -> None:
+    """From when it was first seen to run, by time that nobody sets; before, by the clock."""
+    seat = Seat()
+    seat.api.duration = timedelta(hours=5)
+    created = seat.create("mine")
+    known = status(run=run(id=created.id, seen_running=None, started=None))
+    minute = timedelta(minutes=1)
+    assert seat.look(known).running_for == 0 * minute
+    seat.later(minutes=3)
+    seat.world.clock.set_ahead(timedelta(hours=1))
+    assert seat.look(status(run=run(id=created.id))).running_for == 3 * minute
+    seat.observer = seat.of(lambda: seat.client)
+    assert seat.look(status(run=run(id=created.id))).running_for == 63 * minute
+
+
 @pytest.mark.parametrize("stacks", [2, 50])
 def test_one_list_however_many_stacks(stacks: int) -> None:
     """In today's dialect a pass asks once per organization, and the next pass again."""

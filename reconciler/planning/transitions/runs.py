@@ -101,8 +101,9 @@ def concluded(status: Status, conclude: Conclude, retry: Retry, now: datetime) -
         return _succeeded(status, run, conclude.found, now)
     stalled = _stalled(run, status.name)
     if not run.cause.desired:
-        # Whatever it was for, an operation cut off in the middle needs a person.
-        return replace(status, stalled=stalled if run.end is RunEnd.INTERRUPTED else status.stalled)
+        # Whatever it was for, one that was cut off in the middle, or is lost, needs a person.
+        needed = run.end in {RunEnd.INTERRUPTED, RunEnd.MISSING}
+        return replace(status, stalled=stalled if needed else status.stalled)
     status = replace(status, last=run, stalled=stalled, next_attempt=None)
     if run.end is RunEnd.CANCELED and superseded:
         # What is wanted now starts at once; should it be what was wanted before, that runs again.

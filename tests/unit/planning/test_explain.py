@@ -177,7 +177,9 @@ def situations() -> Iterator[tuple[str, Case]]:
     yield (
         "runs",
         case(
-            settled(run=run(version=2, submitted=NOW - AGO, started=NOW - AGO, visible=True)),
+            settled(
+                run=run(version=2, submitted=NOW - AGO, started=NOW - AGO, seen_running=NOW - AGO)
+            ),
             seen=deployment(JobStatus.RUNNING, version=2),
         ),
     )
@@ -185,7 +187,7 @@ def situations() -> Iterator[tuple[str, Case]]:
         "is being cancelled",
         case(
             settled(
-                run=run(version=2, submitted=NOW - AGO, started=NOW - AGO),
+                run=run(version=2, submitted=NOW - AGO, started=NOW - AGO, seen_running=NOW - AGO),
                 canceling=CancelRecord(by="ada", at=NOW - timedelta(seconds=5)),
             ),
             seen=deployment(JobStatus.RUNNING, version=2),
