@@ -17,6 +17,7 @@ from reconciler.errors import NotDurableError
 from reconciler.executor import Job
 from reconciler.fleet import Fleet, Standing
 from reconciler.heap import Heap
+from reconciler.masses import Masses
 from reconciler.metrics import Reading, of_loop
 from reconciler.model import (
     Forget,
@@ -85,7 +86,6 @@ class _Memory:
     news_at: datetime | None = None
     holds: Holds = field(default_factory=Holds)
     told: dict[str, tuple[State, Reason]] = field(default_factory=dict)
-    masses: tuple[admission.Mass, ...] = ()
     dirty: set[str] = field(default_factory=set)
     noticed: dict[str, datetime] = field(default_factory=dict)
     recheck: set[str] = field(default_factory=set)
@@ -105,6 +105,7 @@ class Daemon:
         self._fleet = Fleet()
         self._memory = _Memory()
         self._rolls = Rolls(self._fleet, parts.specs, parts.statuses, parts.clock)
+        self._masses = Masses(self._fleet, self._rolls, parts.holds, parts.limits)
         self._planner = Planner(self._fleet, parts.resolver, parts.observer, parts.pool)
         self._woken = threading.Event()
         self._stopping = threading.Event()
@@ -158,8 +159,8 @@ class Daemon:
         names = {n for n in {*fleet.specs, *fleet.gone} if fleet.plannable(n)}
         names &= only or names
         planned = self._look(names, self._requests())
-        facts = self._facts(now, names)
-        self._memory.masses = admission.masses(facts, self._parts.limits)
+        facts = self._masses.facts(now, names, self._memory.holds)
+        self._masses.held = admission.masses(facts, self._parts.limits)
         plans = admission.admit([p.plan for p in planned], facts, self._parts.limits)
         for plan in plans:
             fleet.stand(plan.name, Standing(plan=plan, path=self._path(plan.name)))
@@ -233,13 +234,13 @@ class Daemon:
             yield Reading(of_loop.SPECS, number, (str(state), str(reason)))
         yield Reading(of_loop.DRIFTED, len(fleet.drifted))
         yield Reading(of_loop.IN_FLIGHT, len(fleet.in_flight))
-        yield Reading(of_loop.MASSES, len(self._memory.masses))
+        yield Reading(of_loop.MASSES, len(self._masses.held))
         if seen is not None:
             yield Reading(of_loop.LAST_PASS, seen.timestamp())
 
     def masses(self) -> tuple[admission.Mass, ...]:
         """Return the changes and removals that are held because there are very many."""
-        return self._memory.masses
+        return self._masses.held
 
     def _settled(self) -> bool:
         if self._parts.specs.writing:
@@ -309,11 +310,10 @@ class Daemon:
         with self._parts.meter.timed(of_loop.SCAN):
             found = self._rolls.scan()
         memory.dirty |= found
-        if memory.masses:  # what counted because it was new has become old
-            facts = self._facts(now, ())
-            memory.dirty |= self._tell_masses(admission.masses(facts, self._parts.limits))
+        if self._masses.held:  # what counted because it was new has become old
+            memory.dirty |= self._tell_masses(self._masses.facts(now, (), memory.holds))
         if found:
-            memory.dirty |= self._held_by_mass()
+            memory.dirty |= self._masses.names()
             for name, aside in self._fleet.aside.items():
                 memory.dirty.discard(name)
                 plan = Plan(name=name, state=aside.state, verdict=aside.reason)
@@ -327,13 +327,11 @@ class Daemon:
         if len(paths) > MOST_LOOKS:
             return None
         found = self._rolls.look(paths) if paths else set()
-        return found | self._held_by_mass() if found else found
-
-    def _held_by_mass(self) -> set[str]:
-        return {name for mass in self._memory.masses for name in mass.names}
+        return found | self._masses.names() if found else found
 
     def _take_holds(self) -> None:
         """See what people hold or let through; whom that concerns is looked at again."""
+        self._masses.use_up(self._memory.holds)
         holds, before = self._parts.holds.read(), self._memory.holds
         if holds == before:
             return
@@ -341,7 +339,7 @@ class Daemon:
         if holds.everything != before.everything:
             self._memory.dirty |= {*self._fleet.specs, *self._fleet.gone}
         names = {n for n in {*holds.names, *before.names} if holds.of(n) != before.of(n)}
-        self._memory.dirty |= names | self._held_by_mass()
+        self._memory.dirty |= names | self._masses.names()
 
     def _take_news(self, now: datetime) -> None:
         """See what others have deployed: a list of each organization, now and then."""
@@ -413,8 +411,8 @@ class Daemon:
         before = {n: s.plan.state for n in due if (s := fleet.standings.get(n)) is not None}
         below = {n: names for n in due if (names := fleet.waiting_to_end(n))}
         planned = {p.plan.name: p for p in self._look(due, requests)}
-        facts = self._facts(now, planned)
-        let_go = self._tell_masses(admission.masses(facts, parts.limits)) - due
+        facts = self._masses.facts(now, planned, self._memory.holds)
+        let_go = self._tell_masses(facts) - due
         plans = admission.admit([p.plan for p in planned.values()], facts, parts.limits)
         again: set[str] = set()
         for some in (plans[n : n + AT_A_TIME] for n in range(0, len(plans), AT_A_TIME)):
@@ -450,27 +448,8 @@ class Daemon:
         memory.recheck -= {p.plan.name for p in planned}
         return planned
 
-    def _facts(self, now: datetime, names: Iterable[str]) -> admission.Facts:
-        fleet = self._fleet
-        places = {n: fleet.place(n) for n in {*fleet.in_flight, *names}}
-        return admission.Facts(
-            places=places,
-            in_flight=frozenset(fleet.in_flight),
-            total=len(fleet.specs),
-            changed=fleet.changed,
-            recent=fleet.changed_recently(now, admission.MASS_CHANGE_WITHIN),
-            missing=self._rolls.missing(now),
-            unusable=self._rolls.unusable,
-            approved=self._memory.holds.approved,
-        )
-
-    def _tell_masses(self, masses: tuple[admission.Mass, ...]) -> set[str]:
-        """Say what is held because it is very much; return whom that holds no longer."""
-        before = self._held_by_mass()
-        if masses != self._memory.masses:
-            self._memory.masses = masses
-            self._parts.holds.tell(masses)
-        let_go = before - self._held_by_mass()
+    def _tell_masses(self, facts: admission.Facts) -> set[str]:
+        let_go = self._masses.tell(facts)
         return let_go & self._only if self._only else let_go
 
     # ------------------------------------------------------------ carrying out

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.api.types import DeploymentRequest, Operation, Secret
-from reconciler.model import Attempt, Catalog, Desired, HandRequest, Holds, Spec, Status
+from reconciler.model import Attempt, Catalog, Desired, HandRequest, Holds, Passage, Spec, Status
 from reconciler.planning.admission import Mass
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class HoldsBook(Protocol):
 
     def tell(self, masses: Sequence[Mass]) -> None:
         """Let people see which mass changes and removals wait for their word."""
+        ...
+
+    def use_up(self, passages: Iterable[Passage]) -> None:
+        """Take down that these let nothing through any more; NotDurableError."""
         ...
 
 

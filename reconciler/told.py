@@ -7,7 +7,7 @@ takes no id twice.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 
@@ -16,7 +16,7 @@ from reconciler.adapters.outbox import Outbox
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.git.urls import identity
-from reconciler.model import Holds, News, Spec, Status
+from reconciler.model import Holds, News, Passage, Spec, Status
 from reconciler.planning.admission import Mass
 from reconciler.planning.news import news, news_of_masses
 from reconciler.ports import HoldsBook, Statuses
@@ -105,6 +105,10 @@ class ToldHolds:
         self._untold += news_of_masses(self._masses, masses, self._teller.clock.now())
         self._masses = tuple(masses)
         self._tell_rest()
+
+    def use_up(self, passages: Iterable[Passage]) -> None:
+        """Take down that these let nothing through any more."""
+        self._holds.use_up(passages)
 
     def _tell_rest(self) -> None:
         if self._untold:

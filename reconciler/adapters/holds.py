@@ -9,9 +9,9 @@ Both lie in the state directory, so a hold outlives a checkout, and needs no com
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -19,27 +19,41 @@ from typing import Final
 from reconciler.errors import NotDurableError
 from reconciler.files import locked, make_folder, read_regular, write_durably
 from reconciler.jsonform import from_json, to_json
-from reconciler.model import Hold, Holds
+from reconciler.model import Hold, Holds, Passage
 from reconciler.planning.admission import Mass
+from reconciler.planning.gates import APPROVAL_LASTS
 
 __all__ = ["HoldsFiles", "MassApproval"]
 
 # 100,000 names with their digests; what is larger was not written here.
 MAX_BYTES: Final = 32 << 20
-# What was let through a day ago was let through in another world.
-APPROVAL_LASTS: Final = timedelta(hours=24)
 MAX_APPROVALS: Final = 100
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MassApproval:
-    """That a person let a mass change through: these names, at these digests."""
+    """That a person let a mass through: `code` says of which kind, these names at these digests.
+
+    `used` are the names for which it is over. Without a code it lets nothing through.
+    """
 
     id: str
     by: str
     at: datetime
     names: Mapping[str, str]
+    code: str = ""
+    used: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, mass: Mass, by: str, at: datetime) -> MassApproval:
+        """Return a person's word for a mass, as it was shown."""
+        return cls(id=mass.id, by=by, at=at, names=mass.names, code=mass.code)
+
+    def passages(self) -> Iterable[tuple[bool, Passage]]:
+        """Yield what it lets through, name by name, and whether it has done so."""
+        for name, digest in self.names.items() if self.code else ():
+            yield name in self.used, Passage(self.code, name, digest, self.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,21 +85,39 @@ class HoldsFiles:
             except NotDurableError as error:
                 # Until a person has looked, nothing starts by itself.
                 return Holds(everything=Hold(by=f"nobody ({error})", at=_NEVER, everything=True))
-            approved = frozenset(
-                (name, digest) for a in book.approvals for name, digest in a.names.items()
+            found_in = [each for a in book.approvals for each in a.passages()]
+            holds = Holds(
+                everything=book.everything,
+                names=book.names,
+                approved=frozenset(passage for used, passage in found_in if not used),
+                used=frozenset(passage for used, passage in found_in if used),
             )
-            holds = Holds(everything=book.everything, names=book.names, approved=approved)
             self._seen = (stamp, holds)
         return self._seen[1]
 
     def tell(self, masses: Sequence[Mass]) -> None:
         """Let commands see which mass changes and removals wait for a person."""
-        body = [{"id": m.id, "message": m.message, "names": dict(m.names)} for m in masses]
+        if not masses and not self._masses.exists():
+            return
+        body = [to_json(mass) for mass in masses]
         try:
             make_folder(self._folder)
             write_durably(self._masses, json.dumps(body).encode())
         except NotDurableError:
             return  # it is told in each status too; the next pass tries again
+
+    def use_up(self, passages: Iterable[Passage]) -> None:
+        """Take down that these let nothing through any more; NotDurableError."""
+        gone = frozenset(passages)
+
+        def change(book: _Book) -> _Book:
+            left = tuple(
+                replace(a, used=tuple(sorted(p.name for u, p in a.passages() if u or p in gone)))
+                for a in book.approvals
+            )
+            return replace(book, approvals=left)
+
+        self._change(change)
 
     # ------------------------------------------------------------ for commands
 
@@ -115,12 +147,12 @@ class HoldsFiles:
         self._change(change)
         return found
 
-    def waiting(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the mass changes that wait for a person: id → name → digest."""
+    def waiting(self) -> Mapping[str, Mass]:
+        """Return the mass changes and removals that wait for a person, by their ids."""
         try:
             body = json.loads(read_regular(self._masses, MAX_BYTES))
-            return {str(m["id"]): {str(n): str(d) for n, d in m["names"].items()} for m in body}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {mass.id: mass for mass in (from_json(Mass, each) for each in body)}
+        except (OSError, ValueError, TypeError, RecursionError):
             return {}
 
     def approve(self, approval: MassApproval) -> None:

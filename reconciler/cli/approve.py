@@ -17,6 +17,7 @@ from reconciler.cli.by_hand import carry_out, request, show, who
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
 from reconciler.model import Approval, RequestKind
+from reconciler.planning.admission import Mass
 from reconciler.planning.gates import APPROVAL_LASTS, approval_key
 from reconciler.planning.telling import few
 
@@ -83,28 +84,31 @@ def _approve_mass(options: argparse.Namespace, where: wiring.Place) -> int:
     waiting = dict(where.holds.waiting())
     if options.mass not in waiting:
         waiting |= _found_now(options, where)
-    chosen = waiting.get(options.mass)
-    if chosen is None:
+    mass = waiting.get(options.mass)
+    if mass is None:
         raise UsageError(_unknown(options.mass, waiting))
-    approval = MassApproval(id=options.mass, by=who(), at=SystemClock().now(), names=chosen)
+    chosen = mass.names
+    approval = MassApproval.of(mass, who(), SystemClock().now())
     print(f"approved: {_listed(chosen)}")
     settled = carry_out(options, where, chosen, lambda: where.holds.approve(approval))
     return 0 if settled is None or (show(where, chosen) and settled) else 1
 
 
-def _found_now(options: argparse.Namespace, where: wiring.Place) -> Mapping[str, Mapping[str, str]]:
+def _found_now(options: argparse.Namespace, where: wiring.Place) -> Mapping[str, Mass]:
     """Look for what would be held now: `reconciler plan` may have shown it before any run."""
     with wiring.api_source(options, where.root, look_only=True) as api:
         daemon = wiring.build(options, where, api, wiring.say_nothing, look_only=True)
         daemon.survey()
-    return {mass.id: mass.names for mass in daemon.masses()}
+    return {mass.id: mass for mass in daemon.masses()}
 
 
-def _unknown(mass: str, waiting: Mapping[str, Mapping[str, str]]) -> str:
+def _unknown(mass: str, waiting: Mapping[str, Mass]) -> str:
     text = f"no mass change or removal with the ID {mass} waits for approval"
     if not waiting:
         return f"{text}, and no other does"
-    others = "; ".join(f"{each} ({_listed(found)})" for each, found in sorted(waiting.items()))
+    others = "; ".join(
+        f"{each} ({_listed(found.names)})" for each, found in sorted(waiting.items())
+    )
     return f"{text}; these do: {others}"
 
 

@@ -168,8 +168,8 @@ class Desk:
         if chosen is None:
             message = "these are not held any more, or others are; look at the plan again"
             raise AnswerError(409, message)
-        self._holds.approve(MassApproval(id=mass, by=self._by, at=self._now, names=chosen))
-        return f"{len(chosen)} are let through, exactly as they were shown"
+        self._holds.approve(MassApproval.of(chosen, self._by, self._now))
+        return f"{len(chosen.names)} are let through, exactly as they were shown"
 
     def _put(
         self, kind: RequestKind, name: str, operation: Operation | None = None, binds: str = ""

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
             unplanned=unplanned,
             hold=where.holds.read().of(found.name),
             upstream=_upstream(where, found),
-            masses={each: len(held) for each, held in waiting.items() if found.name in held},
+            masses={each: len(m.names) for each, m in waiting.items() if found.name in m.names},
             windows=where.config.limits.windows,
             reconciler=where.state.reconciled_by(),
             readable=_readable(where, found),

@@ -20,6 +20,7 @@ __all__ = [
     "Hold",
     "Holds",
     "Observed",
+    "Passage",
     "RequestKind",
     "Unknown",
     "Upstream",
@@ -61,16 +62,30 @@ class Hold:
     everything: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """That a person, at a moment, let one name pass what held it with very many others, once.
+
+    `code` is why those were held, `digest` what the name wanted, or was at where its file is gone.
+    """
+
+    code: str
+    name: str
+    digest: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holds:
     """What people hold by hand: all specs, or some by name; and which mass changes may pass.
 
-    `approved` are names with the digests that were approved for them.
+    `approved` is what may pass, however long ago that was said; `used` what has passed so.
     """
 
     everything: Hold | None = None
     names: Mapping[str, Hold] = field(default_factory=lambda: MappingProxyType({}))
-    approved: frozenset[tuple[str, str]] = frozenset()
+    approved: frozenset[Passage] = frozenset()
+    used: frozenset[Passage] = frozenset()
 
     def of(self, name: str) -> Hold | None:
         """Return what holds a name."""

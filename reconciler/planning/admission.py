@@ -88,8 +88,9 @@ class Facts:
     counts the specs there are. `changed` are those whose request changed and was not asked
     for yet, with its digest; `recent` those whose change was asked for just now. `missing` are
     the names whose file went within the last hour, with what they were at; `unusable` says why
-    the directory cannot be believed about what is gone, or is empty. `approved` are the names
-    and digests that a person let through.
+    the directory cannot be believed about what is gone, or is empty. `approved` are the guards
+    (by their code), names and digests that a person lets through, and `passed` those that went
+    through so: they count no more, and let nothing through.
     """
 
     places: Mapping[str, Place]
@@ -99,7 +100,8 @@ class Facts:
     recent: Mapping[str, str] = field(default_factory=lambda: _NONE)
     missing: Mapping[str, str] = field(default_factory=lambda: _NONE)
     unusable: str = ""
-    approved: frozenset[tuple[str, str]] = frozenset()
+    approved: frozenset[tuple[str, str, str]] = frozenset()
+    passed: frozenset[tuple[str, str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,19 +220,21 @@ def masses(facts: Facts, limits: Limits) -> tuple[Mass, ...]:
     through: what is gone from it, nobody knows.
     """
     found = []
-    waiting = {n: d for n, d in facts.changed.items() if (n, d) not in facts.approved}
-    just_now = {n for n, d in facts.recent.items() if (n, d) not in facts.approved}
+    change, removal = ReasonCode.MASS_CHANGE, ReasonCode.MASS_REMOVAL
+    let = facts.approved | facts.passed
+    waiting = {n: d for n, d in facts.changed.items() if (change, n, d) not in facts.approved}
+    just_now = {n for n, d in facts.recent.items() if (change, n, d) not in let}
     count = len(waiting.keys() | just_now)
     if waiting and _too_many(
         count, facts.total, limits.mass_change_percent, limits.mass_change_count
     ):
-        found.append(_mass(ReasonCode.MASS_CHANGE, waiting, count, facts.total))
-    gone = {n: d for n, d in facts.missing.items() if (n, d) not in facts.approved}
+        found.append(_mass(change, waiting, count, facts.total))
+    gone = {n: d for n, d in facts.missing.items() if (removal, n, d) not in let}
     there = facts.total + len(facts.missing)
     if not facts.unusable and _too_many(
         len(gone), there, limits.mass_removal_percent, limits.mass_removal_count
     ):
-        found.append(_mass(ReasonCode.MASS_REMOVAL, gone, len(gone), there))
+        found.append(_mass(removal, gone, len(gone), there))
     return tuple(found)
 
 

@@ -294,10 +294,7 @@ class Simulation:
 
     def _let_through(self) -> None:
         """A person looks at a mass change, and lets it through."""
-        names = {n: d for mass in self.world.masses for n, d in mass.names.items()}
-        if names:
-            approved = self.world.holds.approved | set(names.items())
-            self.world.holds = replace(self.world.holds, approved=approved)
+        self.world.let_through()
 
     def remove(self) -> None:
         name = self.dice.choice(["shop", "plain0"])

@@ -26,6 +26,7 @@ from reconciler.model import (
     HandRequest,
     Hold,
     OnDelete,
+    Passage,
     Reason,
     ReasonCode,
     Removal,
@@ -256,7 +257,12 @@ def test_a_mass_change_is_approved_by_its_id(desk: Desk, beside: Call) -> None:
     code, said = beside("approve", "--mass", "0123abcd")
     assert code == 0
     assert said.startswith("approved: 2 of them: a, b\nasked for; ")
-    assert HoldsFiles(desk.state.folder).read().approved == {("a", "d1"), ("b", "d2")}
+    (at,) = {passage.at for passage in desk.holds.read().approved}
+    found = {Passage("MassChange", "a", "d1", at), Passage("MassChange", "b", "d2", at)}
+    assert HoldsFiles(desk.state.folder).read().approved == found
+    desk.holds.use_up([Passage("MassChange", "a", "d1", at), Passage("MassRemoval", "b", "d2", at)])
+    left = HoldsFiles(desk.state.folder).read()
+    assert ({p.name for p in left.approved}, {p.name for p in left.used}) == ({"b"}, {"a"})
 
 
 # ---------------------------------------------------------------- adopt

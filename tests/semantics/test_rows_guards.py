@@ -1,0 +1,175 @@
+"""Rows 26 to 29: what a person's word and a hold are for, and for nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.model import Hold, OnDelete, ReasonCode
+from tests.factories import spec
+from tests.fakes.world import Crash, World
+from tests.semantics.scene import DAY, HOUR, MINUTE, SECOND, code, go, operations, world
+
+NAMES = [f"s{n}" for n in range(8)]
+
+
+def eight() -> World:
+    it = world(*(spec(name, on_delete=OnDelete.DESTROY) for name in NAMES))
+    it.run_once()
+    it.clock.time += HOUR
+    return it
+
+
+def edit(it: World, digest: str) -> None:
+    for name in NAMES:
+        it.digests[name] = digest * 64
+        it.specs[name] = replace(it.specs[name], labels={"edit": digest})
+
+
+def held(it: World) -> list[ReasonCode]:
+    return [mass.code for mass in it.masses]
+
+
+def test_row_27_the_approval_of_a_change_lets_no_removal_through() -> None:
+    """What a person has let change may not be taken away by that word, soon or late."""
+    it = eight()
+    daemon = it.daemon()
+    edit(it, "e")
+    go(it, daemon, MINUTE)
+    it.let_through()
+    go(it, daemon, 5 * MINUTE)
+    assert [operations(it, name) for name in NAMES] == [["update"] * 2] * 8
+    for name in NAMES[:6]:
+        del it.specs[name]
+    for _ in range(3):
+        daemon.wake()
+        go(it, daemon, HOUR, MINUTE)
+        assert held(it) == [ReasonCode.MASS_REMOVAL]
+        it.clock.time += 30 * DAY
+    assert {code(it, name) for name in NAMES[:6]} == {ReasonCode.MASS_REMOVAL}
+    assert [operations(it, name) for name in NAMES] == [["update"] * 2] * 8
+
+
+def test_row_27_a_removal_is_let_through_once() -> None:
+    """What came back after it was let go, and is gone again, waits for another word."""
+    it = eight()
+    daemon = it.daemon()
+    kept = dict(it.specs)
+    for again in (1, 2):
+        for name in NAMES[:6]:
+            del it.specs[name]
+        daemon.wake()
+        go(it, daemon, 20 * MINUTE, 10 * SECOND)
+        assert held(it) == [ReasonCode.MASS_REMOVAL]
+        it.let_through()
+        go(it, daemon, 20 * MINUTE, 10 * SECOND)
+        assert held(it) == []
+        assert [operations(it, name) for name in NAMES[:6]] == [["update", "destroy"] * again] * 6
+        it.specs.update(kept)
+        daemon.wake()
+        go(it, daemon, 5 * MINUTE)
+
+
+def test_row_27_files_that_came_back_end_the_approval() -> None:
+    """A removal that was let through and did not come about is over, once the files are there."""
+    it = eight()
+    daemon = it.daemon()
+    kept = dict(it.specs)
+    for name in NAMES[:6]:
+        del it.specs[name]
+    daemon.wake()
+    go(it, daemon, MINUTE)
+    it.let_through()
+    go(it, daemon, MINUTE)
+    it.specs.update(kept)
+    daemon.wake()
+    go(it, daemon, MINUTE)
+    for name in NAMES[:6]:
+        del it.specs[name]
+    daemon.wake()
+    go(it, daemon, HOUR, 10 * SECOND)
+    assert held(it) == [ReasonCode.MASS_REMOVAL]
+    assert [operations(it, name) for name in NAMES] == [["update"]] * 8
+
+
+def test_row_28_a_change_is_let_through_once() -> None:
+    """What was let through, and was changed since, is not let through a second time."""
+    it = eight()
+    daemon = it.daemon()
+    for digest in "efe":
+        edit(it, digest)
+        daemon.wake()
+        go(it, daemon, HOUR, 10 * SECOND)
+        assert held(it) == [ReasonCode.MASS_CHANGE]
+        it.let_through()
+        go(it, daemon, HOUR, 10 * SECOND)
+        assert held(it) == []
+    assert [len(operations(it, name)) for name in NAMES] == [4] * 8
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["a change", "a removal"])
+def test_row_28_what_was_approved_a_day_ago_is_held_again(gone: bool) -> None:  # noqa: FBT001
+    """An approval that could not have its effect within a day has none any more."""
+    it = eight()
+    daemon = it.daemon()
+    if gone:
+        for name in NAMES[:6]:
+            del it.specs[name]
+    else:
+        edit(it, "e")
+    daemon.wake()
+    go(it, daemon, MINUTE)
+    it.let_through()
+    hold = Hold(by="ada", at=it.clock.time, everything=True)
+    it.holds = replace(it.holds, everything=hold)
+    if gone:  # nothing of ours can be written, so nothing is begun
+        it.disk_fails = lambda: True
+    go(it, daemon, DAY, 10 * MINUTE)
+    it.disk_fails = lambda: False
+    it.holds = replace(it.holds, everything=None)
+    go(it, daemon, HOUR, MINUTE)
+    assert len(held(it)) == 1
+    assert [operations(it, name) for name in NAMES] == [["update"]] * 8
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["a change", "a removal"])
+@pytest.mark.parametrize("after", range(0, 60, 7))
+def test_row_28_what_was_approved_goes_through_once_over_a_crash(
+    gone: bool,  # noqa: FBT001
+    after: int,
+) -> None:
+    """Wherever the process ends: all that was let through comes about, each once, and no more."""
+    it = eight()
+    it.limits = replace(it.limits, max_concurrent=3)
+    chosen = NAMES[:6] if gone else NAMES
+    if gone:
+        for name in chosen:
+            del it.specs[name]
+    else:
+        edit(it, "e")
+    go(it, it.daemon(), MINUTE)
+    it.let_through()
+    left = [after, 5, 9]
+
+    def crashes(_: str) -> bool:
+        if left:
+            left[0] -= 1
+            if left[0] < 0:
+                left.pop(0)
+                return True
+        return False
+
+    it.crash_at = crashes
+    daemon = it.daemon()
+    end = it.clock.time + HOUR
+    while it.clock.time < end:
+        try:
+            daemon.tick()
+        except Crash:
+            daemon = it.daemon()
+        it.clock.time += 10 * SECOND
+    assert not left
+    then = ["update", "destroy" if gone else "update"]
+    assert [operations(it, name) for name in chosen] == [then] * len(chosen)
+    assert (held(it), it.holds.approved) == ([], frozenset())
