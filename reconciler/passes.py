@@ -224,7 +224,7 @@ class Planner:
         status = fleet.statuses.get(name)
         if name in fleet.unread:
             return Downstream(name, gone=False)
-        if status is None or not status.applied:
+        if status is None or not remembered.may_be_there(status):
             return Downstream(name, gone=True)  # nothing of it was ever made
         spec = fleet.specs.get(name)
         if spec is None and name in fleet.gone:

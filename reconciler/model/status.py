@@ -260,6 +260,7 @@ class Status:
     `written` is when that was. `attempt` is what the last desired run was for, `last` how it
     ended, `run` what is in flight, `latest` the last run of any kind that ended. `applied` is
     the version of the last desired run that succeeded, `first_applied` when the first did.
+    `made`: a run that may have made something has ended, well or not.
     `failures` counts failed runs since wanted last changed, `locked_since` when the stack was
     first found locked. `stalled` says why nothing more is tried by itself, `hold` why nothing
     is before `next_attempt`. `last_version` is the stack's highest known version; `upstream`
@@ -291,6 +292,7 @@ class Status:
     applied: int = 0
     first_applied: datetime | None = None
     destroyed: bool = False
+    made: bool = False
     upstream: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     approval: Approval | None = None
     foreign: ForeignRun | None = None

@@ -10,7 +10,7 @@ from reconciler.jsonform import from_text, to_text
 from reconciler.model import OnDelete, SecretReference, Spec, Status
 from reconciler.values import replace
 
-__all__ = ["dependencies", "spec_of", "text_of"]
+__all__ = ["dependencies", "may_be_there", "spec_of", "text_of"]
 
 
 def text_of(spec: Spec) -> str:
@@ -39,6 +39,20 @@ def dependencies(status: Status) -> tuple[str, ...]:
     if not status.last_good_spec:
         return ()
     return _read(status.last_good_spec).depends_on
+
+
+def may_be_there(status: Status) -> bool:
+    """Whether a run of ours may have made something of the stack: one that was accepted, or may be.
+
+    One that failed half-way has made the first half. After a destroy the stack is not there, but
+    that `destroyed` says.
+    """
+    under_way = (status.run, status.intent)
+    return (
+        bool(status.applied)
+        or status.made
+        or any(one is not None and one.operation.brings_up for one in under_way)
+    )
 
 
 # A pass over removed specs asks for each several times.

@@ -34,6 +34,7 @@ from reconciler.model import (
 )
 from reconciler.planning import holds, starts, underway
 from reconciler.planning.gates import start
+from reconciler.planning.remembered import may_be_there
 from reconciler.planning.situation import Rule, Situation, first_answer
 
 __all__ = ["GONE_AFTER", "plan_removal"]
@@ -138,7 +139,7 @@ def adopt_nothing(at: Situation) -> Plan | None:
 
 def keep(at: Situation) -> Plan | None:
     """A stack that is kept is left as it is."""
-    if _destroys(at) and at.status.applied:
+    if _destroys(at) and may_be_there(at.status):
         return None
     note = f"the file is gone; its stack is kept as it is{_although(at)}"
     if _destroys(at):

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from reconciler.model import Hold, OnDelete, ReasonCode
-from tests.factories import spec
+from reconciler.api.types import Operation
+from reconciler.model import Hold, OnDelete, ReasonCode, RequestKind, Retry, State
+from tests.factories import request, spec
+from tests.fakes.deployments_api import Outcome, Record
 from tests.fakes.world import Crash, World
-from tests.semantics.scene import DAY, HOUR, MINUTE, SECOND, code, go, operations, world
+from tests.semantics.scene import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    ask,
+    code,
+    go,
+    operations,
+    records,
+    states,
+    world,
+)
 
 NAMES = [f"s{n}" for n in range(8)]
 
@@ -29,6 +44,67 @@ def edit(it: World, digest: str) -> None:
 
 def held(it: World) -> list[ReasonCode]:
     return [mass.code for mass in it.masses]
+
+
+def fails_half_way(name: str) -> Callable[[Record], Outcome]:
+    return lambda of: Outcome.FAIL if f"/{name}/" in str(of.shown.stack) else Outcome.SUCCEED
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "made again after its destroy"])
+def test_row_26_a_half_made_stack_is_destroyed_with_its_spec(again: bool) -> None:  # noqa: FBT001
+    """What failed in the middle has made the first half: its removal destroys that too."""
+    others = (spec("a"), spec("b"), spec("c"), spec("d"))
+    one = spec("web", on_delete=OnDelete.DESTROY, retry=Retry(limit=0))
+    it = world(*others, *((replace(one, request=request(Operation.DESTROY)),) if again else (one,)))
+    before = ["destroy"] if again else []
+    daemon = it.daemon()
+    if again:
+        go(it, daemon, MINUTE)
+        it.specs["web"], it.digests["web"] = one, "e" * 64
+    it.api.outcome = fails_half_way("web")
+    daemon.wake()
+    go(it, daemon, 2 * MINUTE)
+    assert (operations(it), states(it)["web"]) == ([*before, "update"], State.STALLED)
+    it.api.outcome = lambda _: Outcome.SUCCEED
+    del it.specs["web"]
+    daemon.wake()
+    go(it, daemon, 15 * MINUTE)
+    assert operations(it) == [*before, "update", "destroy"]
+    assert "web" not in it.disk
+
+
+def test_row_26_what_a_half_made_stack_needs_is_destroyed_after_it() -> None:
+    """A dependent that failed in the middle is there, so it goes before what it depends on."""
+    it = world(
+        *(spec(name) for name in "abcdef"),
+        spec("net", on_delete=OnDelete.DESTROY),
+        spec("web", on_delete=OnDelete.DESTROY, depends_on=("net",), retry=Retry(limit=0)),
+    )
+    it.api.outcome = fails_half_way("web")
+    daemon = it.daemon()
+    go(it, daemon, 2 * MINUTE)
+    it.api.outcome = lambda _: Outcome.SUCCEED
+    del it.specs["web"], it.specs["net"]
+    daemon.wake()
+    go(it, daemon, 15 * MINUTE)
+    found = [records(it, name)[-1] for name in ("web", "net")]
+    assert [str(one.request.operation) for one in found] == ["destroy", "destroy"]
+    assert found[0].number < found[1].number
+
+
+def test_row_26_a_stack_of_which_nothing_began_is_forgotten() -> None:
+    """A run that was cancelled in the queue has made nothing, so there is nothing to destroy."""
+    it = world(*(spec(name) for name in "abcd"), spec("web", on_delete=OnDelete.DESTROY))
+    it.api.paused.add(it.specs["web"].stack)
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    ask(it, RequestKind.CANCEL)
+    go(it, daemon, MINUTE)
+    assert code(it) is ReasonCode.CANCELED
+    del it.specs["web"]
+    daemon.wake()
+    go(it, daemon, 15 * MINUTE)
+    assert (operations(it), "web" in it.disk) == (["update"], False)
 
 
 def test_row_27_the_approval_of_a_change_lets_no_removal_through() -> None:

@@ -95,10 +95,16 @@ def concluded(status: Status, conclude: Conclude, retry: Retry, now: datetime) -
     )
     told = f"succeeded at {run.commit[:12]}" if _brought(run) else run.message
     status = noted(status, now, f"{_what(run)}: {told}", run.version)
+    if _may_have_made(run):
+        status = replace(status, made=True)
     if run.cause.schedule:
         status = scheduled(status, run)
     if run.end is RunEnd.SUCCEEDED:
         return _succeeded(status, run, conclude.found, now)
+    if status.destroyed and _may_have_made(run):
+        # It is no longer known to be gone; what is wanted again lives from its first success on.
+        lives_from = None if run.cause.desired else status.first_applied
+        status = replace(status, destroyed=False, first_applied=lives_from)
     stalled = _stalled(run, status.name)
     if not run.cause.desired:
         # Whatever it was for, one that was cut off in the middle, or is lost, needs a person.
@@ -115,6 +121,12 @@ def concluded(status: Status, conclude: Conclude, retry: Retry, now: datetime) -
     if run.end is RunEnd.SKIPPED:
         return replace(status, next_attempt=now + retry.backoff)
     return _failed(status, run, retry, now)
+
+
+def _may_have_made(run: Run) -> bool:
+    """Whether a run that ended, well or not, may have made resources: if it may have begun."""
+    never_began = run.started is None and run.end in {RunEnd.CANCELED, RunEnd.SKIPPED}
+    return run.operation.brings_up and not never_began
 
 
 def _brought(run: Run) -> bool:
