@@ -104,7 +104,8 @@ class Daemon:
         self._parts = parts
         self._fleet = Fleet()
         self._memory = _Memory()
-        self._rolls = Rolls(self._fleet, parts.specs, parts.statuses, parts.clock)
+        by_hand = (parts.holds, parts.requests)
+        self._rolls = Rolls(self._fleet, parts.specs, parts.statuses, parts.clock, by_hand)
         self._masses = Masses(self._fleet, self._rolls, parts.holds, parts.limits)
         self._planner = Planner(self._fleet, parts.resolver, parts.observer, parts.pool)
         self._woken = threading.Event()
@@ -284,6 +285,7 @@ class Daemon:
                 return
             due = self._round(due, requests)
             requests = self._requests()
+            self._take_holds()
         self._memory.dirty |= due
 
     def _see_clock(self, now: datetime) -> None:
@@ -485,7 +487,8 @@ class Daemon:
         try:
             for action in plan.actions:
                 if isinstance(action, Submit):
-                    if self._stopping.is_set():
+                    # A pass may take minutes, and a person suspends something in the middle of it.
+                    if self._stopping.is_set() or parts.holds.of(plan.name) is not None:
                         return status
                     self.started += 1
                     job = replace(job, noticed=self._memory.noticed.pop(plan.name, None))

@@ -7,13 +7,32 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.api.types import DeploymentRequest, Operation, Secret
-from reconciler.model import Attempt, Catalog, Desired, HandRequest, Holds, Passage, Spec, Status
+from reconciler.model import (
+    Attempt,
+    Catalog,
+    Desired,
+    HandRequest,
+    Hold,
+    Holds,
+    Passage,
+    Spec,
+    Status,
+)
 from reconciler.planning.admission import Mass
 
 if TYPE_CHECKING:
     from reconciler.api.client import ApiClient
 
-__all__ = ["ApiSource", "Directory", "HoldsBook", "Requests", "Resolves", "Specs", "Statuses"]
+__all__ = [
+    "ApiSource",
+    "ByHand",
+    "Directory",
+    "HoldsBook",
+    "Requests",
+    "Resolves",
+    "Specs",
+    "Statuses",
+]
 
 # Gives the client to use now; EngineUnavailableError where there is none to be had.
 ApiSource = Callable[[], "ApiClient"]
@@ -71,7 +90,18 @@ class Statuses(Protocol):
         ...
 
 
-class Requests(Protocol):
+class ByHand(Protocol):
+    """Keeps what people said of names by hand."""
+
+    def move(self, old: str, new: str) -> None:
+        """Let what was said of a name be about another, as its file was renamed; NotDurableError.
+
+        What was said of the new one itself stays. Doing it twice is doing it once.
+        """
+        ...
+
+
+class Requests(ByHand, Protocol):
     """Keeps what people asked for by hand."""
 
     def all(self) -> tuple[HandRequest, ...]:
@@ -83,11 +113,15 @@ class Requests(Protocol):
         ...
 
 
-class HoldsBook(Protocol):
+class HoldsBook(ByHand, Protocol):
     """Keeps what people hold by hand, and tells them which mass changes wait for them."""
 
     def read(self) -> Holds:
         """Return what is held and approved now."""
+        ...
+
+    def of(self, name: str) -> Hold | None:
+        """Return what holds a name at this moment. May be called by several threads at once."""
         ...
 
     def tell(self, masses: Sequence[Mass]) -> None:

@@ -1,12 +1,12 @@
 """Who is there: files that are new, changed, renamed or gone, held against what is remembered.
 
-A renamed file takes its status along. A missing one is kept in view until it is known to be
-removed, and what may be done then is the planner's to say.
+A renamed file takes its status along, and what people said of it by hand. A missing one is kept in
+view until it is known to be removed, and what may be done then is the planner's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from reconciler.fleet import Fleet
 from reconciler.model import Catalog, MarkRemoved, Status
 from reconciler.planning import transitions
 from reconciler.planning.admission import MASS_REMOVAL_WITHIN
-from reconciler.ports import Directory, Statuses
+from reconciler.ports import ByHand, Directory, Statuses
 from reconciler.values import replace
 
 __all__ = ["Rolls"]
@@ -25,11 +25,19 @@ __all__ = ["Rolls"]
 class Rolls:
     """Keeps a fleet in step with its directory. `unusable` says why files may seem to be gone."""
 
-    def __init__(self, fleet: Fleet, specs: Directory, statuses: Statuses, clock: Clock) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        specs: Directory,
+        statuses: Statuses,
+        clock: Clock,
+        by_hand: Sequence[ByHand],
+    ) -> None:
         self._fleet = fleet
         self._specs = specs
         self._statuses = statuses
         self._clock = clock
+        self._by_hand = tuple(by_hand)
         self._removed: dict[str, tuple[str, datetime]] = {}
         self._was_at: dict[str, str] = {}
         self._started = False
@@ -155,10 +163,19 @@ class Rolls:
             old = by_stack.get(str(spec.stack))
             if old is None or spec.name in fleet.unread or fleet.statuses[spec.name].stack:
                 continue
-            if self._move(old, spec.name):
+            if self._take_along(old, spec.name) and self._move(old, spec.name):
                 del by_stack[str(spec.stack)]
                 moved.add(spec.name)
         return moved
+
+    def _take_along(self, old: str, new: str) -> bool:
+        """Move what people said of a name by hand: before its status, so none runs without it."""
+        try:
+            for each in self._by_hand:
+                each.move(old, new)
+        except NotDurableError:
+            return False
+        return True
 
     def _move(self, old: str, new: str) -> bool:
         fleet = self._fleet

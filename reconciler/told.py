@@ -16,7 +16,7 @@ from reconciler.adapters.outbox import Outbox
 from reconciler.clock import Clock
 from reconciler.errors import NotDurableError
 from reconciler.git.urls import identity
-from reconciler.model import Holds, News, Passage, Spec, Status
+from reconciler.model import Hold, Holds, News, Passage, Spec, Status
 from reconciler.planning.admission import Mass
 from reconciler.planning.news import news, news_of_masses
 from reconciler.ports import HoldsBook, Statuses
@@ -105,6 +105,14 @@ class ToldHolds:
         self._untold += news_of_masses(self._masses, masses, self._teller.clock.now())
         self._masses = tuple(masses)
         self._tell_rest()
+
+    def of(self, name: str) -> Hold | None:
+        """Return what holds a name at this moment."""
+        return self._holds.of(name)
+
+    def move(self, old: str, new: str) -> None:
+        """Hold a name as another one was held."""
+        self._holds.move(old, new)
 
     def use_up(self, passages: Iterable[Passage]) -> None:
         """Take down that these let nothing through any more."""

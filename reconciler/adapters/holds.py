@@ -95,6 +95,24 @@ class HoldsFiles:
             self._seen = (stamp, holds)
         return self._seen[1]
 
+    def of(self, name: str) -> Hold | None:
+        """Return what holds a name at this moment."""
+        return self.read().of(name)
+
+    def move(self, old: str, new: str) -> None:
+        """Hold a name as another one was held, and that one no longer; NotDurableError."""
+        if old not in self.read().names:
+            return
+
+        def change(book: _Book) -> _Book:
+            names = dict(book.names)
+            hold = names.pop(old, None)
+            if hold is not None:
+                names.setdefault(new, hold)
+            return replace(book, names=MappingProxyType(names))
+
+        self._change(change)
+
     def tell(self, masses: Sequence[Mass]) -> None:
         """Let commands see which mass changes and removals wait for a person."""
         if not masses and not self._masses.exists():

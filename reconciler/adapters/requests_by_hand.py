@@ -14,6 +14,7 @@ from typing import Final
 from reconciler.files import make_folder, read_regular, write_durably
 from reconciler.jsonform import from_json, to_json
 from reconciler.model import HandRequest
+from reconciler.values import replace
 
 __all__ = ["HandRequests"]
 
@@ -49,6 +50,12 @@ class HandRequests:
     def remove(self, request_id: str) -> None:
         """Remove a request; one that is not there is removed already."""
         self._path(request_id).unlink(missing_ok=True)
+
+    def move(self, old: str, new: str) -> None:
+        """Let the requests about a name be about another one; NotDurableError."""
+        for request in self.all():
+            if request.name == old:
+                self.put(replace(request, name=new))
 
     def _path(self, request_id: str) -> Path:
         if not _ID.match(request_id):

@@ -30,6 +30,7 @@ from reconciler.api.types import Secret
 from reconciler.breaker import Breaker
 from reconciler.cli import checkouts, git_options, host, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
+from reconciler.cli.looking import HoldsLookedAt, RequestsLookedAt
 from reconciler.clock import Clock, SystemClock
 from reconciler.daemon import Daemon, Parts
 from reconciler.errors import UsageError
@@ -40,7 +41,7 @@ from reconciler.model import Catalog, Reason, Spec, State, Status
 from reconciler.observer import Observer
 from reconciler.planning.admission import Limits
 from reconciler.pool import Pool
-from reconciler.ports import ApiSource, HoldsBook, Statuses
+from reconciler.ports import ApiSource, HoldsBook, Requests, Statuses
 from reconciler.resolver import Resolver
 from reconciler.traces import OFF as NO_TRACES
 from reconciler.traces import Tracer
@@ -293,7 +294,8 @@ def build(
     """Return the loop, put together; with `look_only` it can plan and writes nothing."""
     clock = where.clock
     statuses: Statuses = ReadOnly(where.statuses) if look_only else where.statuses
-    holds: HoldsBook = where.holds
+    holds: HoldsBook = HoldsLookedAt(where.holds) if look_only else where.holds
+    requests: Requests = RequestsLookedAt(where.requests) if look_only else where.requests
     if where.config.targets and not look_only:
         statuses, holds = _told(where, lambda name: daemon.spec(name))  # noqa: PLW0108 - made below
     breaker = Breaker(api, clock, where.meter)
@@ -313,7 +315,7 @@ def build(
     tools = Tools(
         breaker=breaker,
         statuses=statuses,
-        requests=where.requests,
+        requests=requests,
         resolver=resolver,
         clock=clock,
         owner=owner,
@@ -324,7 +326,7 @@ def build(
         Parts(
             specs=Foreseen(where.specs, resolver, where.checkout),
             statuses=statuses,
-            requests=where.requests,
+            requests=requests,
             holds=holds,
             resolver=resolver,
             observer=Observer(breaker, clock, settle, owner),

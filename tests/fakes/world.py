@@ -32,6 +32,7 @@ from reconciler.model import (
     Catalog,
     Desired,
     HandRequest,
+    Hold,
     Holds,
     Passage,
     Reason,
@@ -273,6 +274,16 @@ class HoldsInMemory:
     def read(self) -> Holds:
         return self.world.holds
 
+    def of(self, name: str) -> Hold | None:
+        return self.world.holds.of(name)
+
+    def move(self, old: str, new: str) -> None:
+        self.world.maybe_crash("before a hold is moved")
+        names = dict(self.world.holds.names)
+        if old in names:
+            names.setdefault(new, names.pop(old))
+            self.world.holds = replace(self.world.holds, names=names)
+
     def tell(self, masses: Sequence[Mass]) -> None:
         self.world.masses = tuple(masses)
 
@@ -290,6 +301,12 @@ class RequestFiles:
 
     def all(self) -> tuple[HandRequest, ...]:
         return tuple(self.world.requests.values())
+
+    def move(self, old: str, new: str) -> None:
+        self.world.maybe_crash("before a request is moved")
+        for request in self.all():
+            if request.name == old:
+                self.world.requests[request.id] = replace(request, name=new)
 
     def remove(self, request_id: str) -> None:
         self.world.maybe_crash("before a request is removed")

@@ -10,7 +10,7 @@ import pytest
 from reconciler.api.types import Operation
 from reconciler.model import Hold, OnDelete, ReasonCode, RequestKind, Retry, State
 from tests.factories import request, spec
-from tests.fakes.deployments_api import Outcome, Record
+from tests.fakes.deployments_api import Fault, Outcome, Record
 from tests.fakes.world import Crash, World
 from tests.semantics.scene import (
     DAY,
@@ -249,3 +249,79 @@ def test_row_28_what_was_approved_goes_through_once_over_a_crash(
     then = ["update", "destroy" if gone else "update"]
     assert [operations(it, name) for name in chosen] == [then] * len(chosen)
     assert (held(it), it.holds.approved) == ([], frozenset())
+
+
+def test_row_29_a_hold_goes_with_a_renamed_file() -> None:
+    """What a person suspended stays so under its new name, and what it held does not run."""
+    it = world(spec("web"), spec("other"))
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    it.holds = replace(it.holds, names={"web": Hold(by="ada", at=it.clock.time)})
+    it.heads = {"web": "c" * 40, "site": "c" * 40}
+    daemon.mark({"web"})
+    go(it, daemon, MINUTE)
+    it.specs["site"] = replace(it.specs.pop("web"), name="site")
+    daemon.wake()
+    go(it, daemon, HOUR, MINUTE)
+    assert (operations(it), states(it)["site"]) == (["update"], State.SUSPENDED)
+    assert list(it.holds.names) == ["site"]
+    it.holds = replace(it.holds, names={})
+    go(it, daemon, MINUTE)
+    assert operations(it) == ["update", "update"]
+
+
+@pytest.mark.parametrize("crash", ["", "hold", "request", "status", "forgotten"])
+def test_row_29_a_request_goes_with_a_renamed_file(crash: str) -> None:
+    """What waits to be taken up is taken up under the new name, once, also over a crash."""
+    it = world(spec("web"), spec("other"))
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    it.api.faults = lambda *_: Fault.SERVER_ERROR
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, MINUTE)
+    it.specs["site"] = replace(it.specs.pop("web"), name="site")
+    where = {"hold": "hold is moved", "request": "request is moved", "status": "a write"}
+    left = [where.get(crash, "is forgotten")] if crash else []
+
+    def crashes(at: str) -> bool:
+        if left and at.endswith(left[0]):
+            left.clear()
+            return True
+        return False
+
+    it.crash_at = crashes
+    daemon.wake()
+    try:
+        daemon.tick()
+    except Crash:
+        daemon = it.daemon()
+    assert not left
+    go(it, daemon, MINUTE)
+    it.api.faults = lambda *_: Fault.NONE
+    go(it, daemon, 10 * MINUTE)
+    assert (operations(it), it.requests) == (["update", "update"], {})
+    assert set(it.disk) == {"site", "other"}
+
+
+def test_a_hold_stops_what_the_pass_has_not_sent_yet() -> None:
+    """What is suspended in the middle of a long pass starts nothing more, and says so."""
+    it = world(*(spec(f"s{n}") for n in range(10)))
+    hold = Hold(by="ada", at=it.clock.time, everything=True)
+
+    def suspends(method: str, path: str) -> Fault:
+        if method == "POST" and path.endswith("/deployments") and it.api.creates == 3:
+            it.holds = replace(it.holds, everything=hold)
+        return Fault.NONE
+
+    it.api.faults = suspends
+    daemon = it.daemon()
+    daemon.tick()
+    sent = it.api.creates
+    assert sent <= 4
+    go(it, daemon, MINUTE)
+    assert it.api.creates == sent
+    assert set(states(it).values()) == {State.SUSPENDED}
+    it.holds = replace(it.holds, everything=None)
+    go(it, daemon, 2 * MINUTE)
+    assert set(states(it).values()) == {State.READY}
+    assert it.api.creates == 10
