@@ -131,13 +131,13 @@ class Resolver:
     ) -> DeploymentRequest[Secret]:
         """Return what to send: the resolved commit, the marker, and the secrets' values.
 
-        Without `pin` the branch or tag is sent as the spec names it, and whoever runs it looks.
+        Not pinned, the branch or tag is sent as the spec names it, and whoever runs it looks.
         Raises SecretUnavailableError.
         """
         request = map_secrets(spec.request, self._secrets.read)
         source = self._located(spec, request)
         source = replace(source, repo_url=resolve_url(source.repo_url, spec.base))
-        if spec.pin or not (source.branch or source.tag):
+        if spec.pinned or not (source.branch or source.tag):
             source = replace(source, branch="", tag="", commit=commit)
         mark: EnvironmentVariable[Secret] = EnvironmentVariable(name=marker, value="1")
         environment = (*request.environment, mark)

@@ -95,7 +95,7 @@ def _resolved(
     """Return the source that would be asked for, secrets masked, and what is not known of it."""
     source = map_secrets(spec.request, lambda reference: Secret(f"[secret: {reference}]")).source
     source = replace(source, repo_url=resolve_url(source.repo_url, spec.base))
-    if source.commit or not spec.pin:
+    if source.commit or not spec.pinned:
         return source, ""
     reader = SecretReader(rules, os.environ, SystemClock())
     try:

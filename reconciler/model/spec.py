@@ -198,6 +198,11 @@ class Spec:
         """Whether a destroy is what the spec itself asks for."""
         return self.request.operation is Operation.DESTROY
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the commit that was found is asked for: what a person approves always is."""
+        return self.pin or self.needs_approval
+
     def run_for(self, operation: Operation) -> Operation:
         """Return what is run where an operation is asked for: with `dryRun` no more than a look."""
         return Operation.PREVIEW if self.dry_run and not operation.changes_nothing else operation

@@ -81,6 +81,9 @@ def test_what_is_sent_is_pinned(tmp_path: Path, work: Path) -> None:
     assert (sent.commit, sent.branch) == (commit, "")
     sent = resolver.request(replace(following, pin=False), Operation.UPDATE, commit, "MARK").source
     assert (sent.commit, sent.branch) == ("", "main")
+    shown = replace(following, pin=False, needs_approval=True)
+    sent = resolver.request(shown, Operation.UPDATE, commit, "MARK").source
+    assert (sent.commit, sent.branch) == (commit, ""), "a person approves what was shown"
     # What is checked out there has no name to ask for.
     here = replace(spec("."), path=work / "web.yaml", pin=False)
     sent = resolver.request(here, Operation.UPDATE, commit, "MARK").source
