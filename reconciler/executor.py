@@ -24,6 +24,7 @@ from reconciler.metrics import OFF, Meter, of_loop
 from reconciler.model import (
     Abandon,
     Action,
+    BindRequest,
     Cancel,
     CancelDouble,
     Cause,
@@ -41,6 +42,7 @@ from reconciler.model import (
 )
 from reconciler.planning import transitions
 from reconciler.ports import Requests, Resolves, Statuses
+from reconciler.values import replace
 
 __all__ = ["Executor", "Job", "Tools"]
 
@@ -93,6 +95,8 @@ class Executor:
                 return self._cancel(action, job.desired, status)
             case CancelDouble():
                 return self._cancel_double(action, job.desired, status)
+            case BindRequest():
+                return self._bind(action, job, status)
             case Forget():
                 # Or they would be about the next spec of this name.
                 for request in job.observed.requests:
@@ -107,6 +111,12 @@ class Executor:
         if isinstance(action, DropRequest | Grant | TakeOver) and action.request_id:
             self._tools.requests.remove(action.request_id)
         return status
+
+    def _bind(self, bind: BindRequest, job: Job, status: Status) -> Status:
+        asked = (r for r in job.observed.requests if r.id == bind.request_id)
+        for request in asked:
+            self._tools.requests.put(replace(request, binds=bind.binds))
+        return self._write(status)
 
     def _submit(self, submit: Submit, job: Job, status: Status) -> Status:
         tools, desired = self._tools, job.desired

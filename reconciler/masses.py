@@ -88,6 +88,8 @@ class Masses:
         Until a create has its answer it is not: it may have to be sent once more.
         """
         name, status = passage.name, self._fleet.statuses.get(passage.name)
+        if name in self._fleet.unread:
+            return False
         if _is_removal(passage):
             removal = status.removal if status is not None else None
             begun = removal is not None and removal.begun is not None

@@ -108,6 +108,10 @@ class Requests(ByHand, Protocol):
         """Return all requests, the oldest first."""
         ...
 
+    def put(self, request: HandRequest) -> None:
+        """Add a request, or put it in the place of the one with its id; NotDurableError."""
+        ...
+
     def remove(self, request_id: str) -> None:
         """Take a request away that has been dealt with; one that is gone is no error."""
         ...

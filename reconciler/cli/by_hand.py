@@ -24,10 +24,10 @@ from reconciler.cli.rows import Rows
 from reconciler.cli.saying import say
 from reconciler.clock import SystemClock
 from reconciler.errors import AnotherInstanceError, UsageError
-from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd
+from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd, Status
 from reconciler.planning.remembered import spec_of
 
-__all__ = ["carry_out", "refuse_trigger", "request", "run", "show", "who"]
+__all__ = ["carry_out", "refuse_trigger", "request", "run", "run_of", "show", "who"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
         refuse_trigger(found, where.holds.read().of(found.name), operation)
     elif found.status.run is None and found.status.intent is None:
         raise UsageError(f"nothing of {found.name} is running")
-    asked = request(kind, found.name, operation=operation)
+    binds = run_of(found.status) if kind is RequestKind.CANCEL else ""
+    asked = request(kind, found.name, operation=operation, binds=binds)
     settled = carry_out(options, where, [found.name], lambda: where.requests.put(asked))
     if settled is None:
         return 0
@@ -75,6 +76,13 @@ def request(
         operation=operation,
         binds=binds,
     )
+
+
+def run_of(status: Status) -> str:
+    """Return what a cancel is for: the run that is seen now, or what has had no answer yet."""
+    if status.run is not None:
+        return status.run.id or status.run.run_id
+    return status.intent.run_id if status.intent is not None else ""
 
 
 def carry_out(

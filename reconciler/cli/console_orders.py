@@ -150,7 +150,7 @@ class Desk:
             raise AnswerError(409, f"nothing of {name} is running")
         if order.binds and run is not None and run.id != order.binds:
             raise AnswerError(409, f"that run of {name} has ended; #{run.version} runs now")
-        self._put(RequestKind.CANCEL, name)
+        self._put(RequestKind.CANCEL, name, binds=order.binds or by_hand.run_of(about.status))
         return f"the run of {name} is cancelled; it ends as soon as it can"
 
     def _approve(self, order: Order, about: Known) -> str:

@@ -61,5 +61,8 @@ class RequestsLookedAt:
         """See the requests about a name as about another one."""
         self._moved[old] = new
 
+    def put(self, request: HandRequest) -> None:
+        """Add nothing."""
+
     def remove(self, request_id: str) -> None:
         """Remove nothing."""

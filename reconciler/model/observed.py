@@ -40,8 +40,9 @@ class RequestKind(StrEnum):
 class HandRequest:
     """What a person asked for.
 
-    `operation` None means the spec's own. `binds` is what an approval is for: the key of what
-    was wanted when it was given.
+    `operation` None means the spec's own. `binds` is what it is for, and for nothing else: of an
+    approval the key of what was wanted when it was given, of an adoption that of what was wanted
+    when it was first looked at, of a cancel the id of the run. Empty: whatever there is.
     """
 
     id: str

@@ -14,6 +14,7 @@ __all__ = [
     "Action",
     "Adopt",
     "Ask",
+    "BindRequest",
     "Cancel",
     "CancelDouble",
     "Conclude",
@@ -134,6 +135,14 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BindRequest:
+    """A request by hand is for what is wanted at this moment, and for nothing that comes later."""
+
+    request_id: str
+    binds: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DropRequest:
     """A request by hand that has been dealt with, or cannot be."""
 
@@ -193,6 +202,7 @@ Action = (
     | TakeOver
     | Ask
     | Grant
+    | BindRequest
     | DropRequest
     | TakeUpSlot
     | SkipSlots

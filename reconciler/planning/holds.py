@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from reconciler.api.types import MARKER_PREFIX, UNSET_TIME, Deployment, JobStatus, Operation
 from reconciler.model import (
+    BindRequest,
     Cause,
     CauseKind,
     DropRequest,
@@ -35,6 +36,7 @@ __all__ = [
     "SUSPENDED_BY_FILE",
     "adopt_by_hand",
     "answer_requests",
+    "bind_adoption",
     "find_own_history",
     "hold_back",
     "hold_blocked",
@@ -50,6 +52,9 @@ __all__ = [
 
 # How often others' deployments, and a history that has lost something, are looked at again.
 LOOK_AGAIN = timedelta(seconds=10)
+
+# What an adoption means is taken down within so long of its asking, or it has to be asked anew.
+BOUND_WITHIN = timedelta(minutes=10)
 
 SUSPENDED_BY_FILE = "reconcile.suspend is true; set it to false to go on"
 
@@ -126,6 +131,31 @@ def hold_back(at: Situation) -> Plan | None:
 
 
 # ---------------------------------------------------------------- what others did
+
+
+def bind_adoption(at: Situation) -> Plan | None:
+    """Who takes a stack over as it is means what is wanted then, and nothing that comes later.
+
+    What was pushed while the API did not answer would count as deployed, and never be.
+    """
+    request = next(iter(at.requests(RequestKind.ADOPT)), None)
+    if request is None:
+        return None
+    digest, source = at.wanted
+    wanted = f"{digest[:16]}-{source[:16]}"
+    if request.binds == wanted:
+        return None
+    if not request.binds and at.now < request.at + BOUND_WITHIN:
+        reason = Reason(ReasonCode.ADOPTED, f"{request.by} takes the stack over as it is")
+        bind = BindRequest(request_id=request.id, binds=wanted)
+        return at.plan(State.PROGRESSING, reason, bind)
+    since = "what is wanted has changed since" if request.binds else "that could not be looked at"
+    note = (
+        f"{request.by} asked to adopt it at {request.at:%H:%M} UTC, and {since}: nothing is taken "
+        f"over; look at `reconciler plan`, then `reconciler adopt {at.spec.name}` again"
+    )
+    drop = DropRequest(request_id=request.id, note=note)
+    return at.plan(State.PROGRESSING, Reason(ReasonCode.ADOPTED, note), drop)
 
 
 def adopt_by_hand(at: Situation) -> Plan | None:

@@ -68,6 +68,7 @@ RULES: Final[tuple[Rule, ...]] = (
     holds.answer_requests,
     holds.hold_suspended,
     holds.hold_blocked,
+    holds.bind_adoption,
     holds.hold_back,
     holds.adopt_by_hand,
     holds.find_own_history,

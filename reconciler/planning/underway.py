@@ -15,6 +15,8 @@ from reconciler.model import (
     Desired,
     DropRequest,
     Follow,
+    HandRequest,
+    Intent,
     Observed,
     Plan,
     Reason,
@@ -86,7 +88,7 @@ def asked_again(found: Plan, at: Situation, rules: Sequence[Rule]) -> Plan:
     intent = at.status.intent
     if intent is None or not any(isinstance(action, Submit) for action in found.actions):
         return found
-    cancel = next(iter(at.requests(RequestKind.CANCEL)), None)
+    cancel = next((r for r in at.requests(RequestKind.CANCEL) if _is_for(r, intent)), None)
     if cancel is not None:
         note = f"cancelled by {cancel.by} before it had come through"
         abandon = Abandon(note=note, by=cancel.by, request_id=cancel.id)
@@ -154,6 +156,13 @@ def _cancel_by_hand(at: Situation, run: Run) -> Plan | None:
     request = next(iter(at.requests(RequestKind.CANCEL)), None)
     if request is None:
         return None
+    if not _is_for(request, run):
+        note = (
+            f"{request.by} asked to cancel a run that has ended, and version {run.version} runs by "
+            f"now; `reconciler cancel {at.spec.name}` cancels that one"
+        )
+        drop = DropRequest(request_id=request.id, note=note)
+        return at.plan(State.PROGRESSING, Reason(ReasonCode.CANCELING, note), drop)
     if at.status.canceling is not None or request.id in at.status.handled:
         reason = Reason(ReasonCode.CANCELING, "the request to cancel has been dealt with")
         return at.plan(State.PROGRESSING, reason, DropRequest(request_id=request.id))
@@ -162,6 +171,12 @@ def _cancel_by_hand(at: Situation, run: Run) -> Plan | None:
         Reason(ReasonCode.CANCELING, f"{request.by} cancels version {run.version}"),
         Cancel(deployment_id=run.id, by=request.by, request_id=request.id),
     )
+
+
+def _is_for(request: HandRequest, run: Run | Intent) -> bool:
+    """Whether a cancel is for this run: not for one that has followed the one that was meant."""
+    ids = {run.run_id, run.id} if isinstance(run, Run) else {run.run_id}
+    return not request.binds or request.binds in ids
 
 
 def cancel_double(at: Situation) -> Plan | None:

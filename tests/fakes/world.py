@@ -308,6 +308,10 @@ class RequestFiles:
             if request.name == old:
                 self.world.requests[request.id] = replace(request, name=new)
 
+    def put(self, request: HandRequest) -> None:
+        self.world.maybe_crash("before a request is put")
+        self.world.requests[request.id] = request
+
     def remove(self, request_id: str) -> None:
         self.world.maybe_crash("before a request is removed")
         self.world.requests.pop(request_id, None)

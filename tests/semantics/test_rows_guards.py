@@ -20,7 +20,9 @@ from tests.semantics.scene import (
     ask,
     code,
     go,
+    notes,
     operations,
+    others,
     records,
     states,
     world,
@@ -325,3 +327,80 @@ def test_a_hold_stops_what_the_pass_has_not_sent_yet() -> None:
     go(it, daemon, 2 * MINUTE)
     assert set(states(it).values()) == {State.READY}
     assert it.api.creates == 10
+
+
+@pytest.mark.parametrize("pushed", [False, True], ids=["nothing came since", "a commit was pushed"])
+def test_row_12_an_adoption_is_for_what_was_wanted_then(pushed: bool) -> None:  # noqa: FBT001
+    """Asked for while the API was away, it takes no later commit for deployed."""
+    it = world(spec("web"))
+    it.run_once()
+    others(it, Operation.UPDATE)
+    it.clock.time += MINUTE
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    assert code(it) is ReasonCode.FOREIGN_CHANGE
+    it.api.faults = lambda *_: Fault.SERVER_ERROR
+    ask(it, RequestKind.ADOPT)
+    go(it, daemon, 20 * MINUTE, 10 * SECOND)
+    if pushed:
+        it.heads["web"] = "c" * 40
+        daemon.mark({"web"})
+        go(it, daemon, MINUTE)
+    it.api.faults = lambda *_: Fault.NONE
+    go(it, daemon, 5 * MINUTE)
+    ran = [record.request.source.commit for record in records(it)]
+    assert ran == ["a" * 40, "b" * 40, *(["c" * 40] if pushed else [])], "what was pushed is lost"
+    assert (code(it), it.requests) == (ReasonCode.UP_TO_DATE, {})
+    assert ("`reconciler adopt web` again" in notes(it)) is pushed
+    assert ("taken over at version 2 by ada" in notes(it)) is not pushed
+
+
+def test_row_12_an_adoption_that_nobody_took_up_is_asked_for_anew() -> None:
+    """What lay about for an hour says nothing of what is wanted by now."""
+    it = world(spec("web"))
+    it.run_once()
+    others(it, Operation.UPDATE)
+    it.clock.time += MINUTE
+    go(it, it.daemon(), MINUTE)
+    ask(it, RequestKind.ADOPT)
+    it.heads["web"] = "c" * 40
+    it.clock.time += HOUR
+    go(it, it.daemon(), MINUTE)
+    assert (operations(it), it.requests) == (["update"] * 3, {})
+    assert "`reconciler adopt web` again" in notes(it)
+
+
+def test_row_25_a_cancel_is_for_the_run_that_was_seen() -> None:
+    """One that comes when the next run is under way leaves that one alone, and says so."""
+    it = world(spec("web"))
+    it.run_once()
+    seen = it.disk["web"].last
+    assert seen is not None
+    it.api.paused.add(it.specs["web"].stack)
+    it.heads["web"] = "c" * 40
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    ask(it, RequestKind.CANCEL, binds=seen.id)
+    go(it, daemon, MINUTE)
+    assert (it.disk["web"].canceling, it.requests) == (None, {})
+    assert "`reconciler cancel web` cancels that one" in notes(it)
+    run = it.disk["web"].run
+    assert run is not None
+    ask(it, RequestKind.CANCEL, binds=run.id)
+    go(it, daemon, MINUTE)
+    assert code(it) is ReasonCode.CANCELED
+
+
+def test_row_25_a_cancel_follows_a_create_without_an_answer() -> None:
+    """It is for the run that was asked for, by the name that it had before it had an id."""
+    it = world(spec("web"))
+    it.api.faults = lambda method, _: Fault.LOST_AFTER if method == "POST" else Fault.NONE
+    it.api.paused.add(it.specs["web"].stack)
+    daemon = it.daemon()
+    daemon.tick()
+    it.api.faults = lambda *_: Fault.NONE
+    intent = it.disk["web"].intent
+    assert intent is not None
+    ask(it, RequestKind.CANCEL, binds=intent.run_id)
+    go(it, daemon, 2 * MINUTE)
+    assert (operations(it), code(it), it.requests) == (["update"], ReasonCode.CANCELED, {})

@@ -385,6 +385,7 @@ def test_a_removed_one_is_cancelled_and_its_destroy_triggered(desk: Desk, beside
     assert beside("trigger", "going")[0] == 0
     assert beside("cancel", "going")[0] == 2
     assert beside("cancel", "kept")[0] == 0
+    assert desk.asked()[-1].binds == run().id
     assert [(r.kind, r.name) for r in desk.asked()] == [
         (RequestKind.TRIGGER, "going"),
         (RequestKind.CANCEL, "kept"),
