@@ -37,6 +37,7 @@ from reconciler.parts import About, Parts
 from reconciler.passes import Given, Planned, Planner
 from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning import admission, transitions
+from reconciler.planning.removal import ONCE_LOOKS
 from reconciler.rolls import Rolls
 from reconciler.traces import Attribute
 from reconciler.values import replace
@@ -141,7 +142,7 @@ class Daemon:
 
     def run_once(self, limit: timedelta, only: frozenset[str] = frozenset()) -> bool:
         """Run passes until all (or those in `only`) are settled; False at the time limit."""
-        self._only = only
+        self._only, self._rolls.looks = only, ONCE_LOOKS
         deadline = self._parts.clock.now() + limit
         while not self._stopping.is_set():
             self.tick()
@@ -155,6 +156,7 @@ class Daemon:
     def survey(self, only: frozenset[str] = frozenset()) -> tuple[Plan, ...]:
         """Plan every name (or those in `only`) without doing anything; the plans, by name."""
         fleet, now = self._fleet, self._parts.clock.now()
+        self._rolls.looks = timedelta(0)  # it tells what a run comes to
         self._scan(now)
         self._memory.holds = self._parts.holds.read()
         names = {n for n in {*fleet.specs, *fleet.gone} if fleet.plannable(n)}
@@ -248,8 +250,11 @@ class Daemon:
             return False
         standings = self._fleet.standings
         found = [s for n, s in standings.items() if not self._only or n in self._only]
+        soon = self._parts.clock.now() + ONCE_LOOKS
         # Those that hold a place and are not among `only` are not followed here to their end.
-        return all(s.settled or (self._only and s.held_by_limit) for s in found)
+        return all(
+            (s.settled or (self._only and s.held_by_limit)) and not s.gone_by(soon) for s in found
+        )
 
     def _sleep(self, deadline: datetime | None) -> None:
         now = self._parts.clock.now()
@@ -444,6 +449,7 @@ class Daemon:
             holds=memory.holds,
             recheck=frozenset(memory.recheck),
             windows=self._parts.limits.windows,
+            gone_in={n: self._rolls.gone_in(n) for n in self._fleet.gone},
         )
         with self._parts.tracer.span("look"):
             planned = self._planner.plan(names, given, self._parts.clock)

@@ -48,6 +48,12 @@ class Standing:
             return False  # its turn comes when another ends
         return self.plan.state not in {State.PROGRESSING, State.UNKNOWN}
 
+    def gone_by(self, moment: datetime) -> bool:
+        """Whether its file, which is missing, counts as removed by then."""
+        plan, counts = self.plan, self.plan.look_again_at
+        waits = plan.state is State.WAITING and plan.verdict.code is ReasonCode.REMOVED
+        return waits and counts is not None and counts <= moment
+
     @property
     def held_by_limit(self) -> bool:
         """Whether it only waits for others to end."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from reconciler.api.types import StackRef
 from reconciler.clock import Clock
@@ -53,12 +54,16 @@ class Planned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What people and the host say in this pass, and which histories are to be looked at."""
+    """What people and the host say in this pass, and which histories are to be looked at.
+
+    `gone_in` is of each missing file how long it has to be seen missing yet.
+    """
 
     requests: Mapping[str, tuple[HandRequest, ...]]
     holds: Holds
     recheck: frozenset[str]
     windows: tuple[Window, ...]
+    gone_in: Mapping[str, timedelta]
 
 
 @dataclass(slots=True)
@@ -158,6 +163,7 @@ class Planner:
             requests=given.requests.get(name, ()),
             hold=given.holds.of(name),
             windows=given.windows,
+            gone_in=given.gone_in.get(name, timedelta(0)),
         )
         # What a stack's end brings about is nobody's change.
         ends = spec.destroy_after is not None and desired is not as_wanted_now(

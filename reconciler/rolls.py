@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, Lasting
 from reconciler.errors import NotDurableError, UnreadableError
 from reconciler.fleet import Fleet
 from reconciler.model import Catalog, MarkRemoved, Status
 from reconciler.planning import transitions
 from reconciler.planning.admission import MASS_REMOVAL_WITHIN
+from reconciler.planning.removal import GONE_AFTER
 from reconciler.ports import ByHand, Directory, Statuses
 from reconciler.values import replace
 
@@ -23,7 +24,10 @@ __all__ = ["Rolls"]
 
 
 class Rolls:
-    """Keeps a fleet in step with its directory. `unusable` says why files may seem to be gone."""
+    """Keeps a fleet in step with its directory. `unusable` says why files may seem to be gone.
+
+    `looks` is how long this process must have seen a file missing before it counts as removed.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,8 @@ class Rolls:
         self._removed: dict[str, tuple[str, datetime]] = {}
         self._was_at: dict[str, str] = {}
         self._started = False
+        self._missing = Lasting(clock)
+        self.looks = GONE_AFTER
         self.unusable = ""
 
     def scan(self) -> set[str]:
@@ -57,14 +63,19 @@ class Rolls:
         for name in there | missing:
             self.knows(name)
         dirty = fleet.take(catalog) | (unread_before - fleet.unread.keys())
-        self.unusable = _unusable(catalog)
+        was_unusable, self.unusable = self.unusable, _unusable(catalog)
         self._started = True
         for name in there & fleet.gone.keys():
             fleet.gone.pop(name)
+            self._missing.end(name)
             dirty.add(name)
         for name in missing:
             dirty |= self._lose(name)
         dirty |= self._rename(catalog)
+        if was_unusable and not self.unusable:
+            dirty |= fleet.gone.keys()
+        for name in fleet.gone:
+            self.gone_in(name)
         # What was set aside before and is not now has to be looked at.
         return dirty | (aside_before - fleet.aside.keys()) | fleet.aside.keys()
 
@@ -109,6 +120,17 @@ class Rolls:
         fleet.put(status)
         return True
 
+    def gone_in(self, name: str) -> timedelta:
+        """Return how long a missing file has to be seen missing yet, before that may count.
+
+        By time that nobody can set, since this process first saw so. While the directory is
+        unusable that is not seen: then nothing counts anyway, and afterwards it begins anew.
+        """
+        if self.unusable:
+            self._missing.end(name)
+            return timedelta(0)
+        return max(self.looks - self._missing.lasts(name), timedelta(0))
+
     def missing(self, now: datetime) -> dict[str, str]:
         """Return the names that are gone and not acted on, or went just now, and at what."""
         fleet = self._fleet
@@ -125,6 +147,7 @@ class Rolls:
     def forgotten(self, name: str) -> None:
         """Nothing more is known of a removed name."""
         was_at = self._was_at.pop(name, "")
+        self._missing.end(name)
         self._fleet.drop(name)
         self._removed[name] = (was_at, self._clock.now())
 
@@ -179,7 +202,7 @@ class Rolls:
 
     def _move(self, old: str, new: str) -> bool:
         fleet = self._fleet
-        status = replace(fleet.statuses[old], name=new, generation=0, removal=None)
+        status = replace(fleet.statuses[old], name=new, removal=None)
         note = f"renamed from {old}"
         status = transitions.handled(status, "", note, self._clock.now())
         try:
@@ -187,6 +210,7 @@ class Rolls:
             self._statuses.forget(old)
         except NotDurableError:
             return False  # a name without a status of a stack that is known: next scan
+        self._missing.end(old)
         fleet.drop(old)
         fleet.put(written)
         return True

@@ -152,8 +152,9 @@ class Observed:
     `history` is None where it was not asked for: a plan that would
     start something is made again with it. `settles_in` is how long an unanswered create may
     still come through, `missing_for` how long the run in flight has been nowhere, `running_for`
-    how long it has run, each by time that nobody can set. `hold` is a person's suspension,
-    `windows` those of the host for all specs.
+    how long it has run, each by time that nobody can set; `gone_in` how long this process has to
+    see a missing file missing yet. `hold` is a person's suspension, `windows` those of the host for
+    all specs.
     """
 
     status: Status
@@ -171,3 +172,4 @@ class Observed:
     settles_in: timedelta = timedelta(0)
     missing_for: timedelta = timedelta(0)
     running_for: timedelta = timedelta(0)
+    gone_in: timedelta = timedelta(0)

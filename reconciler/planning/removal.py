@@ -1,9 +1,11 @@
 """What to do about a stack whose spec's file is gone. Pure.
 
 A missing file may be a checkout under way, an unmounted disk or a slip: it counts as removed
-after ten minutes of looking, or where a commit says so. Then its stack is kept as it is, or
-with `onDelete: destroy` destroyed, from the last good spec; then it is forgotten. A stack that
-another spec claims is never touched.
+after ten minutes of looking, or where a commit says so. What the disk tells of those minutes is
+told by a clock that somebody may have set, or by a process that was gone for an hour: so the
+process that acts must have seen the file missing itself, for as long as it can. Then its stack
+is kept as it is, or with `onDelete: destroy` destroyed, from the last good spec; then it is
+forgotten. A stack that another spec claims is never touched.
 """
 
 from __future__ import annotations
@@ -37,10 +39,15 @@ from reconciler.planning.gates import start
 from reconciler.planning.remembered import may_be_there
 from reconciler.planning.situation import Rule, Situation, first_answer
 
-__all__ = ["GONE_AFTER", "plan_removal"]
+__all__ = ["GONE_AFTER", "ONCE_LOOKS", "plan_removal"]
 
 # Longer than any checkout or rollout of files takes, and short enough to wait for.
 GONE_AFTER: Final = timedelta(minutes=10)
+
+# A process that lives for seconds (`run --once`, by cron) never sees so much. That another one saw
+# the file missing ten minutes ago, it takes from the disk; whether it is only missing for a
+# moment now, it sees itself: a file is replaced in less.
+ONCE_LOOKS: Final = timedelta(minutes=1)
 
 # A queued run whose removal is held back may begin to run in the meantime.
 LOOK_AGAIN: Final = timedelta(seconds=10)
@@ -70,9 +77,18 @@ def _although(at: Situation) -> str:
     return " (reconcile.dryRun goes before onDelete: destroy)"
 
 
-def _counts(removal: Removal, now: datetime) -> bool:
-    """Whether a missing file counts as removed by now."""
-    return removal.confirmed or now >= removal.since + GONE_AFTER
+def _counts_from(at: Situation, removal: Removal) -> datetime:
+    """Return from when on a missing file counts as removed, where it does not come back."""
+    if removal.confirmed:
+        return at.now
+    return max(removal.since + GONE_AFTER, at.now + at.observed.gone_in)
+
+
+def _looking(at: Situation, removal: Removal) -> str:
+    """Say why a file that is gone for long by the clock is waited for all the same."""
+    if at.now < removal.since + GONE_AFTER:
+        return ""
+    return ": this process has to see for itself first that it does not come back"
 
 
 def count_missing(at: Situation) -> Plan | None:
@@ -94,7 +110,7 @@ def cancel_queued(at: Situation) -> Plan | None:
         return None
     if removal.begun is not None:
         return _cancel(at, run)
-    if not _counts(removal, at.now):
+    if at.now < _counts_from(at, removal):
         return None
     reason = Reason(ReasonCode.REMOVED, f"the file is gone: version {run.version} is not wanted")
     begin = MarkRemoved(begun=True)
@@ -112,14 +128,14 @@ def wait_for_files(at: Situation) -> Plan | None:
     removal = at.status.removal
     if removal is None or removal.begun is not None:
         return None
-    counts_from = removal.since + GONE_AFTER
-    if not _counts(removal, at.now):
+    counts_from = _counts_from(at, removal)
+    if at.now < counts_from:
         kept = f"kept as it is and forgotten{_although(at)}"
         what = "destroyed (onDelete: destroy)" if _destroys(at) else kept
         reason = Reason(
             ReasonCode.REMOVED,
             f"the file is gone since {removal.since:%H:%M} UTC; from {counts_from:%H:%M} UTC on "
-            f"its stack is {what}",
+            f"its stack is {what}{_looking(at, removal)}",
         )
         return at.plan(State.WAITING, reason, again_at=counts_from)
     what = "is destroyed" if _destroys(at) else "is kept as it is"

@@ -20,8 +20,10 @@ from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_quiet import Quiet
 from reconciler.adapters.specs import SpecReader, scan
 from reconciler.adapters.state_directory import StateDirectory
+from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.types import JobStatus, Operation, StackRef
 from reconciler.clock import SystemClock
+from reconciler.daemon import Daemon
 from reconciler.model import (
     Broken,
     Catalog,
@@ -260,10 +262,81 @@ def test_row_26_a_missing_file_counts_after_ten_minutes() -> None:
     assert it.disk["web"].state is State.READY
     del it.specs["web"]
     go(it, daemon, 9 * MINUTE)
-    daemon = it.daemon()  # the time it has been missing is on the disk
+    daemon = it.daemon()  # what it has not seen itself does not count
+    go(it, daemon, 9 * MINUTE)
+    assert (it.disk["web"].state, code(it)) == (State.WAITING, ReasonCode.REMOVED)
     go(it, daemon, 3 * MINUTE)
     assert "web" not in it.disk
     assert operations(it) == ["update"]
+
+
+@pytest.mark.parametrize("way", ["a clock set ahead", "a machine that was off", "an empty folder"])
+def test_row_26_what_is_missing_for_seconds_is_not_removed(way: str) -> None:
+    """Ten minutes that nobody has seen pass do not count, whatever the clock and the disk tell."""
+    it = settled(*four(on_delete=OnDelete.DESTROY))
+    daemon = it.daemon()
+    daemon.tick()
+    kept = it.specs.pop("web")
+    daemon.wake()
+    go(it, daemon, 10 * SECOND)
+    assert it.disk["web"].removal is not None
+    if way == "a clock set ahead":
+        it.clock.set_ahead(HOUR)
+    elif way == "a machine that was off":
+        it.clock.time += HOUR
+        daemon = it.daemon()
+    else:
+        others = dict(it.specs)
+        it.specs.clear()
+        go(it, daemon, HOUR, MINUTE)
+        it.specs.update(others)
+        daemon.wake()
+    go(it, daemon, 9 * MINUTE)
+    assert (it.disk["web"].state, code(it)) == (State.WAITING, ReasonCode.REMOVED)
+    reason = it.disk["web"].reason
+    assert reason is not None
+    assert "this process has to see for itself first" in reason.message
+    it.specs["web"] = kept
+    daemon.wake()
+    go(it, daemon, 5 * MINUTE)
+    assert it.disk["web"].state is State.READY
+    del it.specs["web"]
+    daemon.wake()
+    go(it, daemon, 9 * MINUTE)
+    assert operations(it) == ["update"], "where it was there in between it begins anew"
+    go(it, daemon, 5 * MINUTE)
+    assert operations(it) == ["update", "destroy"]
+
+
+def test_row_26_processes_of_seconds_remove_too() -> None:
+    """`run --once` believes another one about the ten minutes, and looks for one more itself."""
+    it = settled(*four(on_delete=OnDelete.DESTROY))
+    kept = it.specs.pop("web")
+    for _ in range(3):
+        before = it.clock.time
+        it.run_once()
+        assert it.clock.time - before < 10 * SECOND, "it does not wait for ten minutes"
+        it.clock.time += 3 * MINUTE
+    it.clock.set_ahead(HOUR)
+    began, scan_now = it.clock.time, it.scan
+
+    def back() -> Catalog:
+        if it.clock.time - began > 20 * SECOND:
+            it.specs["web"] = kept
+        return scan_now()
+
+    it.scan = back  # type: ignore[method-assign]
+    it.run_once()
+    assert (operations(it), it.disk["web"].state) == (["update"], State.READY)
+    it.scan = scan_now  # type: ignore[method-assign]
+    del it.specs["web"]
+    it.run_once()
+    it.clock.time += 11 * MINUTE
+    began = it.clock.time
+    it.run_once()
+    assert operations(it) == ["update", "destroy"]
+    assert records(it)[1].shown.created - began >= MINUTE
+    assert "web" not in it.disk
 
 
 def test_row_26_what_is_queued_for_a_kept_stack_is_cancelled() -> None:
@@ -491,6 +564,38 @@ def test_row_29_a_rename_runs_nothing() -> None:
     assert "web" not in it.disk
     assert it.disk["site"].state is State.READY
     assert it.disk["site"].last_version == 1
+
+
+def test_row_29_a_renamed_status_outlives_an_older_copy(tmp_path: Path) -> None:
+    """A copy that another path of the directory has left does not win over what was renamed."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    root = StateDirectory(tmp_path / "state")
+    it = world(*four())
+
+    def started(directory: Path) -> tuple[StatusFiles, Daemon]:
+        files = StatusFiles(directory, None, root.of_directory(directory).statuses)
+        it.tell = lambda _: files
+        return files, it.daemon()
+
+    def renamed(old: str, new: str) -> None:
+        it.specs[new] = replace(it.specs.pop(old), name=new, path=Path(f"/specs/{new}.yaml"))
+        daemon.wake()
+        assert daemon.run_once(LONG)
+
+    files, daemon = started(one)
+    for number in range(6):
+        it.digests["web"] = it.digests["site"] = f"{number}" * 64
+        assert daemon.run_once(LONG)
+        go(it, daemon, 2 * MINUTE)
+    one.rename(two)
+    files, daemon = started(two)
+    renamed("web", "site")
+    renamed("site", "web")
+    newest = files.read("web")
+    assert newest.last_version == 6
+    two.rename(one)
+    assert started(one)[0].read("web") == newest
 
 
 def test_row_29_an_edited_stack_is_a_new_one() -> None:
