@@ -13,7 +13,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler.errors import NotDurableError
@@ -23,6 +23,7 @@ __all__ = [
     "make_folder",
     "move_durably",
     "must_stay_below",
+    "open_lock",
     "read_below",
     "read_below_real",
     "read_below_seen",
@@ -164,34 +165,53 @@ def _read(descriptor: int, path: str, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def make_folder(folder: Path, below: Path | None = None) -> None:
+def make_folder(folder: Path, below: Path | None = None, *, as_above: bool = False) -> None:
     """Make a folder and those above it, each mode 0700, so that they outlive a power cut.
 
-    Those from `below` on upwards are not made. Raises NotDurableError with the path and the reason.
+    Those from `below` on upwards are not made; `as_above` is as for `write_durably`. Raises
+    NotDurableError with the path and the reason.
     """
     try:
-        _make_folder(folder, below)
+        _make_folder(folder, below, as_above=as_above)
     except OSError as error:
         raise NotDurableError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def _make_folder(folder: Path, below: Path | None) -> None:
+def _make_folder(folder: Path, below: Path | None, *, as_above: bool) -> None:
     if folder.is_dir():
         return
     if folder == below:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-    _make_folder(folder.parent, below)
+    _make_folder(folder.parent, below, as_above=as_above)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         if not folder.is_dir():
             raise
+    else:
+        if as_above and os.geteuid() == 0:
+            made = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                _give(made, folder.parent)
+            finally:
+                os.close(made)
     _sync_folder(folder.parent)
 
 
-def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+def _give(made: int, folder: Path) -> None:
+    """Give what root has just made to whom the folder belongs, who could not read it else."""
+    if os.geteuid() != 0:
+        return
+    above = folder.stat()
+    if above.st_uid != 0:
+        with suppress(OSError):  # a file system that knows no owners
+            os.fchown(made, above.st_uid, above.st_gid)
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o600, *, as_above: bool = False) -> None:
     """Put `content` at `path`, all or nothing; a link there is replaced.
 
+    With `as_above` it belongs to whom the folder belongs, also where root writes it.
     Raises NotDurableError with the path and the reason; what was there before then stays,
     or the new content stands there without a promise that it outlives a power cut.
     """
@@ -202,6 +222,8 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), mode)
+                if as_above:
+                    _give(file.fileno(), path.parent)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -220,14 +242,27 @@ def locked(path: Path) -> Iterator[None]:
 
     The system frees it when the process ends, however it ends. Raises OSError.
     """
-    folder = path.is_dir()
-    flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    descriptor = open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def open_lock(path: Path) -> int:
+    """Open a folder, or a file that is made where it is not there, to lock it; OSError.
+
+    A file that is made belongs to whom its folder belongs.
+    """
+    if path.is_dir():
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        made = os.open(path, _WRITE_FLAGS, 0o600)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _give(made, path.parent)
+    return made
 
 
 def remove_durably(path: Path) -> None:

@@ -119,8 +119,8 @@ class HoldsFiles:
             return
         body = [to_json(mass) for mass in masses]
         try:
-            make_folder(self._folder)
-            write_durably(self._masses, json.dumps(body).encode())
+            make_folder(self._folder, as_above=True)
+            write_durably(self._masses, json.dumps(body).encode(), as_above=True)
         except NotDurableError:
             return  # it is told in each status too; the next pass tries again
 
@@ -184,10 +184,11 @@ class HoldsFiles:
 
     def _change(self, change: Callable[[_Book], _Book]) -> None:
         """Read, change and write, with nobody else in between; NotDurableError."""
-        make_folder(self._folder)
+        make_folder(self._folder, as_above=True)
         with locked(self._folder):
             book = change(self._book())
-            write_durably(self._path, json.dumps(to_json(book), indent=2).encode())
+            content = json.dumps(to_json(book), indent=2).encode()
+            write_durably(self._path, content, as_above=True)
 
     def _book(self) -> _Book:
         try:

@@ -62,7 +62,7 @@ class Outbox:
         """Read what is there; NotDurableError where the folder cannot be made."""
         self._pending_folder, self._done_folder = folder / "pending", folder / "done"
         for each in (self._pending_folder, self._done_folder):
-            make_folder(each)
+            make_folder(each, as_above=True)
         self._clock = clock
         self._lock = threading.Lock()
         self._pending: dict[str, Entry] = {}
@@ -138,7 +138,7 @@ class Outbox:
 
     def _write(self, entry: Entry) -> None:
         content = json.dumps(to_json(entry)).encode()
-        write_durably(self._pending_folder / f"{entry.news.id}{_ENDING}", content)
+        write_durably(self._pending_folder / f"{entry.news.id}{_ENDING}", content, as_above=True)
 
     def _move(self, news_id: str) -> None:
         path = self._pending_folder / f"{news_id}{_ENDING}"

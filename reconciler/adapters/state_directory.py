@@ -6,6 +6,7 @@ directories/<hash of a directory's real path>/
     statuses/   the copies of its status files
     requests/   what people asked for by hand
     instance.json  who reconciles it now
+    lock        held by that one, beside the lock on the directory itself
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from reconciler.clock import Clock
-from reconciler.errors import AnotherInstanceError, UsageError
-from reconciler.files import locked, make_folder, read_regular, write_durably
+from reconciler.errors import AnotherInstanceError, NotDurableError, UsageError
+from reconciler.files import locked, make_folder, open_lock, read_regular, write_durably
 from reconciler.jsonform import time_text
 
 __all__ = ["DirectoryState", "InstanceLock", "StateDirectory", "locate"]
@@ -149,10 +150,10 @@ class StateDirectory:
         """Return what is kept under a name; `made` where that is nothing yet."""
         path = self.root / name
         if not path.exists():
-            make_folder(self.root)
+            make_folder(self.root, as_above=True)
             with locked(self.root):  # two commands may start at once
                 if not path.exists():
-                    write_durably(path, made)
+                    write_durably(path, made, as_above=True)
         try:
             return read_regular(path, _MAX_BYTES)
         except OSError as error:
@@ -160,43 +161,61 @@ class StateDirectory:
 
 
 class InstanceLock:
-    """A lock on the directory of specs itself, which also works where it is read-only.
+    """Two locks: on the directory of specs itself, and on a file in its folder of the state.
 
-    The system frees it when the process ends, however it ends.
+    The first one keeps away who keeps its state elsewhere. The second one keeps away who comes to
+    another directory in the first one's place: a clone made again, while its process goes on by
+    path. The system frees both when the process ends, however it ends.
     """
 
     def __init__(self, state: DirectoryState, clock: Clock) -> None:
         self._record = state.folder / "instance.json"
-        try:
-            self._descriptor = os.open(state.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            message = f"{state.directory} cannot be opened: {error.strerror}"
-            raise UsageError(f"{message}; give a directory of specs") from error
+        self._held: list[int] = []
         try:
             self._take(state, clock)
         except BaseException:
-            os.close(self._descriptor)
+            self._let_go()
             raise
 
     def _take(self, state: DirectoryState, clock: Clock) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            who = _who(self._record)
-            message = f"{state.directory} is already reconciled by {who}"
-            raise AnotherInstanceError(message) from error
+            opened = os.open(state.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            message = f"{state.directory} cannot be opened: {error.strerror}"
+            raise UsageError(f"{message}; give a directory of specs") from error
+        self._lock(opened, state)
+        make_folder(state.folder, as_above=True)
+        file = state.folder / "lock"
+        try:
+            opened = open_lock(file)
+        except OSError as error:
+            raise NotDurableError(f"{file} cannot be opened: {error.strerror}") from error
+        self._lock(opened, state)
         body = {
             "pid": os.getpid(),
             "started": time_text(clock.now()),
             "directory": os.path.realpath(state.directory),
         }
-        make_folder(state.folder)
-        write_durably(self._record, json.dumps(body).encode("utf-8", "surrogateescape"))
+        content = json.dumps(body).encode("utf-8", "surrogateescape")
+        write_durably(self._record, content, as_above=True)
+
+    def _lock(self, opened: int, state: DirectoryState) -> None:
+        self._held.append(opened)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            who = _who(self._record)
+            message = f"{state.directory} is already reconciled by {who}"
+            raise AnotherInstanceError(message) from error
 
     def release(self) -> None:
         """Let others in."""
         self._record.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
 
     def __enter__(self) -> Self:
         return self

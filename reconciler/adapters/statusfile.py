@@ -128,11 +128,11 @@ class StatusFiles:
         for folder in self._places():
             path = _path(folder, name)
             kept = folder is self.beside and not self._makes_folder
-            make_folder(path.parent, folder if kept else None)
+            make_folder(path.parent, folder if kept else None, as_above=True)
             must_stay_below(path.parent, folder)
             if folder in self._broken.get(name, ()):
                 _set_aside(path)
-            write_durably(path, form.content)
+            write_durably(path, form.content, as_above=True)
         self._known[name] = _known_of(form)
         self._differing.discard(name)
         self._broken.pop(name, None)

@@ -10,6 +10,7 @@ import pytest
 from reconciler.errors import NotDurableError
 from reconciler.files import (
     make_folder,
+    open_lock,
     read_below,
     read_regular,
     remove_durably,
@@ -144,6 +145,25 @@ def test_a_new_file_is_written_where_nothing_is(tmp_path: Path) -> None:
         write_new(tmp_path / "absent/web.yaml", b"one")
     assert path.read_bytes() == b"one"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dead", "web.yaml"]
+
+
+def test_what_root_makes_belongs_to_whom_the_folder_belongs(tmp_path: Path) -> None:
+    """Beside another user's process root leaves nothing that this user could not read."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12346)
+    owner = (tmp_path.stat().st_uid, tmp_path.stat().st_gid)
+    make_folder(tmp_path / "a" / "b", as_above=True)
+    write_durably(tmp_path / "a" / "b" / "file", b"x", as_above=True)
+    os.close(open_lock(tmp_path / "a" / "lock"))
+    found = [path.stat() for path in tmp_path.rglob("*")]
+    assert [(each.st_uid, each.st_gid) for each in found] == [owner] * 4
+    kept = tmp_path / "lock"
+    kept.touch()
+    os.close(open_lock(kept))
+    write_durably(tmp_path / "secret", b"x")
+    make_folder(tmp_path / "c")
+    for path in (kept, tmp_path / "secret", tmp_path / "c"):
+        assert path.stat().st_uid == os.geteuid(), "only what is handed over is"
 
 
 def test_a_write_outlives_a_power_cut(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def everything(root: Path) -> Mapping[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and path.name != "instance.json"
+        if path.is_file() and path.name not in {"instance.json", "lock"}
     }
 
 

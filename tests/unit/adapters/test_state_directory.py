@@ -125,6 +125,21 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert list(specs.iterdir()) == []
 
 
+def test_a_directory_that_takes_its_place_is_the_same_one(tmp_path: Path) -> None:
+    """Who goes on by path keeps it, also where the directory is removed and cloned again."""
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    state = StateDirectory(tmp_path / "state")
+    with state.lock(specs, CLOCK):
+        specs.rename(tmp_path / "before")
+        specs.mkdir()
+        for _ in range(2):
+            with pytest.raises(AnotherInstanceError, match=f"by process {os.getpid()}, since 2"):
+                state.lock(specs, CLOCK)
+        assert state.of_directory(specs).reconciled_by()
+    state.lock(specs, CLOCK).release()
+
+
 @pytest.mark.real
 def test_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
     """The lock of a process that is killed is free at once."""
