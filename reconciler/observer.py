@@ -340,6 +340,7 @@ class _Whose:
     def __init__(self, status: Status, owner: str) -> None:
         self._runs = tuple(r for r in (status.run, status.last, status.latest) if r is not None)
         self._last_version = status.last_version
+        self._fresh = status.attempt is None and not status.last_version
         self._ours = f"{MARKER_PREFIX}{owner}_"
 
     def owner(self, marker: str) -> str:
@@ -360,6 +361,8 @@ class _Whose:
 
     def is_dealt_with(self, deployment: Deployment) -> bool:
         """Whether it is one of ours that nothing more is to be done about."""
+        if self._fresh:
+            return deployment.status.ended
         return self.is_the_run(deployment) or deployment.version <= self._last_version
 
 
@@ -374,7 +377,7 @@ def _counted(
     whole = listed if listed.environment else api.by_version(stack, listed.version) or listed
     marker = whole.marker
     first = found.running is None and found.stray is None
-    if marker and whose.is_ours(marker):
+    if marker and (whose.is_ours(marker) or whose.is_known(marker)):
         return _counted_ours(whole, found, whose, first=first)
     operation = whole.operation or listed.operation
     foreign = ForeignRun(
@@ -412,11 +415,11 @@ def _counted_ours(whole: Deployment, found: History, whose: _Whose, *, first: bo
         # One that only looked does not hide one that changed the stack.
         hidden = found.ours is not None and _looked(whole) and not _looked(found.ours)
         found = found if hidden else replace(found, ours=whole)
-    elif not whose.is_dealt_with(whole):
-        if whole.status.queued and found.double is None:
-            found = replace(found, double=whole)
-        return replace(found, stray=whole) if first else found
-    return replace(found, told_to=whole.version) if first else found
+    if whose.is_dealt_with(whole):
+        return replace(found, told_to=whole.version) if first else found
+    if whose.is_known(whole.marker) and whole.status.queued and found.double is None:
+        found = replace(found, double=whole)
+    return replace(found, stray=whole) if first else found
 
 
 # ---------------------------------------------------------------- logs

@@ -105,6 +105,14 @@ class StateDirectory:
             raise UsageError(f"{self.root / 'owner'} holds no owner's id: letters and digits")
         return owner
 
+    def owner_of(self, directory: Path) -> str:
+        """Return who reconciles a directory of specs: the owner and the directory's id.
+
+        Two directories are two owners: what one runs in its name the other would take for its own.
+        Raises as `owner` does.
+        """
+        return f"{self.owner()}{self.of_directory(directory).folder.name}"
+
     def hash_key(self) -> bytes:
         """Return the key that secrets are hashed with, made once: 32 bytes, mode 0600.
 

@@ -72,6 +72,7 @@ LONGEST_MESSAGE = 500
 
 ERROR_STATUS = 400
 NOT_FOUND = 404
+REQUEST_TIMEOUT = 408
 SERVER_ERROR = 500
 
 
@@ -485,7 +486,8 @@ def _error(response: requests.Response, content: bytes) -> RefusedError | LostEr
     message = "".join(c if c.isprintable() else " " for c in message)
     message = " ".join(message.split())[:LONGEST_MESSAGE] or response.reason or "no message"
     wait = _retry_after(response)
-    if response.status_code >= SERVER_ERROR:
+    # 408 is said by who stands between: whether what was sent has arrived is not known.
+    if response.status_code >= SERVER_ERROR or response.status_code == REQUEST_TIMEOUT:
         return LostError(f"the API answered {response.status_code}: {message}", wait)
     return RefusedError(response.status_code, message, wait)
 

@@ -309,7 +309,7 @@ def build(
     )
     remote = options.api_url or os.environ.get("RECONCILER_API_URL")
     settle = options.settle or (SETTLE_REMOTE if remote else SETTLE_EMBEDDED)
-    owner = getattr(options, "owner", None) or where.root.owner()
+    owner = getattr(options, "owner", None) or where.root.owner_of(where.home)
     if not (owner.isascii() and owner.isalnum()):
         raise UsageError(f"--owner {owner!r} holds more than letters and digits")
     tools = Tools(

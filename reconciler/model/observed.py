@@ -108,10 +108,10 @@ class History:
     `latest` is its highest version, 0 where it has none. `foreign` is the newest deployment of
     somebody else's after the last version we know of, `running` the oldest of theirs that has
     not ended. `ours` is the newest that carries this owner's marker, where others of them did more
-    than look the newest of those. `stray` is the oldest of ours that is to be dealt with, as it is
-    one more that carries the marker of a run that we know; `double` the oldest such that is
-    queued. Where several are to be dealt with, they are so in their order: up to `told_to` there
-    is nothing but `foreign`.
+    than look the newest of those. `stray` is the oldest of ours that is to be dealt with, as no
+    status tells of it, or as it is one more that carries the marker of a run that we know; `double`
+    is the oldest of the latter that is queued. Where several are to be dealt with, they are so in
+    their order: up to `told_to` there is nothing but `foreign`.
     """
 
     latest: int = 0

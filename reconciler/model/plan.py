@@ -26,6 +26,7 @@ __all__ = [
     "MarkRemoved",
     "Notice",
     "Plan",
+    "Recall",
     "SkipSlots",
     "Submit",
     "TakeOver",
@@ -58,6 +59,15 @@ class Abandon:
 class Adopt:
     """The intent in hand was carried out: this deployment is it."""
 
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """A deployment with our marker that no status tells of is what would be started: it is ours."""
+
+    cause: Cause
+    operation: Operation
     deployment: Deployment
 
 
@@ -194,6 +204,7 @@ Action = (
     Submit
     | Abandon
     | Adopt
+    | Recall
     | Follow
     | Conclude
     | Cancel

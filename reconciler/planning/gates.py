@@ -21,7 +21,7 @@ from reconciler.model import (
     TakeUpSlot,
     Unknown,
 )
-from reconciler.planning import windows
+from reconciler.planning import strays, windows
 from reconciler.planning.situation import Situation
 from reconciler.planning.telling import few
 from reconciler.values import replace
@@ -45,7 +45,8 @@ def start(at: Situation, submit: Submit, reason: Reason, differing: tuple[str, .
         submit = replace(submit, operation=operation)
         reason = Reason(reason.code, f"{reason.message} (a preview: reconcile.dryRun)")
     held = (
-        _wait_for_order(at, submit, reason)
+        strays.take_up(at, submit, reason)
+        or _wait_for_order(at, submit, reason)
         or _wait_for_window(at, submit, reason)
         or _wait_for_approval(at, submit, reason)
     )

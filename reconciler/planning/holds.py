@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.api.types import MARKER_PREFIX, UNSET_TIME, Deployment, JobStatus, Operation
+from reconciler.api.types import MARKER_PREFIX, Deployment, JobStatus, Operation
 from reconciler.model import (
     BindRequest,
     Cause,
@@ -28,9 +28,10 @@ from reconciler.model import (
     Unknown,
 )
 from reconciler.patience import PROBE_AFTER
+from reconciler.planning import strays
 from reconciler.planning.gates import approval_key, start
 from reconciler.planning.situation import Situation, differences
-from reconciler.planning.underway import cancel_double, cancel_sent
+from reconciler.planning.underway import cancel_double
 
 __all__ = [
     "SUSPENDED_BY_FILE",
@@ -239,7 +240,7 @@ def notice_others(at: Situation) -> Plan | None:
     history = at.history
     if history is None:
         return None
-    return cancel_double(at) or _notice_foreign(at, history) or _notice_double(at, history)
+    return cancel_double(at) or _notice_foreign(at, history) or strays.notice(at)
 
 
 def _notice_foreign(at: Situation, history: History) -> Plan | None:
@@ -253,23 +254,6 @@ def _notice_foreign(at: Situation, history: History) -> Plan | None:
         return None  # it is waited for, and does not hide what was changed before
     reason = Reason(ReasonCode.FOREIGN_CHANGE, _told(foreign))
     return at.plan(State.PROGRESSING, reason, Notice(foreign=foreign, latest=history.told_to))
-
-
-def _notice_double(at: Situation, history: History) -> Plan | None:
-    """A request of ours that arrived twice: the end of the second is waited for, and noted."""
-    double = history.stray
-    if double is None:
-        return None
-    told = f"version {double.version} is a request of ours that arrived twice"
-    if not double.status.ended:
-        how = "is cancelled" if double.status.queued else "runs"
-        reason = Reason(ReasonCode.FOREIGN_RUNNING, f"{told}, and {how}; waits for its end")
-        return at.plan(State.WAITING, reason, again_at=at.now + LOOK_AGAIN)
-    ran = any(step.started != UNSET_TIME for step in double.steps)
-    # That it was cancelled has been noted; what ran all the same is told of beside that.
-    note = f"{told}: both ran" if ran else "" if cancel_sent(at, double) else f"{told}: one ran"
-    notice = Notice(latest=double.version, note=note)
-    return at.plan(State.PROGRESSING, Reason(ReasonCode.RUNNING, told), notice)
 
 
 def kept_by_another(status: Status) -> ForeignRun | None:

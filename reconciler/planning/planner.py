@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from reconciler.model import Desired, Observed, Plan, Reason, ReasonCode, Run, State
-from reconciler.planning import holds, scheduled, starts, underway
+from reconciler.planning import holds, scheduled, starts, strays, underway
 from reconciler.planning.situation import (
     Rule,
     Situation,
@@ -79,6 +79,7 @@ RULES: Final[tuple[Rule, ...]] = (
     starts.submit_triggered,
     holds.hold_foreign,
     starts.submit_changed,
+    strays.leave_stalled,
     starts.rest_stalled,
     starts.retry_failed,
     starts.submit_approved,
@@ -86,5 +87,6 @@ RULES: Final[tuple[Rule, ...]] = (
     starts.submit_drifted,
     scheduled.believe_clock,
     scheduled.submit_due_slot,
+    strays.leave,
     rest,
 )

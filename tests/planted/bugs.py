@@ -30,6 +30,7 @@ OBSERVER: Final = "tests/unit/test_observer.py"
 DAEMON: Final = "tests/unit/test_daemon.py"
 RUNS: Final = "tests/semantics/test_rows_runs.py"
 DOUBLES: Final = "tests/semantics/test_rows_doubles.py"
+STRAYS: Final = "tests/semantics/test_rows_strays.py"
 FLEET: Final = "tests/semantics/test_rows_fleet.py"
 QUIET: Final = "tests/unit/adapters/test_spec_quiet.py"
 WATCHER: Final = "tests/unit/adapters/test_watcher.py"
@@ -284,6 +285,20 @@ BUGS = (
         "    if first and hides:\n",
         "    if hides:\n",
         (DOUBLES,),
+    ),
+    Bug(
+        "a run of ours that no status tells of is passed over",
+        "reconciler/planning/strays.py",
+        "    if not _is_wanted(at, submit, stray):\n        return _wait_or_tell(at, stray)\n",
+        "    if not _is_wanted(at, submit, stray):\n        return None\n",
+        (STRAYS,),
+    ),
+    Bug(
+        "a run of ours that is what is wanted is run again",
+        "reconciler/planning/strays.py",
+        "    if not _is_wanted(at, submit, stray):\n        return _wait",
+        "    if at.status.last_version:\n        return _wait",
+        (STRAYS,),
     ),
     Bug(
         "a double that ran is forgotten when its cancel is sent",

@@ -50,7 +50,7 @@ def test_nothing_starts_but_what_a_person_has_asked_for(scene: Scene, golden: Pa
     good = scene.status("good")
     assert good.run is not None
     owner = (golden / "state/owner").read_text()
-    assert good.run.marker.startswith(f"RECONCILER_RUN_{owner}_")
+    assert good.run.marker.startswith(f"RECONCILER_RUN_{owner}")
     assert (good.run.cause.kind, good.run.cause.by) == ("trigger", "ada")
     assert list(scene.root.rglob("*.corrupt-*")) == []
 

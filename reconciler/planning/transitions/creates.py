@@ -16,6 +16,7 @@ from reconciler.model import (
     Intent,
     Reason,
     ReasonCode,
+    Recall,
     Run,
     RunEnd,
     Status,
@@ -35,6 +36,7 @@ __all__ = [
     "adopted",
     "begun",
     "lost",
+    "recalled",
     "refused",
     "scheduled",
 ]
@@ -74,17 +76,21 @@ def begun(status: Status, submit: Submit, job: Wanted, name: RunName, now: datet
         marker=name.marker(desired.digest),
         cause=submit.cause,
         operation=submit.operation,
-        attempt=Attempt(
-            digest=desired.digest,
-            commit=desired.commit,
-            source=desired.source,
-            fields=MappingProxyType(dict(desired.fields)),
-        ),
+        attempt=_attempt(desired),
         after_version=status.last_version,
         at=now,
         upstream=MappingProxyType({u.name: u.applied for u in job.upstream if u.applied}),
     )
     return replace(status, intent=intent)
+
+
+def _attempt(desired: Desired) -> Attempt:
+    return Attempt(
+        digest=desired.digest,
+        commit=desired.commit,
+        source=desired.source,
+        fields=MappingProxyType(dict(desired.fields)),
+    )
 
 
 def accepted(status: Status, created: Created, now: datetime) -> Status:
@@ -101,6 +107,25 @@ def adopted(status: Status, deployment: Deployment, now: datetime) -> Status:
     intent = _intent(status)
     run = replace(_run(intent), id=deployment.id, version=deployment.version)
     note = f"version {deployment.version} was found again after its create had no answer"
+    return noted(_in_flight(status, intent, run), now, note, deployment.version)
+
+
+def recalled(status: Status, recall: Recall, desired: Desired, now: datetime) -> Status:
+    """Remember that a deployment with our marker is the run that would have been asked for."""
+    deployment = recall.deployment
+    intent = Intent(
+        run_id=deployment.marker.removeprefix(MARKER_PREFIX).split("_")[1],
+        marker=deployment.marker,
+        cause=recall.cause,
+        operation=recall.operation,
+        attempt=_attempt(desired),
+        after_version=status.last_version,
+        at=deployment.created,
+        # What its dependencies had applied then is not known: what is newer than known counts.
+        upstream=status.upstream,
+    )
+    run = replace(_run(intent), id=deployment.id, version=deployment.version)
+    note = f"version {deployment.version} carries our marker and was taken up"
     return noted(_in_flight(status, intent, run), now, note, deployment.version)
 
 

@@ -19,6 +19,7 @@ from reconciler.model import (
     MarkClock,
     MarkRemoved,
     Notice,
+    Recall,
     SkipSlots,
     Status,
     TakeOver,
@@ -33,6 +34,7 @@ _Next = Callable[[Status, Any, Desired, datetime], Status]
 
 _NEXT: Final[Mapping[type, _Next]] = {
     Adopt: lambda status, action, _, now: creates.adopted(status, action.deployment, now),
+    Recall: creates.recalled,
     Abandon: lambda status, action, _, now: creates.abandoned(status, action, now),
     Follow: lambda status, action, _, now: runs.followed(status, action.deployment, now),
     Conclude: lambda status, action, desired, now: runs.concluded(

@@ -60,6 +60,20 @@ def test_owner_and_key_are_made_once(tmp_path: Path) -> None:
     assert {stat.S_IMODE((root / name).stat().st_mode) for name in ("owner", "hash-key")} == {0o600}
 
 
+def test_two_directories_are_two_owners(tmp_path: Path) -> None:
+    """However its path is written, a directory is one owner; another one of that state is not."""
+    state = StateDirectory(tmp_path / "state")
+    specs, link = tmp_path / "specs", tmp_path / "link"
+    specs.mkdir()
+    link.symlink_to(specs)
+    owner = state.owner_of(specs)
+    assert re.fullmatch(r"[a-z0-9]{28}", owner)
+    assert (
+        owner == state.owner_of(link) == f"{state.owner()}{state.of_directory(specs).folder.name}"
+    )
+    assert state.owner_of(tmp_path) != owner
+
+
 def test_many_at_once_agree(tmp_path: Path) -> None:
     """Whoever starts at the same time gets the same owner and key."""
     with ThreadPoolExecutor(16) as pool:
