@@ -27,7 +27,7 @@ from reconciler.model import (
     TakeOver,
     Unknown,
 )
-from reconciler.patience import PROBE_AFTER
+from reconciler.patience import CLOCK_TOLERANCE, LONGEST_RETRY_AFTER, PROBE_AFTER
 from reconciler.planning import strays
 from reconciler.planning.gates import approval_key, start
 from reconciler.planning.situation import Situation, differences
@@ -128,6 +128,8 @@ def hold_back(at: Situation) -> Plan | None:
     status = at.status
     if status.hold is None or status.next_attempt is None or at.now >= status.next_attempt:
         return None
+    if status.next_attempt - at.now > LONGEST_RETRY_AFTER + CLOCK_TOLERANCE:
+        return None  # more than was ever begun with: the clock was set back
     return at.plan(State.UNKNOWN, status.hold, again_at=status.next_attempt)
 
 

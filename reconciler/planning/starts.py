@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from reconciler.api.types import Operation
 from reconciler.model import (
     Cause,
@@ -15,6 +17,7 @@ from reconciler.model import (
     State,
     Submit,
 )
+from reconciler.patience import CLOCK_TOLERANCE, LOCK_LONGEST
 from reconciler.planning.digest import changes
 from reconciler.planning.gates import start
 from reconciler.planning.situation import Situation, expiry, moved, source_change
@@ -103,13 +106,15 @@ def retry_failed(at: Situation) -> Plan | None:
     last = status.last
     if last is None or last.end in {None, RunEnd.SUCCEEDED}:
         return None
-    next_attempt = status.next_attempt or at.now
-    if at.now < next_attempt:
+    next_attempt, retry = status.next_attempt or at.now, at.spec.retry
+    longest = max(retry.backoff, retry.max_backoff, LOCK_LONGEST) + CLOCK_TOLERANCE
+    # A wait that is longer than any is of a clock that was set back since: it is over.
+    if timedelta(0) < next_attempt - at.now <= longest:
         code = ReasonCode.LOCKED if last.end is RunEnd.LOCKED else ReasonCode.FAILED
         state = State.WAITING if last.end is RunEnd.LOCKED else State.FAILED
         reason = Reason(code, f"{last.message}; tried again at {next_attempt:%H:%M:%S} UTC")
         return at.wait(state, reason, next_attempt)
-    limit = at.spec.retry.limit
+    limit = retry.limit
     if last.end is RunEnd.LOCKED:
         reason = Reason(ReasonCode.RETRYING, f"looks whether the lock is gone; {last.message}")
     else:

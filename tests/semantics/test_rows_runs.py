@@ -407,6 +407,32 @@ def test_row_08_failures_are_retried_up_to_a_limit() -> None:
     assert states(it) == {"web": State.READY}
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("way", ["the API is busy", "a run fails"])
+def test_row_08_a_clock_that_was_ahead_holds_nothing_for_a_year(
+    way: str, *, restarted: bool
+) -> None:
+    """A wait that was written down by a clock a year ahead is over when that is set right."""
+    it = world(spec("web"))
+    it.api.now = lambda: NOW + it.clock.running()
+    it.clock.set_ahead(365 * DAY)
+    once = [1]
+    if way == "a run fails":
+        it.api.outcome = lambda _: Outcome.FAIL if once and once.pop() else Outcome.SUCCEED
+    else:
+        it.api.faults = lambda method, _: (
+            Fault.TOO_MANY if method == "POST" and once and once.pop() else Fault.NONE
+        )
+    daemon = it.daemon()
+    while it.disk.get("web", Status(name="web")).next_attempt is None:
+        daemon.tick()
+        it.clock.time += SECOND
+    it.clock.set_ahead(-365 * DAY)
+    daemon = it.daemon() if restarted else daemon
+    go(it, daemon, 12 * MINUTE)
+    assert states(it) == {"web": State.READY}
+
+
 def test_row_08_a_run_lost_before_its_operation_is_retried() -> None:
     """What ended before Pulumi began has done nothing, so it is tried again by itself."""
     lost = deployment(JobStatus.FAILED, failed_step="Get source", ending=EndingKind.LOST)

@@ -26,6 +26,7 @@ from reconciler.model import (
     RunEnd,
     Status,
 )
+from reconciler.patience import LOCK_LONGEST
 from reconciler.planning.transitions.creates import scheduled
 from reconciler.planning.transitions.notes import handled, noted
 from reconciler.values import replace
@@ -43,9 +44,8 @@ LOCKED = (
     "Another update is currently in progress",
 )
 
-# A lock is looked at again after 1, 2, 4 … minutes, and given up after a day.
+# A lock is looked at again after 1, 2, 4 … minutes, up to LOCK_LONGEST, and given up after a day.
 LOCK_SHORTEST = timedelta(minutes=1)
-LOCK_LONGEST = timedelta(minutes=30)
 LOCK_GIVEN_UP = timedelta(hours=24)
 
 
