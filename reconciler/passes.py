@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.api.types import StackRef
 from reconciler.clock import Clock
@@ -208,11 +208,13 @@ class Planner:
         fleet = self._fleet
         status, standing = fleet.statuses.get(name), fleet.standings.get(name)
         applied = status.applied if status is not None else 0
+        stack = status.stack if status is not None else ""
         if name in fleet.specs or name in fleet.aside:
             state = standing.plan.state if standing is not None else State.UNKNOWN
             if standing is None and status is not None:
                 state = status.state
-            return Upstream(name, state, applied=applied)
+            since = _applied_since(status)
+            return Upstream(name, state, applied=applied, stack=stack, since=since)
         return Upstream(name, State.UNKNOWN, missing=True)
 
     def _depending(self, draft: _Draft) -> Iterable[str]:
@@ -242,6 +244,14 @@ class Planner:
 def _moves(status: Status, spec: Spec) -> bool:
     """Whether a create without an answer is of another stack than the spec now names."""
     return status.intent is not None and status.stack != str(spec.stack)
+
+
+def _applied_since(status: Status | None) -> datetime | None:
+    """Return when what a dependency has applied was seen to be so, by our clock."""
+    last = status.last if status is not None else None
+    if status is None or last is None or last.version != status.applied:
+        return None
+    return last.seen_ended or last.finished
 
 
 def _planned(draft: _Draft, clock: Clock) -> Planned:

@@ -125,12 +125,17 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """How a dependency stands in this pass; `applied` is the version it has applied."""
+    """How a dependency stands in this pass.
+
+    `applied` is the version it has applied, on `stack` (as text), `since` when it was seen to.
+    """
 
     name: str
     state: State
     missing: bool = False
     applied: int = 0
+    stack: str = ""
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Intent:
     at: datetime
     reason: str = ""
     upstream: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    upstream_stacks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class RunEnd(StrEnum):
@@ -264,7 +265,8 @@ class Status:
     `failures` counts failed runs since wanted last changed, `locked_since` when the stack was
     first found locked. `stalled` says why nothing more is tried by itself, `hold` why nothing
     is before `next_attempt`. `last_version` is the stack's highest known version; `upstream`
-    is what each dependency had applied when the last desired run began. `last_good_spec` is
+    is what each dependency had applied when the last desired run began, and `upstream_stacks` on
+    which stack. `last_good_spec` is
     what a removed spec is destroyed by: JSON, with references where secrets belong.
     `clock_behind_since` is when the clock was first seen before `written`.
     `handled` are the last requests by hand that have been dealt with.
@@ -294,6 +296,7 @@ class Status:
     destroyed: bool = False
     made: bool = False
     upstream: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    upstream_stacks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     approval: Approval | None = None
     foreign: ForeignRun | None = None
     adopted_version: int = 0

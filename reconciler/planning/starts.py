@@ -15,7 +15,9 @@ from reconciler.model import (
     Response,
     RunEnd,
     State,
+    Status,
     Submit,
+    Upstream,
 )
 from reconciler.patience import CLOCK_TOLERANCE, LOCK_LONGEST
 from reconciler.planning.digest import changes
@@ -140,16 +142,30 @@ def submit_for_dependency(at: Situation) -> Plan | None:
     """With `onDependency: run`, what a dependency has newly deployed starts a run."""
     if at.spec.on_dependency is not OnDependency.RUN or at.status.destroyed:
         return None
-    newer = [
-        u
-        for u in at.observed.upstream
-        if u.applied > at.status.upstream.get(u.name, u.applied if u.missing else 0)
-    ]
+    newer = [u for u in at.observed.upstream if _has_deployed(u, at.status)]
     if not newer:
         return None
     names = ", ".join(f"{u.name} (version {u.applied})" for u in newer)
     reason = Reason(ReasonCode.DEPENDENCY_CHANGED, f"deployed something new: {names}")
     return start(at, _submit(at, CauseKind.DEPENDENCY), reason)
+
+
+def _has_deployed(upstream: Upstream, status: Status) -> bool:
+    """Whether a dependency has deployed something since the last run for the spec began.
+
+    Its versions count up, but begin anew on another stack, or where the API has lost them. A
+    status file that came back from a backup tells a lower one too, of before: that starts nothing.
+    """
+    if upstream.missing or not upstream.applied:
+        return False
+    known = status.upstream.get(upstream.name, 0)
+    stack = status.upstream_stacks.get(upstream.name, upstream.stack)
+    if upstream.applied > known or upstream.stack != stack:
+        return True
+    last, since = status.last, upstream.since
+    if last is None or since is None:
+        return False
+    return upstream.applied < known and since > last.submitted
 
 
 def submit_drifted(at: Situation) -> Plan | None:

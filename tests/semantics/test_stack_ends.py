@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from reconciler.model import ReasonCode, RequestKind, Retry, State
 from reconciler.planning.gates import approval_key
-from tests.factories import spec
+from tests.factories import NOW, spec
 from tests.fakes.deployments_api import Outcome
-from tests.semantics.scene import HOUR, MINUTE, ask, code, go, operations, states, world
+from tests.semantics.scene import DAY, HOUR, MINUTE, ask, code, go, operations, states, world
 
 SOON = timedelta(minutes=10)
 
@@ -54,6 +56,22 @@ def test_an_end_waits_for_the_approval_of_it() -> None:
         go(it, daemon, 2 * MINUTE)
         assert operations(it) == done
     assert code(it, "web") is ReasonCode.DESTROYED
+
+
+@pytest.mark.parametrize("wrong", [-10 * DAY, 10 * DAY])
+def test_no_end_comes_early_for_one_clock_that_was_wrong(wrong: timedelta) -> None:
+    """First deployed while the machine's clock, or the API's, is wrong, it has its whole time."""
+    for whose in ("ours", "the API's"):
+        it = world(spec("web", destroy_after=7 * DAY))
+        off = {"by": wrong if whose == "the API's" else timedelta(0)}
+        it.api.now = lambda it=it, off=off: NOW + it.clock.running() + off["by"]  # type: ignore[misc]
+        it.clock.set_ahead(wrong if whose == "ours" else timedelta(0))
+        daemon = it.daemon()
+        go(it, daemon, MINUTE)
+        it.clock.set_ahead(-wrong if whose == "ours" else timedelta(0))
+        off["by"] = timedelta(0)
+        go(it, daemon, 6 * DAY, HOUR)
+        assert operations(it) == ["update"], whose
 
 
 def test_many_ends_at_once_are_nobodys_change() -> None:

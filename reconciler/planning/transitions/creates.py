@@ -80,6 +80,7 @@ def begun(status: Status, submit: Submit, job: Wanted, name: RunName, now: datet
         after_version=status.last_version,
         at=now,
         upstream=MappingProxyType({u.name: u.applied for u in job.upstream if u.applied}),
+        upstream_stacks=MappingProxyType({u.name: u.stack for u in job.upstream if u.applied}),
     )
     return replace(status, intent=intent)
 
@@ -168,6 +169,7 @@ def _in_flight(status: Status, intent: Intent, run: Run) -> Status:
         locked_since=None if fresh else status.locked_since,
         attempt=intent.attempt,
         upstream=intent.upstream,
+        upstream_stacks=intent.upstream_stacks,
         foreign=None,
         # Drift starts one update; what comes of that is told as any run's end.
         drift=None if started_by_drift else status.drift,

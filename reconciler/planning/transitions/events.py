@@ -102,6 +102,9 @@ def noticed(status: Status, notice: Notice, now: datetime) -> Status:
     """Remember what was deployed beside our own runs."""
     foreign = notice.foreign
     if foreign is None:
+        if notice.latest < status.last_version:
+            # The history begins anew: a version of before would stand for another one by and by.
+            status = replace(status, adopted_version=0, applied=0, foreign=None)
         status = replace(status, last_version=notice.latest)
         return noted(status, now, notice.note, notice.latest) if notice.note else status
     known = status.foreign
@@ -165,7 +168,9 @@ def taken_over(status: Status, over: TakeOver, desired: Desired, now: datetime) 
         message=note,
     )
     applied = version if ended.operation is not Operation.PREVIEW else status.applied
-    return replace(status, last=ended, applied=applied, first_applied=status.first_applied or now)
+    # Of two clocks the later one counts, as in `runs.concluded`.
+    first = status.first_applied or max(now, ended.finished or now)
+    return replace(status, last=ended, applied=applied, first_applied=first)
 
 
 def double_canceled(status: Status, cancel: CancelDouble, now: datetime) -> Status:

@@ -165,7 +165,9 @@ def _succeeded(status: Status, run: Run, found: str, now: datetime) -> Status:
     applied_at = status.first_applied
     if run.operation.brings_up:
         # A stack that was destroyed and is made again lives from then on.
-        applied_at = (None if was_destroyed else applied_at) or now
+        # Of the API's clock and ours the later one counts: were the other right, `destroyAfter`
+        # would come late. By one that is behind it would destroy too early.
+        applied_at = (None if was_destroyed else applied_at) or max(now, run.finished or now)
     return replace(status, applied=run.version, first_applied=applied_at)
 
 
