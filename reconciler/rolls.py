@@ -104,17 +104,10 @@ class Rolls:
         the only word of a deployment that was asked for. Each scan asks the disk again.
         """
         fleet = self._fleet
-        known = fleet.statuses.get(name)
         try:
             status = self._statuses.read(name)
         except UnreadableError as error:
             fleet.unread[name] = str(error)
-            return False
-        if known is not None and status.generation < known.generation:
-            fleet.unread[name] = (
-                f"the status files of {name} are gone, or older than what was read before: bring "
-                "them back; or start reconciler again, to go on from what the API tells"
-            )
             return False
         fleet.unread.pop(name, None)
         fleet.put(status)

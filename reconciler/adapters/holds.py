@@ -78,6 +78,9 @@ class HoldsFiles:
             found = self._path.stat()
         except FileNotFoundError:
             return Holds()
+        except OSError as error:  # nor is what cannot be looked at taken for none
+            told = f"nobody ({self._path} cannot be looked at: {error.strerror})"
+            return Holds(everything=Hold(by=told, at=_NEVER, everything=True))
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
         if self._seen is None or self._seen[0] != stamp:
             try:

@@ -69,6 +69,7 @@ class StatusFiles:
         self._known: dict[str, _Known] = {}
         self._differing: set[str] = set()  # whose two files do not say the same
         self._broken: dict[str, tuple[Path, ...]] = {}  # what of a name's files is no status
+        self._least: dict[str, int] = {}  # of whom a write failed: what was durable before it
 
     def path(self, name: str) -> Path:
         """Return where the status of a spec stands."""
@@ -85,8 +86,9 @@ class StatusFiles:
         `….corrupt-<n>`: to look alone renames nothing.
 
         Raises UnreadableError where one of the two cannot be read now, though the other can: it
-        may be the newer one, and hold the only word of a deployment that was asked for. Raises
-        NewerReleaseError where a newer release has written one: it is left as it is.
+        may be the newer one, and hold the only word of a deployment that was asked for. So too
+        where after a write that failed less is there than before it. Raises NewerReleaseError
+        where a newer release has written one: it is left as it is.
         """
         found: dict[bytes, Form] = {}
         folders = (self._copies, self.beside)
@@ -98,6 +100,11 @@ class StatusFiles:
         newest = max(found.values(), key=lambda form: form.status.generation, default=None)
         if newest is None:
             newest = form_of(Status(name=name))
+        if newest.status.generation < self._least.get(name, 0):
+            raise UnreadableError(
+                f"{self.path(name)} and its copy are gone, or older than before: bring them back; "
+                "or start reconciler again, to go on from what the API tells"
+            )
         self._known[name] = _known_of(newest)
         if len(found) > 1:  # we were killed after the first of two writes
             self._differing.add(name)
@@ -125,6 +132,7 @@ class StatusFiles:
         written = replace(status, generation=generation)
         form = form_of(written)
         self._known.pop(name, None)  # until both are there, the disk has to be asked
+        self._least[name] = known.generation
         for folder in self._places():
             path = _path(folder, name)
             kept = folder is self.beside and not self._makes_folder
@@ -136,6 +144,7 @@ class StatusFiles:
         self._known[name] = _known_of(form)
         self._differing.discard(name)
         self._broken.pop(name, None)
+        self._least.pop(name, None)
         return written
 
     def forget(self, name: str) -> None:
@@ -145,6 +154,7 @@ class StatusFiles:
         """
         self._known.pop(name, None)
         self._differing.discard(name)
+        self._least.pop(name, None)
         for folder in (self.beside, self._copies):
             path = _path(folder, name)
             try:

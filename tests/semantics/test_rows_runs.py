@@ -893,6 +893,33 @@ def test_row_17_an_intent_that_cannot_be_read_now_is_not_forgotten(tmp_path: Pat
     assert "found again" in files.read("web").history[0].text
 
 
+def test_row_17_an_intent_whose_files_are_gone_is_not_forgotten(tmp_path: Path) -> None:
+    """Where disk and files go away as a create is answered, it waits for them, and runs once."""
+    it = world(spec("web"))
+    it.api.knows_markers, it.api.lag = False, 45 * SECOND
+    files = on_a_disk(it, tmp_path)
+
+    def unmount(method: str, path: str) -> Fault:
+        if method == "POST" and path.endswith("/deployments") and not it.api.creates:
+            for folder in (tmp_path / "specs", tmp_path / "copies"):
+                folder.rename(tmp_path / f"{folder.name}-away")
+                folder.touch()
+        return Fault.NONE
+
+    it.api.faults = unmount
+    daemon = it.daemon()
+    go(it, daemon, 2 * MINUTE)
+    standing = daemon.standings()["web"].plan
+    assert (standing.state, standing.verdict.code) == (State.UNKNOWN, ReasonCode.NOT_DURABLE)
+    assert "bring them back" in standing.verdict.message
+    for folder in (tmp_path / "specs", tmp_path / "copies"):
+        folder.unlink()
+        (tmp_path / f"{folder.name}-away").rename(folder)
+    go(it, daemon, 5 * MINUTE)
+    assert operations(it) == ["update"]
+    assert files.read("web").state is State.READY
+
+
 def test_row_17_files_of_another_user_hold_their_stack_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,14 @@ def beside(desk: Desk, call: Call) -> Call:
 # ---------------------------------------------------------------- suspend, resume
 
 
+def test_a_hold_that_cannot_be_looked_at_holds_everything(tmp_path: Path) -> None:
+    """Where it cannot be told what is held, nothing starts, and it is said why."""
+    (tmp_path / "state").touch()
+    holds = HoldsFiles(tmp_path / "state").read()
+    assert holds.everything is not None
+    assert "holds.json cannot be looked at: Not a directory" in holds.everything.by
+
+
 def test_a_spec_is_suspended_and_resumed(desk: Desk, call: Call) -> None:
     """A hold says who and when; it ends once, and both commands say so when there is nothing."""
     desk.spec("web")
