@@ -24,7 +24,7 @@ from reconciler.api.types import (
 )
 from reconciler.breaker import Breaker
 from reconciler.daemon import Daemon, Parts
-from reconciler.errors import NotDurableError
+from reconciler.errors import NotDurableError, UnreadableError
 from reconciler.executor import Executor, Tools
 from reconciler.metrics import OFF, Meter
 from reconciler.model import (
@@ -96,6 +96,7 @@ class World:
     said: list[tuple[str, State, Reason]] = field(default_factory=list)
     crash_at: Callable[[str], bool] = field(default=lambda _: False)
     disk_fails: Callable[[], bool] = field(default=lambda: False)
+    reads_fail: Callable[[], bool] = field(default=lambda: False)
     limits: Limits = field(default_factory=lambda: Limits(max_concurrent=20))
     holds: Holds = field(default_factory=Holds)
     masses: tuple[Mass, ...] = ()
@@ -200,13 +201,15 @@ class World:
         self.disk.pop(name, None)
 
     def read(self, name: str) -> Status:
+        if self.reads_fail():
+            raise UnreadableError("too many open files")
         return self.disk.get(name) or Status(name=name)
 
     def keeps(self, name: str) -> bool:
         return name in self.disk
 
     def write(self, status: Status) -> Status:
-        old = self.read(status.name)
+        old = self.disk.get(status.name) or Status(name=status.name)
         if same(status, old):
             return old
         self.maybe_crash("before a write")

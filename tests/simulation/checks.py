@@ -123,6 +123,11 @@ def never_two_at_once(of: Simulation) -> None:
     assert not of.overlaps, of.overlaps[:3]
 
 
+def none_is_destroyed_in_haste(of: Simulation) -> None:
+    """Where a file was not missing for ten minutes, whatever the clock says, nothing goes."""
+    assert not of.hasty, of.hasty[:3]
+
+
 def every_slot_is_accounted_for(of: Simulation) -> None:
     """Each due slot has exactly one run, or one skip with a reason."""
     if of.jumps:
@@ -204,6 +209,7 @@ CHECKS = (
     no_cause_has_two_runs,
     nothing_runs_again_by_itself,
     never_two_at_once,
+    none_is_destroyed_in_haste,
     every_slot_is_accounted_for,
     every_status_is_valid,
     nothing_is_wedged,

@@ -18,6 +18,7 @@ from reconciler.api.types import DeploymentRequest, GitSource, JobStatus, Operat
 from reconciler.daemon import Daemon
 from reconciler.heap import Heap
 from reconciler.model import (
+    CauseKind,
     HandRequest,
     Hold,
     Holds,
@@ -33,6 +34,7 @@ from reconciler.model import (
     Window,
 )
 from reconciler.planning.gates import approval_key
+from reconciler.planning.removal import GONE_AFTER
 from reconciler.values import replace
 from tests.factories import NOW, spec
 from tests.fakes.deployments_api import Fault, Outcome, Record
@@ -112,6 +114,8 @@ class Simulation:
     triggers: dict[str, HandRequest] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     overlaps: list[str] = field(default_factory=list)
+    gone_since: dict[str, datetime] = field(default_factory=dict)
+    hasty: list[str] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
@@ -134,6 +138,8 @@ class Simulation:
         api.late_by = lambda: timedelta(seconds=self.dice.uniform(0.5, 25))
         self.world.crash_at = lambda _: self._chance(0.01)
         self.world.disk_fails = lambda: self._chance(0.005)
+        unlucky = random.Random(self.seed)
+        self.world.reads_fail = lambda: self.faulty and unlucky.random() < 0.05
         self.everything = dict(self.world.specs)
         self.down_until = NOW
         self.daemon: Daemon = self.world.daemon()
@@ -149,6 +155,7 @@ class Simulation:
     def _fault(self, method: str, path: str) -> Fault:
         if method == "POST" and not path.endswith("/cancel"):
             self._look_for_overlaps()
+            self._look_for_haste()
         if self.faulty and self.clock.real < self.down_until:
             return Fault.SERVER_ERROR
         creates = method == "POST" and not path.endswith("/cancel")
@@ -169,6 +176,15 @@ class Simulation:
             live = [marker for r in records if (marker := r.shown.marker)]
             if len(set(live)) > 1:
                 self.overlaps.append(f"{stack}: {live}")
+
+    def _look_for_haste(self) -> None:
+        """Whose file is not gone for ten real minutes, that one is not destroyed for it."""
+        for name, status in self.world.disk.items():
+            intent, since = status.intent, self.gone_since.get(name, self.clock.real)
+            if intent is None or intent.cause.kind is not CauseKind.REMOVAL:
+                continue
+            if intent.at == self.clock.time and self.clock.real < since + GONE_AFTER:
+                self.hasty.append(f"{name}: gone since {since:%H:%M:%S}")
 
     # ------------------------------------------------------------ how time goes
 
@@ -300,6 +316,7 @@ class Simulation:
         name = self.dice.choice(["shop", "plain0"])
         if name in self.world.specs and len(self.world.specs) == len(self.everything):
             del self.world.specs[name]
+            self.gone_since[name] = self.clock.real
             self.daemon.wake()
 
     def restore(self) -> None:
@@ -307,6 +324,7 @@ class Simulation:
             self._restore(name)
 
     def _restore(self, name: str) -> None:
+        self.gone_since.pop(name, None)
         self.world.specs[name] = self.everything[name]
         self.daemon.wake()
 
