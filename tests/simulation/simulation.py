@@ -109,6 +109,7 @@ class Simulation:
     faulty: bool = True
     clock_is_set: int = 1  # how many times a week or so
     doubles: float = 0.0  # of all creates, beside those that are doubled by chance
+    mishaps: int = 0  # how often a status is lost, or is an old one, or the machine is off
     crashes: int = 0
     jumps: int = 0
     triggers: dict[str, HandRequest] = field(default_factory=dict)
@@ -267,7 +268,10 @@ class Simulation:
     # ------------------------------------------------------------ what happens
 
     def _event(self) -> None:
-        weights = [n * self.clock_is_set if e is JUMP else n for e, n in EVENTS.items()]
+        weights = [
+            n * (self.clock_is_set if e is JUMP else self.mishaps if e in MISHAPS else 1)
+            for e, n in EVENTS.items()
+        ]
         event = self.dice.choices(list(EVENTS), weights)[0]
         self.trace.append(f"{self.clock.real:%d %H:%M:%S} {event.__name__}")
         self.done[event.__name__] += 1
@@ -398,6 +402,26 @@ class Simulation:
     def restart(self) -> None:
         self.daemon = self.world.daemon()
 
+    def lose_status(self) -> None:
+        """Both copies of a status are gone, as with a disk."""
+        self.world.disk.pop(self._some(), None)
+        self.done["lost"] += 1
+        self.restart()
+
+    def restore_status(self) -> None:
+        """A status is what it was some writes ago, as out of a backup."""
+        name = self._some()
+        known = [status for status in self.world.journal if status.name == name]
+        if known:
+            self.world.disk[name] = self.dice.choice(known[-30:])
+            self.done["lost"] += 1
+            self.restart()
+
+    def sleep(self) -> None:
+        """The machine is off for a while."""
+        self.clock.real += timedelta(minutes=self.dice.choice((5, 60, 600)))
+        self.restart()
+
     def _approve(self) -> None:
         for name, status in self.world.disk.items():
             approval = status.approval
@@ -430,6 +454,7 @@ class Simulation:
 
 
 JUMP = Simulation.jump
+MISHAPS = frozenset({Simulation.lose_status, Simulation.restore_status, Simulation.sleep})
 EVENTS: dict[Callable[[Simulation], None], int] = {
     Simulation.commit: 14,
     Simulation.edit: 14,
@@ -448,4 +473,7 @@ EVENTS: dict[Callable[[Simulation], None], int] = {
     Simulation.unpause: 4,
     JUMP: 1,
     Simulation.restart: 4,
+    Simulation.lose_status: 1,
+    Simulation.restore_status: 1,
+    Simulation.sleep: 1,
 }

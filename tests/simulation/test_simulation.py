@@ -84,6 +84,18 @@ def test_what_a_wire_doubles_while_lists_lag(first: int) -> None:
     assert doubled > 4 * BATCH * DAYS
 
 
+@pytest.mark.parametrize("first", range(FIRST, FIRST + max(SEEDS // 10, 1), BATCH))
+def test_memories_that_are_lost_or_old(first: int) -> None:
+    """Whoever has lost a status, or has one of a backup, starts nothing beside what runs."""
+    lost = 0
+    for seed in range(first, first + BATCH):
+        history = Simulation(seed, DAYS, mishaps=4)
+        history.run()
+        check(history)
+        lost += history.done["lost"]
+    assert lost > BATCH
+
+
 def test_faults_are_reached() -> None:
     """The histories really have crashes, lost answers, failures and holds in them, and often."""
     seen: Counter[str] = Counter()
