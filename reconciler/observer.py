@@ -303,6 +303,8 @@ def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> His
     since = status.last_version
     if status.foreign is not None and not status.foreign.ended:
         since = min(since, status.foreign.version - 1)
+    if since - latest > HISTORY_PAGE and api.by_version(stack, since) is not None:
+        latest = since  # a list that shows nothing is not walked from its beginning on
     # A list lags behind; what is asked for by its number does not. What is not listed yet may be
     # our own request, arrived twice, or others': it runs, and nothing must start beside it.
     newest = (*newest, *_after(api, stack, latest))

@@ -325,6 +325,17 @@ def test_a_request_that_arrived_twice_is_no_one_elses() -> None:
     assert found.double.version == 2
 
 
+def test_a_list_that_shows_nothing_is_not_walked_from_its_beginning() -> None:
+    """Where a list is far behind, what comes after the version that is known is asked for."""
+    seat = Seat()
+    seat.api.lag = timedelta(hours=1)
+    for _ in range(60):
+        seat.create()
+    seat.calls.clear()
+    assert past(seat, settled(last_version=58)).latest == 60
+    assert seat.calls == {"list": 1, "version": 4}
+
+
 def test_news_are_of_stacks_that_have_newer_versions() -> None:
     """One list tells of all stacks of an organization; unknown stacks are nobody's business."""
     seat = Seat()
