@@ -322,6 +322,10 @@ class Simulation:
             del self.world.specs[name]
             self.gone_since[name] = self.clock.real
             self.daemon.wake()
+            if self.clock_is_set > 1:  # in the minutes that count
+                self._pass()
+                self.jumps += 1
+                self.clock.wrong_by += timedelta(minutes=45)
 
     def restore(self) -> None:
         for name in sorted(self.everything.keys() - self._present()):
