@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -310,6 +311,11 @@ def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> His
     newest = (*newest, *_after(api, stack, latest))
     latest = max((latest, *(d.version for d in newest)))
     fresh = status.attempt is None and not status.last_version
+    oldest = min((d.version for d in newest), default=0)
+    if since + 1 < oldest and not fresh:
+        # More are new than a page shows: among those before it somebody may have changed the stack.
+        between = takewhile(lambda d: d.version < oldest, _after(api, stack, since))
+        newest = (*between, *newest)
     found, whose = History(latest=latest), _Whose(status, owner)
     for listed in sorted(newest, key=lambda d: d.version):
         if listed.version <= since and not fresh:
@@ -355,7 +361,8 @@ class _Whose:
 
     def is_the_run(self, deployment: Deployment) -> bool:
         """Whether it is the very deployment that we follow, or followed."""
-        return any(run.version == deployment.version for run in self._runs)
+        known = {(run.version, run.marker) for run in self._runs}
+        return (deployment.version, deployment.marker) in known
 
     def is_known(self, marker: str) -> bool:
         """Whether it is a request that we know the run of."""

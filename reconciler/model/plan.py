@@ -120,13 +120,15 @@ class TakeOver:
     """This stack is ours from here on; nothing up to `latest` is held against it.
 
     `deployment` is one of ours, found by its marker, which brought the stack to what is wanted;
-    None: a person (`by`) says that the stack is to be taken as it is.
+    None: a person (`by`) says that the stack is to be taken as it is. `running` is the oldest that
+    has not ended: nothing starts before it has.
     """
 
     latest: int
     by: str
     deployment: Deployment | None = None
     request_id: str = ""
+    running: ForeignRun | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

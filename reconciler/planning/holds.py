@@ -172,8 +172,21 @@ def adopt_by_hand(at: Situation) -> Plan | None:
         return at.unknown(at.observed.history)
     if at.history is None:
         return at.need_history(plan)
-    over = TakeOver(latest=at.history.latest, by=request.by, request_id=request.id)
+    over = TakeOver(
+        latest=at.history.latest,
+        by=request.by,
+        request_id=request.id,
+        running=_not_over(at.history),
+    )
     return at.plan(State.PROGRESSING, reason, over)
+
+
+def _not_over(history: History) -> ForeignRun | None:
+    """Return the oldest that has not ended, others' or ours that is not followed; None: none."""
+    stray, running = history.stray, history.running
+    if stray is None or stray.status.ended or (running and running.version < stray.version):
+        return running
+    return ForeignRun(version=stray.version, by="", operation=stray.operation, ended=False)
 
 
 def find_own_history(at: Situation) -> Plan | None:
@@ -338,7 +351,8 @@ def hold_lost_history(at: Situation) -> Plan | None:
     if status.destroyed:
         # A destroy may take the stack along, and its history with it: it begins anew.
         note = f"the stack's history begins anew at version {history.latest} after its destroy"
-        notice = Notice(latest=history.latest, note=note)
+        # Whose they are that it begins with is looked at next.
+        notice = Notice(latest=0, note=note)
         return at.plan(State.PROGRESSING, Reason(ReasonCode.DESTROYED, note), notice)
     has = f"its latest version is {history.latest}" if history.latest else "it has no deployments"
     reason = Reason(

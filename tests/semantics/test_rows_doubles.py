@@ -11,14 +11,15 @@ import pytest
 import requests
 
 from reconciler.api.types import JobStatus, Operation, StackRef, StepStatus
-from reconciler.model import ReasonCode, State
-from tests.factories import spec
+from reconciler.model import ReasonCode, RequestKind, State
+from tests.factories import request, spec
 from tests.fakes.deployments_api import Fault, Outcome, Record
 from tests.fakes.world import World
 from tests.semantics.scene import (
     LONG,
     MINUTE,
     SECOND,
+    ask,
     calls,
     code,
     go,
@@ -186,6 +187,21 @@ def test_row_12_a_preview_hides_no_change_of_others() -> None:
     assert operations(it)[:3] == ["update", "update", "preview"]
 
 
+def test_row_12_what_others_changed_before_many_previews_is_told() -> None:
+    """While nobody looked, somebody changed the stack, and then more came than a page shows."""
+    it = world(spec("web"))
+    assert it.daemon().run_once(LONG)
+    it.api.duration = SECOND
+    for operation in (Operation.UPDATE, *[Operation.PREVIEW] * 30):
+        others(it, operation)
+    for _ in range(40):
+        it.clock.time += SECOND
+        it.api.settle()
+    go(it, it.daemon(), 3 * MINUTE)
+    assert (code(it), it.api.creates) == (ReasonCode.FOREIGN_CHANGE, 32)
+    assert it.disk["web"].last_version == 32
+
+
 def test_row_12_a_queued_one_of_others_that_is_cancelled_hides_none_that_runs() -> None:
     """Of two of others' the first is waited for to its end, whatever became of the second."""
     it = world(spec("web"))
@@ -203,6 +219,43 @@ def test_row_12_a_queued_one_of_others_that_is_cancelled_hides_none_that_runs() 
     assert (states(it), len(records(it))) == ({"web": State.WAITING}, 3)
     go(it, daemon, 15 * MINUTE)
     assert (overlaps, len(records(it)), states(it)) == ([], 4, {"web": State.READY})
+
+
+@pytest.mark.parametrize("doubled", [False, True])
+def test_row_12_what_runs_while_a_person_adopts_is_waited_for(*, doubled: bool) -> None:
+    """The stack is taken as it is, and what somebody asks for after that comes after what runs."""
+    it = slow(*([SECOND] if doubled else []))
+    daemon = it.daemon()
+    go(it, daemon, MINUTE, SECOND)
+    it.api.duration = 5 * MINUTE
+    if not doubled:
+        others(it, Operation.UPDATE)
+    ask(it, RequestKind.ADOPT)
+    go(it, daemon, 5 * SECOND, SECOND)
+    ask(it, RequestKind.TRIGGER)
+    overlaps = beside(it)
+    go(it, daemon, 30 * SECOND, SECOND)
+    assert (states(it), len(records(it))) == ({"web": State.WAITING}, 2)
+    go(it, daemon, 15 * MINUTE)
+    assert (overlaps, len(records(it)), states(it)) == ([], 3, {"web": State.READY})
+
+
+def test_row_16_what_others_begin_a_stack_anew_with_is_waited_for() -> None:
+    """After a destroy that took the history along, the first of others is seen as any other is."""
+    it = world(spec("web", request=request(Operation.DESTROY)))
+    assert it.daemon().run_once(LONG)
+    daemon = it.daemon()
+    ask(it, RequestKind.TRIGGER)
+    go(it, daemon, 5 * MINUTE)
+    it.api.records.clear()
+    it.api.duration = 5 * MINUTE
+    others(it, Operation.UPDATE)
+    ask(it, RequestKind.TRIGGER)
+    overlaps = beside(it)
+    go(it, daemon, 2 * MINUTE)
+    assert (states(it), len(records(it))) == ({"web": State.WAITING}, 1)
+    go(it, daemon, 15 * MINUTE)
+    assert (overlaps, operations(it)) == ([], ["update", "destroy"])
 
 
 def test_row_15_what_a_list_does_not_show_is_found_without_a_status() -> None:

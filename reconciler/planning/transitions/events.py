@@ -134,7 +134,8 @@ def taken_over(status: Status, over: TakeOver, desired: Desired, now: datetime) 
     status = replace(
         handled(status, over.request_id),
         attempt=attempt,
-        last_version=over.latest,
+        # What has not ended is to be seen again, and its end waited for.
+        last_version=over.latest if over.running is None else over.running.version - 1,
         adopted_version=over.latest,
         foreign=None,
         stalled=None,
