@@ -124,6 +124,7 @@ def recalled(status: Status, recall: Recall, desired: Desired, now: datetime) ->
         at=deployment.created,
         # What its dependencies had applied then is not known: what is newer than known counts.
         upstream=status.upstream,
+        upstream_stacks=status.upstream_stacks,
     )
     run = replace(_run(intent), id=deployment.id, version=deployment.version)
     note = f"version {deployment.version} carries our marker and was taken up"
