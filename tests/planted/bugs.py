@@ -224,6 +224,27 @@ BUGS = (
         (PLANNING, RUNS),
     ),
     Bug(
+        "a preview passes for what is wanted",
+        "reconciler/planning/holds.py",
+        "    return good and ours.operation in wanted",
+        "    return good",
+        (RUNS,),
+    ),
+    Bug(
+        "a clock that was ahead holds a create back for as long",
+        "reconciler/planning/holds.py",
+        "    if status.next_attempt - at.now > LONGEST_RETRY_AFTER + CLOCK_TOLERANCE:",
+        "    if at.now > status.next_attempt:",
+        (RUNS,),
+    ),
+    Bug(
+        "what a dependency deploys on another stack starts nothing",
+        "reconciler/planning/starts.py",
+        "    if upstream.applied > known or upstream.stack != stack:",
+        "    if upstream.applied > known:",
+        ("tests/semantics/test_rows_anew.py",),
+    ),
+    Bug(
         "a file that is still open is read",
         "reconciler/planning/quiet.py",
         "    quiet_s = CLOSED_QUIET_S if change.word is Word.CLOSED else QUIET_S",
