@@ -51,6 +51,10 @@ HISTORY_PAGE = 20
 # A run that is queued for longer may be so because somebody paused its stack.
 PAUSED_AFTER = timedelta(seconds=10)
 
+# How much a run may have been nowhere before this process began, of the ten minutes after which it
+# counts as lost: the rest of them it is looked for here.
+MISSING_BEFORE = timedelta(minutes=7)
+
 # What a status file shows of a failed step's log, and how much of it is read for that.
 TAIL_LINES = 20
 TAIL_LINE_LENGTH = 300
@@ -112,6 +116,7 @@ class Observer:
         self._wanted: dict[str, set[str]] = {}
         # Of each stack (as text) how long a create that had no answer is looked for.
         self._looking = Lasting(clock)
+        self._began = clock.now()
         # Of each stack how long its run in flight has been nowhere, and has run.
         self._missing = Lasting(clock)
         self._running = Lasting(clock)
@@ -192,7 +197,7 @@ class Observer:
     def _follow(self, api: ApiClient, stack: StackRef, run: Run, known: Observed) -> Observed:
         seen = self._run(api, stack, run)
         if seen is None:
-            return replace(known, seen=None, missing_for=self._missing.lasts(str(stack), run.id))
+            return replace(known, seen=None, missing_for=self._missing_for(stack, run))
         self._missing.end(str(stack))
         self._created[str(stack)] = (seen.version, seen.created)
         if not seen.status.ended:
@@ -206,6 +211,18 @@ class Observer:
         except RefusedError as error:
             return replace(known, seen=whole, log=(f"(its log cannot be read: {error})",))
         return replace(known, seen=whole, log=log, found=_found(run, log))
+
+    def _missing_for(self, stack: StackRef, run: Run) -> timedelta:
+        """Return for how long it has been nowhere, by what nobody can set.
+
+        A process that comes to a run of before counts from when that was asked for, by the wall
+        clock, up to a limit: one that cron starts anew would never come to an end by itself.
+        """
+        key, before = str(stack), timedelta(0)
+        seen_here = key in self._created and self._created[key][0] == run.version
+        if run.submitted < self._began and not seen_here:
+            before = min(self._clock.now() - run.submitted, MISSING_BEFORE)
+        return self._missing.lasts(key, run.id, already=before)
 
     def _running_for(self, stack: StackRef, run: Run, seen: Deployment) -> timedelta:
         """Return for how long it has run, since it was first seen to.

@@ -239,6 +239,23 @@ def test_row_03_a_clock_that_is_set_loses_no_run() -> None:
     assert (states(it), it.api.creates) == ({"web": State.READY}, 2)
 
 
+def test_row_03_what_is_lost_is_told_though_no_process_lives_for_long() -> None:
+    """Cron's processes find together what each alone would wait for; a moment is not enough."""
+    it = world(spec("web"))
+    it.daemon().tick()
+    it.api.refuses = lambda method, path: 404 if method == "GET" and "/deployments/" in path else 0
+    for state in (State.PROGRESSING, State.STALLED):
+        go(it, it.daemon(), 4 * MINUTE)
+        it.clock.time += 5 * MINUTE
+        assert states(it) == {"web": state}
+    it.clock.time += HOUR
+    ask(it, RequestKind.TRIGGER)
+    go(it, it.daemon(), MINUTE)
+    it.clock.time += HOUR
+    go(it, it.daemon(), 2 * MINUTE)
+    assert (code(it), it.api.creates) == (ReasonCode.NOT_YET_VISIBLE, 2)
+
+
 @pytest.mark.parametrize("missed", [SECOND, DAY])
 def test_row_03_what_was_seen_and_is_not_is_waited_for(missed: timedelta) -> None:
     """A scheduled run that is not shown once still runs; lost, it needs a person as any does."""

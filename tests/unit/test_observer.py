@@ -150,6 +150,10 @@ def test_how_long_a_run_is_nowhere() -> None:
     assert [look(), look()] == [0 * minute, 4 * minute]
     assert look(hidden=False) == 0 * minute
     assert [look(), look(), look()] == [0 * minute, 4 * minute, 8 * minute]
+    seat.observer = seat.of(lambda: seat.client)
+    assert [look(), look()] == [7 * minute, 11 * minute], "another process has looked before"
+    assert look(hidden=False) == 0 * minute
+    assert look() == 0 * minute, "this one has seen it"
 
 
 def test_how_long_a_run_runs() -> None:
