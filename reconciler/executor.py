@@ -150,7 +150,8 @@ class Executor:
             return self._write(transitions.lost(status, tools.clock.now()))
         else:
             self._count(intent.cause, "accepted")
-            status = self._write(transitions.accepted(status, created, tools.clock.now()))
+            status = transitions.accepted(status, created, tools.clock.now())
+            status = self._write(transitions.asked_by(status, intent, desired.spec))
         if intent.cause.request_id in status.handled:
             tools.requests.remove(intent.cause.request_id)
         return status

@@ -90,6 +90,8 @@ class Planner:
         self._resolver = resolver
         self._observer = observer
         self._pool = pool
+        # Whose status was made to fit its spec, and is not written so yet.
+        self._unwritten: set[str] = set()
 
     def plan(self, names: Iterable[str], given: Given, clock: Clock) -> list[Planned]:
         """Plan names, in the order of their dependencies.
@@ -105,13 +107,14 @@ class Planner:
         for name in ordered:
             draft = in_flight.get(name) or self._draft(name, given, clock)
             self._decide(draft, clock)
-            planned[name] = _planned(draft, clock)
+            planned[name] = self._planned(draft, clock)
             if draft.plan.needs_history or name in given.recheck:
                 asking.append(draft)
         self._pool.map(self._ask_history, asking)
         for draft in asking:
             self._decide(draft, clock)
-            planned[draft.name] = _planned(draft, clock)
+            planned[draft.name] = self._planned(draft, clock)
+        self._unwritten.difference_update(ordered)
         return list(planned.values())
 
     def _follow(self, names: Iterable[str], given: Given, clock: Clock) -> Mapping[str, _Draft]:
@@ -129,14 +132,22 @@ class Planner:
         self._pool.map(self._ask_run, followed)
         return {draft.name: draft for draft in drafts}
 
-    def _prepared(self, name: str, clock: Clock) -> Status:
+    def _planned(self, draft: _Draft, clock: Clock) -> Planned:
+        plan, status = draft.plan, draft.observed.status
+        if plan.actions:
+            return Planned(plan=plan, job=Job(desired=draft.desired, observed=draft.observed))
+        told = transitions.same(transitions.verdict(status, plan, clock.now()), status)
+        return Planned(plan=plan, told=told and draft.name not in self._unwritten)
+
+    def _prepared(self, name: str, clock: Clock, digest: str = "") -> Status:
         """Return what is remembered, made to fit what the spec says now."""
         fleet, status = self._fleet, self._fleet.statuses[name]
         if _moves(status, fleet.specs[name]):
             return status
-        fresh = transitions.prepared(status, fleet.specs[name], clock.now())
+        fresh = transitions.prepared(status, fleet.specs[name], clock.now(), digest)
         if fresh is not status and fresh != status:
             fleet.put(fresh)
+            self._unwritten.add(name)
         return fresh
 
     def _spec(self, name: str) -> Spec:
@@ -152,8 +163,8 @@ class Planner:
             status = fleet.statuses[name]
             desired = self._resolver.removed(spec, status.attempt)
         else:
-            status = self._prepared(name, clock)
             desired = self._resolver.desired(spec)
+            status = self._prepared(name, clock, desired.digest)
             if _moves(status, spec):
                 # First what was sent for the stack before: found there, or forgotten.
                 spec = replace(spec, stack=StackRef.parse(status.stack), suspended=True)
@@ -252,14 +263,6 @@ def _applied_since(status: Status | None) -> datetime | None:
     if status is None or last is None or last.version != status.applied:
         return None
     return last.seen_ended or last.finished
-
-
-def _planned(draft: _Draft, clock: Clock) -> Planned:
-    plan, status = draft.plan, draft.observed.status
-    if plan.actions:
-        return Planned(plan=plan, job=Job(desired=draft.desired, observed=draft.observed))
-    told = transitions.same(transitions.verdict(status, plan, clock.now()), status)
-    return Planned(plan=plan, told=told)
 
 
 _UNPLANNED = Reason(ReasonCode.NEW, "it was not planned yet")

@@ -10,12 +10,24 @@ from reconciler.jsonform import from_text, to_text
 from reconciler.model import OnDelete, SecretReference, Spec, Status
 from reconciler.values import replace
 
-__all__ = ["dependencies", "may_be_there", "spec_of", "text_of"]
+__all__ = ["dependencies", "may_be_there", "spec_of", "text_as_deployed", "text_of"]
 
 
 def text_of(spec: Spec) -> str:
     """Write what a removed spec is destroyed by; empty where its stack would be kept."""
     return to_text(spec) if spec.on_delete is OnDelete.DESTROY else ""
+
+
+def text_as_deployed(spec: Spec, known: str) -> str:
+    """Write the same with the request in `known`, what is remembered by now.
+
+    An edit of which nothing was made yet fits neither the stack nor the commit it is at.
+    """
+    text = text_of(spec)
+    if not text or not known or text == known:
+        return text
+    request = _read(known).request
+    return text if request == spec.request else to_text(replace(spec, request=request))
 
 
 def spec_of(status: Status) -> Spec:

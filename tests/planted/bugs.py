@@ -32,6 +32,7 @@ RUNS: Final = "tests/semantics/test_rows_runs.py"
 DOUBLES: Final = "tests/semantics/test_rows_doubles.py"
 STRAYS: Final = "tests/semantics/test_rows_strays.py"
 FLEET: Final = "tests/semantics/test_rows_fleet.py"
+GUARDS: Final = "tests/semantics/test_rows_guards.py"
 QUIET: Final = "tests/unit/adapters/test_spec_quiet.py"
 WATCHER: Final = "tests/unit/adapters/test_watcher.py"
 SHORT: Final = "tests/simulation/test_short_histories.py"
@@ -173,6 +174,62 @@ BUGS = (
         "    if claimed_by and observed",
         "    if claimed_by == '?' and observed",
         (PLANNING, FLEET),
+    ),
+    Bug(
+        "the approval of a mass change lets stacks be removed",
+        "reconciler/planning/admission.py",
+        "    gone = {n: d for n, d in facts.missing.items() if (removal, n, d) not in let}",
+        "    gone = {n: d for n, d in facts.missing.items() if (change, n, d) not in let}",
+        (GUARDS,),
+    ),
+    Bug(
+        "what a person let through may pass again",
+        "reconciler/masses.py",
+        "        over = {p for p in holds.approved if self._is_over(p)}\n        self._over",
+        "        over = set[Passage]()\n        self._over",
+        (GUARDS,),
+    ),
+    Bug(
+        "what a person let through is never too old",
+        "reconciler/masses.py",
+        "if abs(now - p.at) < APPROVAL_LASTS}",
+        "if now >= p.at}",
+        (GUARDS,),
+    ),
+    Bug(
+        "a stack that failed half-way counts as never made",
+        "reconciler/planning/transitions/runs.py",
+        "        status = replace(status, made=True)",
+        "        status = replace(status, made=run.end is RunEnd.SUCCEEDED)",
+        (GUARDS,),
+    ),
+    Bug(
+        "a hold stays with a file's old name",
+        "reconciler/rolls.py",
+        "                each.move(old, new)",
+        "                each.move(new, new)",
+        (GUARDS,),
+    ),
+    Bug(
+        "a cancel hits whatever runs",
+        "reconciler/planning/underway.py",
+        "    return not request.binds or request.binds in ids",
+        "    return bool(ids)",
+        (GUARDS,),
+    ),
+    Bug(
+        "an adoption is for whatever is wanted by then",
+        "reconciler/planning/holds.py",
+        "    if request.binds == wanted:",
+        "    if request.binds:",
+        (GUARDS,),
+    ),
+    Bug(
+        "a removed stack is destroyed by an edit that was never deployed",
+        "reconciler/planning/transitions/events.py",
+        "    if attempt is None or attempt.digest == digest:",
+        "    if attempt is None or attempt.digest:",
+        (GUARDS,),
     ),
     Bug(
         "an approval binds no preview",

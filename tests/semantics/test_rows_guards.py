@@ -94,6 +94,45 @@ def test_row_26_what_a_half_made_stack_needs_is_destroyed_after_it() -> None:
     assert found[0].number < found[1].number
 
 
+@pytest.mark.parametrize("ran", [False, True], ids=["held", "deployed"])
+def test_row_26_a_stack_is_destroyed_by_what_it_was_made_of(ran: bool) -> None:  # noqa: FBT001
+    """An edit that was never deployed, of the repository say, fits no commit that was."""
+    it = world(*(spec(name) for name in "abcd"), spec("web", on_delete=OnDelete.DESTROY))
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    if not ran:
+        it.holds = replace(it.holds, names={"web": Hold(by="ada", at=it.clock.time)})
+    source = replace(request().source, repo_url="https://example.com/other.git")
+    edited = replace(it.specs["web"], request=replace(request(), source=source))
+    it.specs["web"], it.digests["web"] = edited, "e" * 64
+    it.heads["web"] = "c" * 40
+    daemon.wake()
+    go(it, daemon, MINUTE)
+    daemon = it.daemon()
+    del it.specs["web"]
+    go(it, daemon, 2 * MINUTE)
+    it.holds = replace(it.holds, names={})
+    go(it, daemon, 15 * MINUTE)
+    destroy = records(it)[-1].request
+    assert (destroy.operation, len(records(it))) == (Operation.DESTROY, 3 if ran else 2)
+    made_of = ("other", "c") if ran else ("infra", "a")
+    assert destroy.source.repo_url == f"https://example.com/{made_of[0]}.git"
+    assert destroy.source.commit == made_of[1] * 40
+
+
+def test_row_26_what_is_to_be_done_on_removal_is_on_the_disk_at_once() -> None:
+    """An edit that starts nothing holds all the same where the file goes while nobody runs."""
+    it = world(*(spec(name) for name in "abcd"), spec("web"))
+    daemon = it.daemon()
+    go(it, daemon, MINUTE)
+    it.specs["web"] = spec("web", on_delete=OnDelete.DESTROY)
+    daemon.wake()
+    go(it, daemon, MINUTE)
+    del it.specs["web"]
+    go(it, it.daemon(), 15 * MINUTE)
+    assert (operations(it), "web" in it.disk) == (["update", "destroy"], False)
+
+
 def test_row_26_a_stack_of_which_nothing_began_is_forgotten() -> None:
     """A run that was cancelled in the queue has made nothing, so there is nothing to destroy."""
     it = world(*(spec(name) for name in "abcd"), spec("web", on_delete=OnDelete.DESTROY))

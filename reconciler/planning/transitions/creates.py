@@ -19,11 +19,13 @@ from reconciler.model import (
     Recall,
     Run,
     RunEnd,
+    Spec,
     Status,
     Submit,
     Upstream,
 )
 from reconciler.patience import LONGEST_RETRY_AFTER, PROBE_AFTER
+from reconciler.planning.remembered import text_of
 from reconciler.planning.situation import same_wanted
 from reconciler.planning.transitions.notes import handled, noted
 from reconciler.values import replace
@@ -34,6 +36,7 @@ __all__ = [
     "abandoned",
     "accepted",
     "adopted",
+    "asked_by",
     "begun",
     "lost",
     "recalled",
@@ -101,6 +104,13 @@ def accepted(status: Status, created: Created, now: datetime) -> Status:
         _run(intent), id=created.id, version=created.version, url=created.console_url, submitted=now
     )
     return _in_flight(status, intent, run)
+
+
+def asked_by(status: Status, intent: Intent, spec: Spec) -> Status:
+    """Remember what the spec would be destroyed by: something is made of its request now."""
+    if not intent.cause.desired or status.removal is not None:
+        return status
+    return replace(status, last_good_spec=text_of(spec))
 
 
 def adopted(status: Status, deployment: Deployment, now: datetime) -> Status:

@@ -28,7 +28,7 @@ from reconciler.model import (
     TakeUpSlot,
 )
 from reconciler.planning import slots
-from reconciler.planning.remembered import text_of
+from reconciler.planning.remembered import text_as_deployed, text_of
 from reconciler.planning.situation import source_of
 from reconciler.planning.transitions.notes import handled, noted
 from reconciler.values import replace
@@ -48,10 +48,11 @@ __all__ = [
 ]
 
 
-def prepared(status: Status, spec: Spec, now: datetime) -> Status:
-    """Fit what is remembered to the spec.
+def prepared(status: Status, spec: Spec, now: datetime, digest: str = "") -> Status:
+    """Fit what is remembered to the spec, which asks for `digest` now (empty: not known).
 
-    Another stack starts afresh; a new or edited schedule counts from now.
+    Another stack starts afresh; a new or edited schedule counts from now. What a removed spec is
+    destroyed by has its request only once that was asked for.
     """
     stack = str(spec.stack)
     if status.stack and status.stack != stack:
@@ -81,7 +82,11 @@ def prepared(status: Status, spec: Spec, now: datetime) -> Status:
     behind = status.clock_behind_since
     if behind is not None and (status.written is None or now >= status.written):
         behind = None
-    found, text = tuple(schedules), text_of(spec)
+    found, attempt = tuple(schedules), status.attempt
+    if attempt is None or attempt.digest == digest:
+        text = text_of(spec)
+    else:
+        text = text_as_deployed(spec, status.last_good_spec)
     known_of = (status.stack, status.schedules, status.clock_behind_since, status.last_good_spec)
     if status.removal is None and known_of == (stack, found, behind, text):
         return status
