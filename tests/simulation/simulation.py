@@ -352,9 +352,15 @@ class Simulation:
         self._ask(RequestKind.TRIGGER, self.dice.choice((Operation.REFRESH, None)))
 
     def cancel(self) -> None:
-        self._ask(RequestKind.CANCEL, None)
+        """A person cancels a run that they see, where one runs; the next may be there by then."""
+        known = ((n, self.world.disk.get(n)) for n in sorted(self._present()))
+        seen = [(n, s.run.id) for n, s in known if s is not None and s.run is not None]
+        name, run_id = self.dice.choice(seen or [("", "")])
+        self._ask(RequestKind.CANCEL, None, name, run_id)
 
-    def _ask(self, kind: RequestKind, operation: Operation | None, name: str = "") -> None:
+    def _ask(
+        self, kind: RequestKind, operation: Operation | None, name: str = "", binds: str = ""
+    ) -> None:
         number = len(self.triggers) + self.done["asked"]
         self.done["asked"] += 1
         request = HandRequest(
@@ -364,6 +370,7 @@ class Simulation:
             by="ada",
             at=self.clock.time,
             operation=operation,
+            binds=binds,
         )
         self.world.requests[request.id] = request
         if kind is RequestKind.TRIGGER:
