@@ -21,6 +21,7 @@ from reconciler.api.types import (
     UNSET_TIME,
     Deployment,
     JobStatus,
+    Operation,
     StackRef,
     StepStatus,
 )
@@ -429,16 +430,19 @@ def _counted(
 
 
 def _looked(deployment: Deployment) -> bool:
-    """Whether it has ended and has changed nothing."""
+    """Whether it has ended, and what was deployed before it is so still.
+
+    A refresh of ours takes down what is there, as each night by its schedule.
+    """
     operation, status = deployment.operation, deployment.status
-    looks = operation is not None and operation.changes_nothing
+    looks = operation is Operation.REFRESH or (operation is not None and operation.changes_nothing)
     return status.ended and (looks or status is JobStatus.SKIPPED)
 
 
 def _counted_ours(whole: Deployment, found: History, whose: _Whose, *, first: bool) -> History:
     """Add one of ours; `first`: nothing that is before it is to be dealt with."""
     if not whose.is_known(whole.marker):
-        # One that only looked does not hide one that changed the stack.
+        # One that only looked does not hide one that deployed.
         hidden = found.ours is not None and _looked(whole) and not _looked(found.ours)
         found = found if hidden else replace(found, ours=whole)
     if whose.is_dealt_with(whole):

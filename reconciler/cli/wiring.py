@@ -56,9 +56,9 @@ __all__ = ["Place", "api_source", "build", "place", "say_nothing"]
 SETTLE_EMBEDDED = timedelta(seconds=2)
 SETTLE_REMOTE = timedelta(seconds=30)
 
-# 1,000 changes at once are a read and a create each: at 50 ms a call they leave within seconds.
-# Each thread waits, none computes.
-API_THREADS = 32
+# 1,000 changes at once are two reads and a create each: at 50 ms a call they leave within seconds.
+# Each thread waits, for the API or for the disk, none computes.
+API_THREADS = 48
 
 Say = Callable[[str, State, Reason], None]
 

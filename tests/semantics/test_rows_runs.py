@@ -719,12 +719,13 @@ def test_row_15_only_what_did_what_is_wanted_is_taken_up(
     assert (states(it), code(it)) == ({"web": State.STALLED}, ReasonCode.HISTORY_UNKNOWN)
 
 
-def test_row_15_what_only_looked_since_does_not_count() -> None:
-    """A detection of drift or a preview after our update leaves it what is wanted, once ended."""
+@pytest.mark.parametrize("looked", [Operation.DETECT_DRIFT, Operation.REFRESH])
+def test_row_15_what_only_looked_since_does_not_count(looked: Operation) -> None:
+    """What our runs looked at after our update leaves it what is wanted, once all has ended."""
     it = world(spec("web"))
     daemon = it.daemon()
     go(it, daemon, MINUTE)
-    it.requests["q1"] = trigger(Operation.DETECT_DRIFT)
+    it.requests["q1"] = trigger(looked)
     go(it, daemon, MINUTE)
     it.disk.clear()
     others(it, Operation.PREVIEW)
