@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     def read() -> tuple[Row, ...]:
         return rows.of(chosen) if chosen else rows.read()
 
-    for name in chosen - {row.name for row in read()}:
+    for name in chosen - {row.name for row in read()} if chosen else ():
         names.known(name, where, broken=True)  # or it says that there is none, and what is near
     branch = _Branch(checkouts.home(options, where.root) if where.checkout is not None else None)
     if options.watch:
