@@ -34,6 +34,7 @@ __all__ = [
     "MINUTE",
     "SECOND",
     "ask",
+    "beside",
     "code",
     "every",
     "go",
@@ -101,6 +102,23 @@ def calls(it: World) -> list[str]:
         return faults(method, path)
 
     it.api.faults = note
+    return found
+
+
+def beside(it: World, name: str = "web") -> list[tuple[int, ...]]:
+    """Return a list that gets what is not over whenever a create is sent from now on."""
+    found: list[tuple[int, ...]] = []
+    faults = it.api.faults
+
+    def look(method: str, path: str) -> Fault:
+        if method == "POST" and path.endswith("/deployments"):
+            it.api.settle()
+            alive = [r.shown.version for r in records(it, name) if not r.shown.status.ended]
+            if alive:
+                found.append(tuple(alive))
+        return faults(method, path)
+
+    it.api.faults = look
     return found
 
 

@@ -12,7 +12,7 @@ from reconciler.model import ReasonCode, RequestKind, Spec, State, Window
 from reconciler.planning.gates import approval_key
 from reconciler.values import replace
 from tests.factories import NOW, spec
-from tests.fakes.deployments_api import Fault, Record
+from tests.fakes.deployments_api import Fault
 from tests.fakes.world import World
 from tests.semantics.scene import (
     DAY,
@@ -20,6 +20,7 @@ from tests.semantics.scene import (
     MINUTE,
     SECOND,
     ask,
+    beside,
     code,
     every,
     go,
@@ -222,15 +223,7 @@ def test_row_30_what_was_sent_for_another_is_waited_for() -> None:
     daemon.wake()
     go(it, daemon, 10 * SECOND)
     assert (code(it, "b"), operations(it, "a")) == (ReasonCode.SETTLING, [])
-    overlaps = list[Record]()
-    creates = it.api.faults
-
-    def look(method: str, path: str) -> Fault:
-        if method == "POST" and path.endswith("/deployments"):
-            overlaps.extend(r for r in records(it, "a") if not r.shown.status.ended)
-        return creates(method, path)
-
-    it.api.faults = look
+    overlaps = beside(it, "a")
     go(it, daemon, HOUR)
     # What it had sent is as the other one wants it.
     assert (operations(it, "a"), overlaps) == (["update"], [])

@@ -13,13 +13,14 @@ import requests
 from reconciler.api.types import JobStatus, Operation, StackRef, StepStatus
 from reconciler.model import ReasonCode, RequestKind, State
 from tests.factories import request, spec
-from tests.fakes.deployments_api import Fault, Outcome, Record
+from tests.fakes.deployments_api import Outcome, Record
 from tests.fakes.world import World
 from tests.semantics.scene import (
     LONG,
     MINUTE,
     SECOND,
     ask,
+    beside,
     calls,
     code,
     go,
@@ -51,23 +52,6 @@ def slow(*arrive_again: timedelta, lag: timedelta = 0 * SECOND) -> World:
 
     it.api.send = twice  # type: ignore[method-assign]
     return it
-
-
-def beside(it: World) -> list[tuple[int, ...]]:
-    """Return a list that gets what is not over whenever a create is sent from now on."""
-    found: list[tuple[int, ...]] = []
-    faults = it.api.faults
-
-    def look(method: str, path: str) -> Fault:
-        if method == "POST" and path.endswith("/deployments"):
-            it.api.settle()
-            alive = [r.shown.version for r in records(it) if not r.shown.status.ended]
-            if alive:
-                found.append(tuple(alive))
-        return faults(method, path)
-
-    it.api.faults = look
-    return found
 
 
 def moved(it: World) -> Callable[[timedelta], None]:

@@ -8,14 +8,14 @@ import requests
 from reconciler.api.types import Operation
 from reconciler.model import ReasonCode, RequestKind, State
 from tests.factories import NOW, spec
-from tests.fakes.deployments_api import Fault, Outcome
-from tests.fakes.world import World
+from tests.fakes.deployments_api import Outcome
 from tests.semantics.scene import (
     HOUR,
     LONG,
     MINUTE,
     SECOND,
     ask,
+    beside,
     code,
     every,
     go,
@@ -30,23 +30,6 @@ from tests.semantics.scene import (
 
 MOVED = "c" * 40
 HOURLY = every("0 * * * *", Operation.UPDATE)
-
-
-def beside(it: World) -> list[tuple[int, ...]]:
-    """Return a list that gets what is not over whenever a create is sent from now on."""
-    found: list[tuple[int, ...]] = []
-    faults = it.api.faults
-
-    def look(method: str, path: str) -> Fault:
-        if method == "POST" and path.endswith("/deployments"):
-            it.api.settle()
-            alive = [r.shown.version for r in records(it) if not r.shown.status.ended]
-            if alive:
-                found.append(tuple(alive))
-        return faults(method, path)
-
-    it.api.faults = look
-    return found
 
 
 @pytest.mark.parametrize("over", [False, True])
