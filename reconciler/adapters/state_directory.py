@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import secrets
 import string
 from collections.abc import Mapping
@@ -150,7 +151,8 @@ class StateDirectory:
         """Become the one who reconciles a directory, until `InstanceLock.release`.
 
         Raises AnotherInstanceError that names the one who does, UsageError where the directory
-        cannot be opened, NotDurableError where the state directory cannot be written.
+        cannot be opened or root would work on what another user keeps, NotDurableError where the
+        state directory cannot be written.
         """
         return InstanceLock(self.of_directory(directory), clock)
 
@@ -199,6 +201,7 @@ class InstanceLock:
         except OSError as error:
             raise NotDurableError(f"{file} cannot be opened: {error.strerror}") from error
         self._lock(opened, state)
+        _refuse_root(state.folder)
         body = {
             "pid": os.getpid(),
             "started": time_text(clock.now()),
@@ -230,6 +233,21 @@ class InstanceLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _refuse_root(folder: Path) -> None:
+    """Refuse to make files as root where another user's service could not open them later."""
+    owner = folder.stat().st_uid
+    if os.geteuid() or not owner:
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    raise UsageError(
+        f"{folder} belongs to the user {name}, and no process of theirs reconciles now; start it, "
+        f"or run this as {name} instead of root (`runuser -u {name} -- reconciler …`)"
+    )
 
 
 def _who(record: Path) -> str:

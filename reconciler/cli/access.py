@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from reconciler.cli.engine import data_directory
 from reconciler.cli.engine_database import database_of
+from reconciler.cli.person import who
 from reconciler.clock import SystemClock
 from reconciler.errors import ReconcilerError, UsageError
 
@@ -239,16 +239,6 @@ def open_store(options: argparse.Namespace) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def who() -> str:
-    """Return the name of the person who runs this command; through sudo, too."""
-    uid = os.environ.get("SUDO_UID", "") if os.getuid() == 0 else ""
-    number = int(uid) if uid.isdecimal() else os.getuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
 
 
 def local_entry(action: str, target: str, organization: str = "", detail: str = "") -> AuditEntry:

@@ -13,7 +13,8 @@ from datetime import datetime
 
 from reconciler.adapters.holds import MassApproval
 from reconciler.cli import names, wiring
-from reconciler.cli.by_hand import carry_out, request, show, who
+from reconciler.cli.by_hand import carry_out, request, show
+from reconciler.cli.person import who
 from reconciler.clock import SystemClock
 from reconciler.errors import UsageError
 from reconciler.model import Approval, RequestKind

@@ -8,7 +8,6 @@ until they are settled.
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import secrets
 import signal
@@ -20,6 +19,7 @@ from reconciler.api.types import Operation
 from reconciler.cli import names, notifying, table, wiring
 from reconciler.cli.following import follow
 from reconciler.cli.look import look
+from reconciler.cli.person import who
 from reconciler.cli.rows import Rows
 from reconciler.cli.saying import say
 from reconciler.clock import SystemClock
@@ -27,7 +27,7 @@ from reconciler.errors import AnotherInstanceError, UsageError
 from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd, Status
 from reconciler.planning.remembered import spec_of
 
-__all__ = ["carry_out", "refuse_trigger", "request", "run", "run_of", "show", "who"]
+__all__ = ["carry_out", "refuse_trigger", "request", "run", "run_of", "show"]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -131,14 +131,6 @@ def show(where: wiring.Place, about: Iterable[str]) -> bool:
     if found:
         print(table.as_text(found, look(sys.stdout, os.environ)))
     return all(row.settled_well for row in found)
-
-
-def who() -> str:
-    """Return who runs this command: the user's name, or number where that has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def refuse_trigger(found: names.Named, hold: Hold | None, operation: Operation | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli import names, wiring
-from reconciler.cli.by_hand import who
+from reconciler.cli.person import who
 from reconciler.clock import SystemClock
 from reconciler.model import Hold, Holds
 

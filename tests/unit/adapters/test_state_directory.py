@@ -174,6 +174,21 @@ def test_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
     state.lock(specs, CLOCK).release()
 
 
+def test_root_does_not_work_on_what_another_user_keeps(tmp_path: Path) -> None:
+    """Its files would be in the way of that user's service; beside the service root may ask."""
+    root = StateDirectory(tmp_path / "state")
+    with root.lock(tmp_path, CLOCK):
+        if os.geteuid():
+            return  # nobody else is refused
+        for path in (root.root, *root.root.rglob("*")):
+            os.chown(path, 12345, 12345)
+        with pytest.raises(AnotherInstanceError, match=f"by process {os.getpid()}"):
+            root.lock(tmp_path, CLOCK)
+    for _ in range(2):  # a refusal leaves no lock
+        with pytest.raises(UsageError, match=r"belongs to the user #12345, .* start it, or run"):
+            root.lock(tmp_path, CLOCK)
+
+
 def test_no_directory(tmp_path: Path) -> None:
     """A directory that is not there cannot be reconciled."""
     with pytest.raises(UsageError, match="give a directory of specs"):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,7 +75,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setenv("LOGNAME", "ada")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="ada", uid=uid))
     monkeypatch.setenv("RECONCILER_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PULUMI_ACCESS_TOKEN", "x")
     return Desk(tmp_path)
