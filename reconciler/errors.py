@@ -3,6 +3,7 @@
     ReconcilerError
     ├── UsageError            a command was called in a way that cannot work (exit 2)
     ├── AnotherInstanceError  someone else reconciles this directory (exit 75)
+    │   └── StateElsewhereError  and never sees what is asked for here
     ├── NewerReleaseError     a newer release has written the state, and it is left as it is
     ├── NotDurableError       a state could not be written to disk: nothing may be started
     │   └── UnreadableError   a state is there and cannot be read now: nor may anything then
@@ -28,6 +29,7 @@ __all__ = [
     "ReconcilerError",
     "RefusedError",
     "SecretUnavailableError",
+    "StateElsewhereError",
     "UnreadableError",
     "UsageError",
 ]
@@ -43,6 +45,10 @@ class UsageError(ReconcilerError):
 
 class AnotherInstanceError(ReconcilerError):
     """Another process reconciles the same directory; the message names it."""
+
+
+class StateElsewhereError(AnotherInstanceError):
+    """That process keeps its state at another place, so it never sees what is asked for here."""
 
 
 class NewerReleaseError(ReconcilerError):

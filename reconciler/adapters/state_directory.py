@@ -11,6 +11,7 @@ directories/<hash of a directory's real path>/
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -18,13 +19,20 @@ import os
 import pwd
 import secrets
 import string
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
 from reconciler.clock import Clock
-from reconciler.errors import AnotherInstanceError, NotDurableError, UsageError
+from reconciler.errors import (
+    AnotherInstanceError,
+    NotDurableError,
+    StateElsewhereError,
+    UsageError,
+)
 from reconciler.files import locked, make_folder, open_lock, read_regular, write_durably
 from reconciler.jsonform import time_text
 
@@ -37,6 +45,10 @@ _OWNER_LETTERS: Final = string.ascii_lowercase + string.digits
 _KEY_BYTES: Final = 32
 # What a person may put there in place of the one that is made, at the least.
 _SHORTEST_TOKEN: Final = 20
+# Who looks whether somebody reconciles holds the lock for a moment, and who starts has not written
+# down yet who it is: what cannot be told is asked this often, this far apart.
+_TRIES: Final = 10
+_BETWEEN: Final = timedelta(milliseconds=50)
 # What is read here is at most a few hundred bytes.
 _MAX_BYTES: Final = 64 << 10
 
@@ -73,7 +85,7 @@ class DirectoryState:
         return self.folder / "statuses"
 
     def reconciled_by(self) -> str:
-        """Return who works on the directory now, as far as that is written down; else empty."""
+        """Return who works on the directory now, and keeps what it knows here; else empty."""
         record = self.folder / "instance.json"
         try:
             os.kill(int(json.loads(read_regular(record, _MAX_BYTES))["pid"]), 0)
@@ -82,6 +94,25 @@ class DirectoryState:
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return ""
         return _who(record)
+
+    def kept_elsewhere(self) -> str:
+        """Say that who works on the directory keeps its state at another place; else empty.
+
+        What it knows cannot be told from here, and what is asked for here it never sees.
+        """
+        try:
+            opened = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "" if self.reconciled_by() else f"{self.directory} {_elsewhere(opened)}"
+        except OSError:
+            return ""
+        finally:
+            os.close(opened)
+        return ""
 
     @property
     def requests(self) -> Path:
@@ -150,9 +181,9 @@ class StateDirectory:
     def lock(self, directory: Path, clock: Clock) -> InstanceLock:
         """Become the one who reconciles a directory, until `InstanceLock.release`.
 
-        Raises AnotherInstanceError that names the one who does, UsageError where the directory
-        cannot be opened or root would work on what another user keeps, NotDurableError where the
-        state directory cannot be written.
+        Raises AnotherInstanceError that names the one who does (StateElsewhereError where its state
+        is not here), UsageError where the directory cannot be opened or root would work on what
+        another user keeps, NotDurableError where the state directory cannot be written.
         """
         return InstanceLock(self.of_directory(directory), clock)
 
@@ -180,14 +211,15 @@ class InstanceLock:
 
     def __init__(self, state: DirectoryState, clock: Clock) -> None:
         self._record = state.folder / "instance.json"
+        self._clock = clock
         self._held: list[int] = []
         try:
-            self._take(state, clock)
+            self._take(state)
         except BaseException:
             self._let_go()
             raise
 
-    def _take(self, state: DirectoryState, clock: Clock) -> None:
+    def _take(self, state: DirectoryState) -> None:
         try:
             opened = os.open(state.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -204,7 +236,7 @@ class InstanceLock:
         _refuse_root(state.folder)
         body = {
             "pid": os.getpid(),
-            "started": time_text(clock.now()),
+            "started": time_text(self._clock.now()),
             "directory": os.path.realpath(state.directory),
         }
         content = json.dumps(body).encode("utf-8", "surrogateescape")
@@ -212,12 +244,20 @@ class InstanceLock:
 
     def _lock(self, opened: int, state: DirectoryState) -> None:
         self._held.append(opened)
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            who = _who(self._record)
-            message = f"{state.directory} is already reconciled by {who}"
-            raise AnotherInstanceError(message) from error
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                who = state.reconciled_by()
+                if who:
+                    message = f"{state.directory} is already reconciled by {who}"
+                    raise AnotherInstanceError(message) from error
+                if not tries_left:
+                    raise StateElsewhereError(f"{state.directory} {_elsewhere(opened)}") from error
+                # Somebody starts, or has looked for a moment.
+                self._clock.wait_until(self._clock.now() + _BETWEEN, threading.Event())
+            else:
+                return
 
     def release(self) -> None:
         """Let others in."""
@@ -251,8 +291,22 @@ def _refuse_root(folder: Path) -> None:
 
 
 def _who(record: Path) -> str:
+    """Return who has written a record; empty where that cannot be read."""
     try:
         body = json.loads(read_regular(record, _MAX_BYTES))
-        return f"process {int(body['pid'])}, since {body['started']!s:.40}"
+        return f"process {int(body['pid'])}, since {body['started']!s:.19}Z"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process, which keeps its state elsewhere"
+        return ""
+
+
+def _elsewhere(opened: int) -> str:
+    """Say who holds the lock of an open file, and that its state is elsewhere."""
+    about, pid = os.fstat(opened), ""
+    place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    with contextlib.suppress(OSError), Path("/proc/locks").open() as locks:
+        held = (line.split() for line in locks)
+        pid = next((words[4] for words in held if words[1] == "FLOCK" and words[5] == place), "")
+    return (
+        f"is reconciled by {f'process {pid}' if pid else 'a process'} that keeps its state at "
+        "another place: give the --data that it has"
+    )

@@ -23,7 +23,7 @@ from reconciler.cli.person import who
 from reconciler.cli.rows import Rows
 from reconciler.cli.saying import say
 from reconciler.clock import SystemClock
-from reconciler.errors import AnotherInstanceError, UsageError
+from reconciler.errors import AnotherInstanceError, StateElsewhereError, UsageError
 from reconciler.model import HandRequest, Hold, OnDelete, RequestKind, RunEnd, Status
 from reconciler.planning.remembered import spec_of
 
@@ -99,6 +99,8 @@ def carry_out(
     about, clock = frozenset(about), SystemClock()
     try:
         lock = where.root.lock(where.home, clock)
+    except StateElsewhereError:
+        raise
     except AnotherInstanceError as error:
         ask()
         print(f"asked for; {error}, which takes it up", flush=True)

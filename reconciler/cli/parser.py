@@ -288,7 +288,7 @@ def _suspend(commands: Commands) -> None:
         _all(parser, every)
         _state(parser)
         _secrets(parser)
-        parser.set_defaults(suspends=verb == "suspend")
+        parser.set_defaults(asks=True, suspends=verb == "suspend")
 
 
 def _engine(commands: Commands) -> None:
@@ -554,6 +554,7 @@ def _by_hand(parser: argparse.ArgumentParser) -> None:
         help="where a daemon takes it up: follow what it does, to the end or --timeout",
     )
     _reconciling(parser)
+    parser.set_defaults(asks=True)
 
 
 def _public_url(text: str) -> str:

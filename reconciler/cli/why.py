@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
             upstream=_upstream(where, found),
             masses={each: len(m.names) for each, m in waiting.items() if found.name in m.names},
             windows=where.config.limits.windows,
-            reconciler=where.state.reconciled_by(),
+            reconciler=where.state.reconciled_by() or where.state.kept_elsewhere(),
             readable=_readable(where, found),
         )
     )

@@ -33,7 +33,7 @@ from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.cli.looking import HoldsLookedAt, RequestsLookedAt
 from reconciler.clock import Clock, SystemClock
 from reconciler.daemon import Daemon, Parts
-from reconciler.errors import UsageError
+from reconciler.errors import StateElsewhereError, UsageError
 from reconciler.executor import Executor, Tools
 from reconciler.files import make_folder
 from reconciler.metrics import OFF, Meter
@@ -182,6 +182,8 @@ def place(options: argparse.Namespace, meter: Meter = OFF, tracer: Tracer = NO_T
     elif not directory.is_dir():
         raise UsageError(f"{directory} is no directory; give the one that holds the specs")
     state, clock = root.of_directory(home), SystemClock()
+    if not getattr(options, "pulls", False):
+        _tell_elsewhere(options, root, state)
     return Place(
         config=config,
         directory=directory,
@@ -200,6 +202,17 @@ def place(options: argparse.Namespace, meter: Meter = OFF, tracer: Tracer = NO_T
         tracer=tracer,
         outbox=cache(lambda: Outbox(state.folder / "outbox", clock)),
     )
+
+
+def _tell_elsewhere(
+    options: argparse.Namespace, root: StateDirectory, state: DirectoryState
+) -> None:
+    """Say that who reconciles keeps its state elsewhere; what is asked for by hand is refused."""
+    told = state.kept_elsewhere()
+    if told and getattr(options, "asks", False):
+        raise StateElsewhereError(told)
+    if told:
+        sys.stderr.write(f"{told}; what is told here is only what {root.root} knows\n")
 
 
 def _quiet(options: argparse.Namespace, directory: Path) -> Quiet | None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import stat
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from reconciler.adapters.state_directory import StateDirectory, locate
 from reconciler.clock import SystemClock
-from reconciler.errors import AnotherInstanceError, UsageError
+from reconciler.errors import AnotherInstanceError, StateElsewhereError, UsageError
 
 CLOCK = SystemClock()
 HOLDER = """
@@ -132,11 +134,27 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         assert f"{specs} is already reconciled by process {os.getpid()}, since 2" in str(
             caught.value
         )
-        with pytest.raises(AnotherInstanceError, match="which keeps its state elsewhere"):
-            StateDirectory(tmp_path / "other").lock(specs, CLOCK)
+        other = StateDirectory(tmp_path / "other")
+        told = f"{specs} is reconciled by process {os.getpid()} that keeps its state at another"
+        with pytest.raises(StateElsewhereError, match=re.escape(told)):
+            other.lock(specs, CLOCK)
+        assert other.of_directory(specs).kept_elsewhere().startswith(told)
+        assert state.of_directory(specs).kept_elsewhere() == ""
         assert held is not None
+    assert other.of_directory(specs).kept_elsewhere() == ""
     state.lock(specs, CLOCK).release()
     assert list(specs.iterdir()) == []
+
+
+def test_who_starts_while_somebody_looks_is_let_in(tmp_path: Path) -> None:
+    """A look holds the lock for a moment: that is no other instance."""
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    state = StateDirectory(tmp_path / "state")
+    looking = os.open(specs, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [looking]).start()
+    state.lock(specs, CLOCK).release()
 
 
 def test_a_directory_that_takes_its_place_is_the_same_one(tmp_path: Path) -> None:
