@@ -39,6 +39,13 @@ REGISTRIES = (
     r"index-" + r"url\s*=",
 )
 
+TOP_LEVEL = (
+    *(".gitignore", ".pre-commit-hooks.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "Containerfile"),
+    *("LICENSE", "Makefile", "README.md", "pyproject.toml", "setup.py"),
+    *("deployments.d", "docs", "examples", "reconciler", "requirements", "schemas", "systemd"),
+    *(".ci", "tests", "tools"),
+)
+
 
 @cache
 def tracked() -> tuple[Path, ...]:
@@ -110,6 +117,11 @@ def test_every_test_says_what_it_keeps() -> None:
         if node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert bare == []
+
+
+def test_the_top_level_holds_what_it_should() -> None:
+    """A file that somebody has left there, a log say, is not taken in."""
+    assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= set(TOP_LEVEL)
 
 
 def test_nothing_is_left_over() -> None:

@@ -22,16 +22,21 @@ _GOES_ON: Final = frozenset({ReasonCode.MASS_CHANGE, ReasonCode.MASS_REMOVAL})
 
 
 def tell(
-    found: Sequence[Row], before: Mapping[str, Row], now: datetime, *, json_lines: bool = False
+    found: Sequence[Row],
+    before: Mapping[str, Row],
+    now: datetime,
+    *,
+    json_lines: bool = False,
+    reconciler: str = "",
 ) -> None:
-    """Print a line for each row that is new or stands otherwise."""
+    """Print a line for each row that is new or stands otherwise; JSON says who reconciles, too."""
     there = {row.name for row in found}
     for row in table.in_order(found):
         old = before.get(row.name)
         if old is not None and table.object_of(old) == table.object_of(row):
             continue
         if json_lines:
-            print(json.dumps(table.object_of(row), ensure_ascii=False), flush=True)
+            print(json.dumps(table.object_of(row, reconciler), ensure_ascii=False), flush=True)
         elif old is None or (old.state, old.message) != (row.state, row.message):
             text = printable(f"{row.name}  {row.state}: {row.message}")
             print(f"{now:%H:%M:%S}Z  {text}", flush=True)

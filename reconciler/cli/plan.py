@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
 from reconciler.api.types import Operation
 from reconciler.cli import wiring
 from reconciler.cli.look import BOLD, DIM, GREEN, RED, YELLOW, Look, look, printable
+from reconciler.cli.rows import needs_person
 from reconciler.cli.table import COLOURS
 from reconciler.jsonform import time_text
 from reconciler.model import Plan, State
@@ -57,9 +59,24 @@ def as_text(
         lines.append(how.paint(told, DIM))
     for mass in masses:
         lines += _mass(mass, how)
-    acting = sum(1 for plan in plans if plan.actions)
-    total = f"{acting} of {len(plans)} would act" if acting else "nothing to do"
-    return "\n".join([*lines, "", how.paint(total, BOLD)])
+    return "\n".join([*lines, "", how.paint(_total(plans), BOLD)])
+
+
+def _total(plans: Sequence[Plan]) -> str:
+    """Count what would act, and what does not and is not as it should be, each by what it is."""
+    still = [plan for plan in plans if not plan.actions]
+    acting = f"{len(plans) - len(still):,} of {len(plans):,} would act"
+    people = sum(1 for p in still if _needs_person(p))
+    counted = Counter(str(p.state) for p in still if not _needs_person(p))
+    told = [f"{people:,} need{'s' if people == 1 else ''} a person"] if people else []
+    told += [f"{counted[s]:,} {s}" for s in State if counted[s] and s is not State.READY]
+    if not told and len(still) == len(plans):
+        return "nothing to do"
+    return f"{acting}; {', '.join(told)}" if told else acting
+
+
+def _needs_person(plan: Plan) -> bool:
+    return needs_person(plan.state, plan.verdict.code, plan.verdict.message)
 
 
 def _plan(plan: Plan, path: str, how: Look) -> Iterator[str]:

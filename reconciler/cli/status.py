@@ -14,8 +14,10 @@ from pathlib import Path
 
 from reconciler.adapters.checkout import load, state_body, status_line
 from reconciler.cli import checkouts, names, table, wiring
+from reconciler.cli.commands_here import in_sentence
 from reconciler.cli.following import tell
-from reconciler.cli.look import cut, look, printable
+from reconciler.cli.last_look import nobody
+from reconciler.cli.look import DIM, Look, cut, look, printable
 from reconciler.cli.rows import Row, Rows
 from reconciler.cli.screen import Screen
 from reconciler.clock import SystemClock
@@ -36,60 +38,92 @@ def run(options: argparse.Namespace) -> int:
 
     for name in chosen - {row.name for row in read()} if chosen else ():
         names.known(name, where, broken=True)  # or it says that there is none, and what is near
-    branch = _Branch(checkouts.home(options, where.root) if where.checkout is not None else None)
+    home = checkouts.home(options, where.root) if where.checkout is not None else None
+    around = _Around(home=home, where=where)
     if options.watch:
         try:
-            return _watch(read, branch, json_lines=options.output == "json")
+            return _watch(read, around, json_lines=options.output == "json")
         except KeyboardInterrupt:
             return 0
     found = read()
     if options.output == "json":
-        print(table.as_json(found, branch.body()))
+        print(table.as_json(found, around.body(), around.reconciler()))
     else:
-        print("\n".join([*branch.lines(), table.as_text(found, look(sys.stdout, os.environ))]))
+        how = look(sys.stdout, os.environ)
+        under = around.under(how) if sys.stdout.isatty() else []
+        print("\n".join([*around.lines(), table.as_text(found, how), *under]))
     return 1 if options.exit_code and not all(row.settled_well for row in found) else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """How the branch stands that the specs are from, read anew each time; None: from none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Around:
+    """What stands around the table, read anew each time.
+
+    `home` is where it is kept how the branch stands that the specs are from; None: from none.
+    """
 
     home: Path | None
+    where: wiring.Place
 
     def lines(self) -> list[str]:
         """Return the lines above a table."""
         return [status_line(load(self.home)), ""] if self.home is not None else []
 
     def body(self) -> dict[str, object] | None:
-        """Return it for programs."""
+        """Return them for programs."""
         return state_body(load(self.home)) if self.home is not None else None
 
+    def reconciler(self) -> str:
+        """Return who reconciles the directory now, empty where nobody does."""
+        return self.where.state.reconciled_by()
 
-def _watch(read: Callable[[], Sequence[Row]], branch: _Branch, *, json_lines: bool) -> int:
+    def under(self, how: Look) -> list[str]:
+        """Return the line below a table where nobody reconciles: its times may not come."""
+        told = in_sentence(nobody(self.where.state, self.where.clock.now()), self.where)
+        return [how.paint(cut(told, how.width), DIM)] if told else []
+
+
+def _watch(read: Callable[[], Sequence[Row]], around: _Around, *, json_lines: bool) -> int:
     """Show it again each second: on a terminal in place, else a line for each that changed."""
     clock, never = SystemClock(), threading.Event()
     screen = Screen(sys.stdout) if sys.stdout.isatty() and not json_lines else None
     before: dict[str, Row] = {}
     stood: object = None
+    reconciler = around.reconciler()
     while True:
-        found, heading = read(), branch.lines()
+        found, heading = read(), around.lines()
         if screen is not None:
-            how = look(sys.stdout, os.environ, narrowest=1)
-            height = screen.height - len(heading)
-            screen.draw(
-                [
-                    *(cut(line, how.width) for line in heading),
-                    *table.as_lines(table.in_order(found), how, height),
-                ]
-            )
+            _draw(screen, found, around)
         else:
-            stands = branch.body()
+            stands, earlier, reconciler = around.body(), reconciler, around.reconciler()
             if stands != stood:
                 _tell_branch(stands, heading, clock, json_lines=json_lines)
                 stood = stands
-            tell(found, before, clock.now(), json_lines=json_lines)
+            if reconciler != earlier:
+                before = _changed_hands(before, around, clock, json_lines=json_lines)
+            tell(found, before, clock.now(), json_lines=json_lines, reconciler=reconciler)
             before = {row.name: row for row in found}
         clock.wait_until(clock.now() + WATCH_EVERY, never)
+
+
+def _draw(screen: Screen, found: Sequence[Row], around: _Around) -> None:
+    """Show the table with what stands around it, as high and wide as the terminal is."""
+    how = look(sys.stdout, os.environ, narrowest=1)
+    heading = [cut(line, how.width) for line in around.lines()]
+    under = around.under(how)
+    height = screen.height - len(heading) - len(under)
+    screen.draw([*heading, *table.as_lines(table.in_order(found), how, height), *under])
+
+
+def _changed_hands(
+    before: dict[str, Row], around: _Around, clock: SystemClock, *, json_lines: bool
+) -> dict[str, Row]:
+    """Tell that another one reconciles, or nobody; return the rows that need not be told again."""
+    if json_lines:
+        return {}
+    told = around.reconciler() or in_sentence(nobody(around.where.state, clock.now()), around.where)
+    print(f"{clock.now():%H:%M:%S}Z  {told}", flush=True)
+    return before
 
 
 def _tell_branch(

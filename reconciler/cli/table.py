@@ -135,18 +135,22 @@ def _summary(found: Sequence[Row], how: Look) -> str:
     return ", ".join(shown)
 
 
-def as_json(found: Iterable[Row], directory: Mapping[str, object] | None = None) -> str:
-    """Return a list of objects, one for each row, by name.
+def as_json(
+    found: Iterable[Row],
+    directory: Mapping[str, object] | None = None,
+    reconciler: str = "",
+) -> str:
+    """Return a list of objects, one for each row, by name; `reconciler` is who runs, if any.
 
     Where the specs are a branch's, `directory` says how that stands; then both are in an object.
     """
-    rows = [object_of(row) for row in found]
+    rows = [object_of(row, reconciler) for row in found]
     body = rows if directory is None else {"directory": directory, "specs": rows}
     return json.dumps(body, indent=2, ensure_ascii=False)
 
 
-def object_of(row: Row) -> dict[str, object]:
-    """Return a row as JSON."""
+def object_of(row: Row, reconciler: str = "") -> dict[str, object]:
+    """Return a row as JSON, with who reconciles its directory now."""
     run, following, usually = row.seen.run, row.next_run, row.usually
     return {
         "name": row.name,
@@ -160,4 +164,5 @@ def object_of(row: Row) -> dict[str, object]:
         "nextRun": time_text(following) if following else None,
         "runningSince": time_text(row.began) if row.began else None,
         "usualSeconds": round(usually.total_seconds()) if usually else None,
+        "reconciledBy": reconciler or None,
     }

@@ -28,7 +28,7 @@ from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
 from reconciler.breaker import Breaker
-from reconciler.cli import checkouts, git_options, host, runner_options
+from reconciler.cli import checkouts, git_options, host, last_look, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.cli.looking import HoldsLookedAt, RequestsLookedAt
 from reconciler.clock import Clock, SystemClock
@@ -95,8 +95,15 @@ class Foreseen:
     So all repositories are asked side by side, before the first spec of the pass is planned.
     """
 
-    def __init__(self, specs: SpecReader, resolver: Resolver, checkout: Checkout | None) -> None:
+    def __init__(
+        self,
+        specs: SpecReader,
+        resolver: Resolver,
+        checkout: Checkout | None,
+        looks: Callable[[], None],
+    ) -> None:
         self._specs = specs
+        self._looks = looks
         self._expected: Catalog | None = None
         self._resolver = resolver
         self._checkout = checkout
@@ -109,6 +116,7 @@ class Foreseen:
         if catalog is not self._expected:
             self._resolver.expect(catalog.specs)
             self._expected = catalog
+        self._looks()
         return catalog
 
     def look(self, paths: Iterable[str]) -> tuple[Spec, ...] | None:
@@ -337,7 +345,7 @@ def build(
     )
     daemon = Daemon(
         Parts(
-            specs=Foreseen(where.specs, resolver, where.checkout),
+            specs=Foreseen(where.specs, resolver, where.checkout, _looks(options, where)),
             statuses=statuses,
             requests=requests,
             holds=holds,
@@ -355,6 +363,13 @@ def build(
     for look in (daemon.readings, breaker.readings, where.repositories.refs.readings):
         where.meter.ask(look)
     return daemon
+
+
+def _looks(options: argparse.Namespace, where: Place) -> Callable[[], None]:
+    """Return what notes a look at all specs: of a run alone, not of what is about one of them."""
+    if not getattr(options, "pulls", False):
+        return lambda: None
+    return lambda: last_look.note(where.state, where.clock.now())
 
 
 def _limits(options: argparse.Namespace, config: HostConfig) -> Limits:

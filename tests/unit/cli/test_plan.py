@@ -60,13 +60,32 @@ held: 2 at once (MassChange), with the ID 0123abcd
   d, e
   `reconciler approve --mass 0123abcd` lets exactly these through, as they are now
 
-2 of 5 would act"""
+2 of 5 would act; 2 need a person"""
 
 
 def test_a_plan_reads_as_it_should() -> None:
     """Each change by its file and field, each reason, and what is held with whom it is about."""
     assert as_text(PLANS, (MASS,), FILES, Look()) == PLAIN
     assert as_text((), (), {}, Look()).endswith("\nnothing to do")
+
+
+def test_what_does_not_act_is_counted_by_what_it_is() -> None:
+    """Only where all is as it should be there is nothing to do."""
+    ready = plan("c", State.READY, ReasonCode.UP_TO_DATE)
+    stalled = plan("s", State.STALLED, ReasonCode.CANCELED)
+    asks = plan("w", State.WAITING, ReasonCode.APPROVAL)
+    waits = plan("x", State.WAITING, ReasonCode.WINDOW)
+    held = plan("h", State.SUSPENDED, ReasonCode.SUSPENDED, None, "X: 1 → 2")
+
+    def last(*plans: Plan) -> str:
+        return as_text(plans, (), {}, Look()).splitlines()[-1]
+
+    assert last(ready, ready) == "nothing to do"
+    assert last(ready, stalled) == "0 of 2 would act; 1 needs a person"
+    assert last(held, held) == "0 of 2 would act; 2 Suspended"
+    told = "1 of 6 would act; 2 need a person, 1 Waiting, 1 Suspended"
+    assert last(PLANS[0], ready, stalled, asks, waits, held) == told
+    assert last(PLANS[0], ready) == "1 of 2 would act"
 
 
 def test_a_terminal_shows_what_matters() -> None:

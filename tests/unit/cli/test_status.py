@@ -23,7 +23,7 @@ from reconciler.adapters.spec_walk import Walk
 from reconciler.adapters.state_directory import StateDirectory
 from reconciler.adapters.status_glance import Glimpse, Shown
 from reconciler.adapters.statusfile import StatusFiles
-from reconciler.cli import logs, parser, table, wiring
+from reconciler.cli import last_look, logs, parser, table, wiring
 from reconciler.cli.live import LiveTable
 from reconciler.cli.look import Look, cut
 from reconciler.cli.rows import Row, Rows
@@ -156,7 +156,42 @@ def test_json_has_every_field_by_name(desk: Desk, capsys: pytest.CaptureFixture[
         "nextRun": None,
         "runningSince": None,
         "usualSeconds": None,
+        "reconciledBy": None,
     }
+
+
+def test_who_reconciles_is_told_and_when_it_was_looked_at(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON names who does; for people there is a line where nobody does, with the last look."""
+    desk.stands("web", State.READY, ReasonCode.UP_TO_DATE)
+    assert last_look.nobody(desk.state, NOW) == (
+        "nobody has reconciled this directory yet: `reconciler run` does"
+    )
+    with StateDirectory(desk.data).lock(desk.specs, SystemClock()):
+        assert shown(desk, capsys)[0]["reconciledBy"].startswith(f"process {os.getpid()}, since ")
+        last_look.note(desk.state, NOW)
+        assert last_look.nobody(desk.state, NOW) == ""
+    assert last_look.nobody(desk.state, NOW + timedelta(minutes=9)) == (
+        "nobody reconciles this directory now; last looked at 2026-03-02 12:00 UTC, 9 minutes ago"
+    )
+    assert shown(desk, capsys)[0]["reconciledBy"] is None
+
+
+def test_a_run_notes_that_it_has_looked(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a run the last look is its own; a command that only looks leaves it as it is."""
+    api = ("--api-url", "http://127.0.0.1:9", "--token-file", str(desk.data.with_name("token")))
+    desk.data.with_name("token").write_text("a-token-of-nobody")
+    begun = SystemClock().now() - timedelta(seconds=1)
+    where = (str(desk.specs), "--data", str(desk.data))
+    assert parser.run(["run", "--once", *where, *api]) == 0
+    seen = last_look.last_look(desk.state)
+    assert seen is not None
+    assert seen >= begun
+    last_look.note(desk.state, NOW)
+    assert parser.run(["plan", *where, *api]) == 0
+    assert last_look.last_look(desk.state) == NOW
+    capsys.readouterr()
 
 
 def test_what_runs_is_told_for_how_long(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -426,7 +461,8 @@ def test_a_watch_redraws_in_place(desk: Desk, watching: TerminalRun) -> None:
     desk.stands("c-runs", State.READY, ReasonCode.UP_TO_DATE, "version 4 is as wanted")
     text = watching.wait_for("2 Ready")
     assert text.splitlines()[0].startswith("NAME")
-    assert len(text.splitlines()) == 9
+    assert text.splitlines()[-1].startswith("nobody has reconciled this directory yet")
+    assert len(text.splitlines()) == 10
     assert "\x1b[32mReady\x1b[0m" in watching.read()
     assert not watching.screen().wrapped
     assert watching.read().count("g-stalled") == 1
