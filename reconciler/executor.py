@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from reconciler.api.types import DeploymentRequest, Secret, map_secrets
+from reconciler.api.types import Created, DeploymentRequest, Secret, StackRef, map_secrets
 from reconciler.breaker import Breaker, NotKnownError
 from reconciler.clock import Clock
 from reconciler.errors import (
@@ -19,7 +20,7 @@ from reconciler.errors import (
     RefusedError,
     SecretUnavailableError,
 )
-from reconciler.masking import Redactor
+from reconciler.masking import SHORTEST_MASKED, Redactor
 from reconciler.metrics import OFF, Meter, of_loop
 from reconciler.model import (
     Abandon,
@@ -43,6 +44,9 @@ from reconciler.model import (
 from reconciler.planning import transitions
 from reconciler.ports import Requests, Resolves, Statuses
 from reconciler.values import replace
+
+if TYPE_CHECKING:
+    from reconciler.api.client import ApiClient
 
 __all__ = ["Executor", "Job", "Tools"]
 
@@ -135,16 +139,18 @@ class Executor:
         status = self._write(begun)
         stack = desired.spec.stack
         try:
-            created = tools.breaker.send(stack, lambda api: api.create(stack, request))
+            created = tools.breaker.send(stack, lambda api: _create(api, stack, request))
         except NotKnownError:
             # It was not sent, as the API is left alone; without the intent nothing is doubted.
             self._count(intent.cause, "not-sent")
+            if submit.again is not None:
+                return self._write(status)  # what was sent before is doubted as it was
             note = "the create was not sent: the API is left alone for a while"
             return self._write(transitions.abandoned(status, Abandon(note=note), tools.clock.now()))
         except RefusedError as error:
             self._count(intent.cause, "refused")
-            masked = RefusedError(error.status, _mask(request, error.message), error.retry_after_s)
-            status = self._write(transitions.refused(status, masked, tools.clock.now()))
+            again = submit.again is not None
+            status = self._write(transitions.refused(status, error, tools.clock.now(), again=again))
         except (LostError, EngineUnavailableError):
             self._count(intent.cause, "lost")
             return self._write(transitions.lost(status, tools.clock.now()))
@@ -216,8 +222,29 @@ def _why(cancel: Cancel) -> str:
     return "timeout" if cancel.timed_out else "superseded" if cancel.superseded else "request"
 
 
+def _create(api: ApiClient, stack: StackRef, request: DeploymentRequest[Secret]) -> Created:
+    """Send a create; what it raises holds none of its secrets, for whoever keeps those words."""
+    try:
+        return api.create(stack, request)
+    except RefusedError as error:
+        told = _mask(request, error.message)
+        raise RefusedError(error.status, told, error.retry_after_s) from None
+    except LostError as error:
+        raise LostError(_mask(request, error.message), error.retry_after_s) from None
+
+
 def _mask(request: DeploymentRequest[Secret], text: str) -> str:
-    """Take the request's secrets out of the server's words."""
+    """Take the request's secrets out of the server's words.
+
+    These were cut to a length, and have single spaces: so may have a secret that stands in them.
+    """
     values: list[str] = []
-    map_secrets(request, lambda secret: values.append(secret.value))
-    return Redactor(values).mask_text(text)
+    map_secrets(
+        request, lambda secret: values.extend((secret.value, " ".join(secret.value.split())))
+    )
+    redactor = Redactor(values)
+    shown = redactor.feed(redactor.mask_text(text).encode("utf-8", "surrogatepass"))
+    rest = redactor.flush()
+    # What is held back is the beginning of a secret; a letter or two tell nothing.
+    whole = shown + rest if len(rest) < SHORTEST_MASKED else shown
+    return whole.decode("utf-8", "surrogatepass")

@@ -202,11 +202,16 @@ def _taken_up(status: Status, intent: Intent) -> Status:
     return replace(status, schedules=schedules)
 
 
-def refused(status: Status, error: RefusedError, now: datetime) -> Status:
-    """Remember that the create was refused, which has had no effect."""
+def refused(status: Status, error: RefusedError, now: datetime, *, again: bool = False) -> Status:
+    """Remember that the create was refused, which has had no effect.
+
+    `again`: it had been sent before, without an answer. Of that one a refusal of the request as
+    such tells too, as it was the same; another one does not, so it is looked for as before, and
+    asked for again under its name.
+    """
     intent = _intent(status)
     if error.status not in REQUEST_REFUSED:
-        return _held(replace(status, intent=None), error, now)
+        return _held(status if again else replace(status, intent=None), error, now)
     message = f"the API refused the request ({error.status}): {error.message}"
     run = replace(_run(intent), finished=now, end=RunEnd.REFUSED, message=message)
     status = replace(_taken_up(status, intent), intent=None, latest=run)
