@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from reconciler import pulumi_output
 from reconciler.api.types import (
     UNSET_TIME,
     Deployment,
@@ -263,7 +264,7 @@ def _message(
         case _:
             failed = next((s.name for s in deployment.steps if s.status is StepStatus.FAILED), "")
             where = f"step '{failed}' failed" if failed else "it failed"
-            words = own or _telling(conclude.log)
+            words = own or pulumi_output.failure(conclude.log)[:TELLING_LENGTH]
             return f"{where}: {words}" if words else where
 
 
@@ -275,13 +276,6 @@ def _lock(log: tuple[str, ...]) -> str:
             by = f" by {holder.rpartition(': ')[2]}" if "created by" in holder else ""
             return f"the stack is locked{by or ' by somebody else'}"[:TELLING_LENGTH]
     return "the stack is locked by somebody else"
-
-
-def _telling(log: tuple[str, ...]) -> str:
-    """Return the log's line that says most: its last error, but for "error: update failed"."""
-    errors = [line.strip() for line in log if "error: " in line]
-    telling = [line for line in errors if not line.endswith(" failed")]
-    return (telling or errors or [line.strip() for line in log] or [""])[-1][:TELLING_LENGTH]
 
 
 def _stalled(run: Run, name: str) -> Reason | None:
