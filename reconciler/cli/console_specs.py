@@ -450,7 +450,7 @@ def _with_next(item: Item, spec: Spec | None, status: Status, host: tuple[Window
 
 def _step(reason: Reason) -> str:
     """Return what a person can do next, in a few words."""
-    if reason.message == SUSPENDED_BY_FILE:
+    if reason.message.startswith(SUSPENDED_BY_FILE):
         return "Edit its file"
     if reason.code is ReasonCode.DEPENDENCY and f"({NO_SUCH_SPEC})" in reason.message:
         return "Mend its dependsOn"

@@ -204,6 +204,8 @@ def _held(row: Row, hold: Hold | None) -> Row:
     """Show a hold that no pass has seen yet, and not one that was ended since."""
     if hold is not None and row.state not in _BEFORE_HOLDS:
         reason = suspended_by(hold, row.name)
+        if row.state is State.SUSPENDED and row.message.startswith(reason.message):
+            return row
         return replace(row, state=State.SUSPENDED, code=reason.code, message=reason.message)
     ended = hold is None and row.state is State.SUSPENDED
     if ended and not row.message.startswith("reconcile.suspend"):

@@ -95,7 +95,7 @@ def _answer_approval(at: Situation, request: HandRequest) -> Plan:
 
 
 def hold_suspended(at: Situation) -> Plan | None:
-    """A suspended spec starts nothing; what it would start for is told all the same."""
+    """A suspended spec starts nothing; what else is with it is told all the same."""
     hold = at.observed.hold
     if hold is not None:
         reason = suspended_by(hold, at.spec.name)
@@ -103,7 +103,18 @@ def hold_suspended(at: Situation) -> Plan | None:
         reason = Reason(ReasonCode.SUSPENDED, SUSPENDED_BY_FILE)
     else:
         return None
-    return at.plan(State.SUSPENDED, reason, differing=differences(at))
+    told = Reason(reason.code, reason.message + _beneath(at.status))
+    return at.plan(State.SUSPENDED, told, differing=differences(at))
+
+
+def _beneath(status: Status) -> str:
+    """Say why a person is needed all the same, which a suspension does not end."""
+    if status.stalled is not None:
+        return f"; beneath that it is Stalled: {status.stalled.message}"
+    approval = status.approval
+    if approval is not None and approval.granted is None:
+        return f"; beneath that {approval.operation} waits for an approval"
+    return ""
 
 
 def suspended_by(hold: Hold, name: str) -> Reason:

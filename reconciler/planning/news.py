@@ -15,6 +15,7 @@ from reconciler.model import (
     CauseKind,
     News,
     NewsKind,
+    Reason,
     ReasonCode,
     Run,
     RunEnd,
@@ -91,15 +92,13 @@ def _of_the_run(old: Status, new: Status, teller: _Teller) -> Iterator[News]:
 
 def _of_the_state(old: Status, new: Status, teller: _Teller) -> Iterator[News]:
     """Tell that a person is needed, or that a file is right again."""
-    reason = new.reason
-    if reason is None:
-        return
-    code = reason.code
-    if _needs_someone(new):
-        if not _needs_someone(old) or old.reason is None or old.reason.code is not code:
-            yield teller.of_state(NewsKind.STALLED, f"{code}/{old.generation}", reason.message)
-    elif old.state in _OF_THE_FILE and new.state is not State.UNKNOWN:
-        message = f"the spec is right again; {reason.message}"
+    needs, before = _need(new), _need(old)
+    if needs is not None:
+        if before is None or before.code is not needs.code:
+            what = f"{needs.code}/{old.generation}"
+            yield teller.of_state(NewsKind.STALLED, what, needs.message, needs.code)
+    elif old.state in _OF_THE_FILE and new.state is not State.UNKNOWN and new.reason is not None:
+        message = f"the spec is right again; {new.reason.message}"
         yield teller.of_state(NewsKind.RECOVERED, f"recovered/{old.generation}", message)
 
 
@@ -107,7 +106,8 @@ def _of_drift(old: Status, new: Status, teller: _Teller) -> Iterator[News]:
     drift = new.drift
     if drift is not None and (old.drift is None or old.drift.summary != drift.summary):
         message = f"version {drift.version} found {drift.summary or 'changes'}"
-        yield teller.of_state(NewsKind.DRIFT, f"drift/{drift.version}", message)
+        what = f"drift/{drift.version}"
+        yield teller.of_state(NewsKind.DRIFT, what, message, ReasonCode.DRIFTED)
 
 
 def _of_approval(old: Status, new: Status, teller: _Teller) -> Iterator[News]:
@@ -118,7 +118,8 @@ def _of_approval(old: Status, new: Status, teller: _Teller) -> Iterator[News]:
         return
     shown = f": {approval.summary}" if approval.summary else ""
     message = f"{approval.operation} waits for `reconciler approve {new.name}`{shown}"
-    yield teller.of_state(NewsKind.APPROVAL, f"approval/{approval.asked.isoformat()}", message)
+    what = f"approval/{approval.asked.isoformat()}"
+    yield teller.of_state(NewsKind.APPROVAL, what, message, ReasonCode.APPROVAL)
 
 
 class _Teller:
@@ -148,15 +149,14 @@ class _Teller:
             repository=self._repository,
         )
 
-    def of_state(self, kind: NewsKind, what: str, message: str) -> News:
-        """Return news of how the spec stands."""
+    def of_state(
+        self, kind: NewsKind, what: str, message: str, code: ReasonCode | None = None
+    ) -> News:
+        """Return news of how the spec stands; for the status' own reason, or a code."""
         status = self._status
         run = status.latest or status.last
-        reason = str(status.reason.code) if status.reason is not None else ""
-        if kind is NewsKind.DRIFT:
-            reason = str(ReasonCode.DRIFTED)
-        if kind is NewsKind.APPROVAL:
-            reason = str(ReasonCode.APPROVAL)
+        if code is None and status.reason is not None:
+            code = status.reason.code
         return News(
             id=_id(status.stack or status.name, what),
             kind=kind,
@@ -164,7 +164,7 @@ class _Teller:
             stack=status.stack,
             at=self._now,
             state=str(status.state),
-            reason=reason,
+            reason=str(code or ""),
             message=message[:_LONGEST_MESSAGE],
             version=run.version if run is not None else 0,
             operation=str(run.operation) if run is not None else "",
@@ -184,9 +184,15 @@ def _was_bad(old: Status, run: Run) -> bool:
     return of_the_same and before is not None and before.end in _BAD
 
 
-def _needs_someone(status: Status) -> bool:
-    refused = status.reason is not None and status.reason.code is ReasonCode.REFUSED
-    return status.state in _NEEDS_SOMEONE or refused
+def _need(status: Status) -> Reason | None:
+    """Return why a person is needed.
+
+    What is stalled stays so beneath a suspension, or while the API is not there: it is not told
+    again when that ends, and is told at once where it comes about meanwhile.
+    """
+    reason = status.reason
+    refused = reason is not None and reason.code is ReasonCode.REFUSED
+    return reason if status.state in _NEEDS_SOMEONE or refused else status.stalled
 
 
 def _same(one: Run, other: Run) -> bool:

@@ -16,6 +16,8 @@ from reconciler.model import (
     Approval,
     Broken,
     Catalog,
+    Hold,
+    Holds,
     News,
     NewsKind,
     Problem,
@@ -224,6 +226,43 @@ def test_the_same_need_is_told_once(state: State) -> None:
     assert news(stalled, other_words, NOW) == ()
     other_reason = known(state=state, reason=Reason(ReasonCode.CANCELED, "by ada"))
     assert len(news(stalled, other_reason, NOW)) == 1
+
+
+@pytest.mark.parametrize("state", [State.SUSPENDED, State.UNKNOWN, State.WAITING])
+def test_what_is_stalled_is_not_told_again_after_something_else(state: State) -> None:
+    """A suspension that ends, or an API that is back, is no news; a need that came meanwhile is."""
+    gave_up = Reason(ReasonCode.RETRIES_EXHAUSTED, "gave up after 2 tries")
+    stalled = known(state=State.STALLED, reason=gave_up, stalled=gave_up)
+    meanwhile = known(state=state, reason=Reason(ReasonCode.SUSPENDED, "by ada"), stalled=gave_up)
+    assert news(stalled, replace(meanwhile, generation=4), NOW) == ()
+    assert news(meanwhile, replace(stalled, generation=5), NOW) == ()
+    (told,) = news(replace(meanwhile, stalled=None), meanwhile, NOW)
+    assert (told.kind, told.reason, told.message) == (
+        NewsKind.STALLED,
+        "RetriesExhausted",
+        "gave up after 2 tries",
+    )
+
+
+def test_all_that_was_stalled_before_a_suspension_is_told_once(tmp_path: Path) -> None:
+    """Over the real loop: a person suspends and resumes, and nobody is called a second time."""
+    it = Told(tmp_path, replace(spec("web"), retry=Retry(limit=1)))
+    it.world.api.outcome = fails(Outcome.FAIL, Outcome.FAIL)
+    it.world.run_once(timedelta(days=1))
+    told = it.kinds()
+    assert told[-1] == ("web", "stalled")
+    it.world.holds = Holds(everything=Hold(by="ada", at=NOW, everything=True))
+    it.world.run_once()
+    held = it.world.disk["web"]
+    assert held.state is State.SUSPENDED
+    assert held.reason is not None
+    assert "`reconciler resume --all` goes on; beneath that it is Stalled: gave up after 2" in (
+        held.reason.message
+    )
+    it.world.holds = Holds()
+    it.world.run_once()
+    assert it.world.disk["web"].state is State.STALLED
+    assert it.kinds() == told
 
 
 def test_a_message_is_cut() -> None:

@@ -338,6 +338,19 @@ def test_an_approval_is_for_the_preview_that_was_shown() -> None:
     assert [type(a).__name__ for a in other.actions] == ["DropRequest"]
 
 
+def test_a_suspension_hides_no_need_of_a_person() -> None:
+    """What waits for an approval beneath it is told; once that is given, no more."""
+    asked = Approval(
+        digest="d" * 64, source="a" * 40, operation=Operation.UPDATE, version=6, asked=NOW
+    )
+    held = desired(spec(needs_approval=True, suspended=True))
+    made = plan(held, observed(settled(approval=asked)), NOW)
+    assert made.state is State.SUSPENDED
+    assert made.verdict.message.endswith("; beneath that update waits for an approval")
+    granted = plan(held, observed(settled(approval=replace(asked, granted=NOW))), NOW)
+    assert granted.verdict.message.endswith("set it to false to go on")
+
+
 def test_other_source_paths_at_the_same_commit_cancel_no_run() -> None:
     """What counts of a commit has changed, and the commit has not: the run is what is wanted."""
     under_way = run(commit="a" * 40, source="paths-1", digest="d" * 64)
