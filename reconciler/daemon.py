@@ -23,6 +23,7 @@ from reconciler.model import (
     Forget,
     HandRequest,
     Holds,
+    MarkRemoved,
     Plan,
     Reason,
     ReasonCode,
@@ -77,6 +78,9 @@ NOT_DURABLE_AGAIN = timedelta(seconds=10)
 # What a change may still be on its way in to its create.
 _WAITING = frozenset({State.PROGRESSING, State.WAITING, State.UNKNOWN})
 
+# A missing file counts as removed from here on.
+_BEGINS = MarkRemoved(begun=True)
+
 
 @dataclass(slots=True)
 class _Memory:
@@ -84,6 +88,7 @@ class _Memory:
 
     seen: datetime | None = None
     rescan_at: datetime | None = None
+    scanned: bool = False  # in this pass
     news_at: datetime | None = None
     holds: Holds = field(default_factory=Holds)
     told: dict[str, tuple[State, Reason]] = field(default_factory=dict)
@@ -307,11 +312,14 @@ class Daemon:
         with self._marking:
             paths, self._paths = self._paths, set()
         paths.update(path for path, until in self._parts.specs.writing.items() if until <= now)
-        if memory.rescan_at is not None and now < memory.rescan_at and not self._rescan.is_set():
+        wanted = self._rescan.is_set() or self._rolls.overdue
+        memory.scanned = wanted or memory.rescan_at is None or now >= memory.rescan_at
+        if not memory.scanned:
             found = self._look_at(paths)
             if found is not None:
                 memory.dirty |= found
                 return
+            memory.scanned = True
         self._rescan.clear()
         memory.rescan_at = now + RESCAN_EVERY
         with self._parts.meter.timed(of_loop.SCAN):
@@ -421,6 +429,7 @@ class Daemon:
         facts = self._masses.facts(now, planned, self._memory.holds)
         let_go = self._tell_masses(facts) - due
         plans = admission.admit([p.plan for p in planned.values()], facts, parts.limits)
+        plans = tuple(plan for plan in plans if not self._looks_first(plan))
         again: set[str] = set()
         for some in (plans[n : n + AT_A_TIME] for n in range(0, len(plans), AT_A_TIME)):
             left = [plan for plan in some if not self._stands(plan, planned[plan.name])]
@@ -431,6 +440,19 @@ class Daemon:
         # A destroy comes after those of whom that depends on it.
         freed = {d for n in moved for d in below.get(n, ()) if self._waits_for_order(d)}
         return {n for n in again | dependents | freed | let_go if fleet.plannable(n)}
+
+    def _looks_first(self, plan: Plan) -> bool:
+        """Put off what begins of a file that is gone to a pass that has just looked for it.
+
+        What holds a removal may end hours later, and the file be back for as long as a scan is old.
+        """
+        if self._memory.scanned or plan.name not in self._fleet.gone:
+            return False
+        if not any(isinstance(a, Submit) or a == _BEGINS for a in plan.actions):
+            return False
+        self._memory.dirty.add(plan.name)
+        self.wake()
+        return True
 
     def _waits_for_order(self, name: str) -> bool:
         standing = self._fleet.standings.get(name)

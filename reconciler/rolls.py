@@ -22,11 +22,15 @@ from reconciler.values import replace
 
 __all__ = ["Rolls"]
 
+# A file whose time is up, and that was not looked at since, is looked at first.
+_FIRST_LOOK = timedelta(seconds=1)
+
 
 class Rolls:
     """Keeps a fleet in step with its directory. `unusable` says why files may seem to be gone.
 
-    `looks` is how long this process must have seen a file missing before it counts as removed.
+    `looks` is how long this process must have seen a file missing before it counts as removed;
+    `overdue` says that one cannot count before the next scan.
     """
 
     def __init__(
@@ -46,12 +50,15 @@ class Rolls:
         self._was_at: dict[str, str] = {}
         self._started = False
         self._missing = Lasting(clock)
+        self._scanned = clock.running()
         self.looks = GONE_AFTER
+        self.overdue = False
         self.unusable = ""
 
     def scan(self) -> set[str]:
         """Look at the directory; return the names that are to be planned again."""
         fleet = self._fleet
+        self._scanned, self.overdue = self._clock.running(), False
         catalog = self._specs.scan()
         if not fleet.unread and (catalog is fleet.catalog or catalog == fleet.catalog):
             return set()
@@ -116,13 +123,21 @@ class Rolls:
     def gone_in(self, name: str) -> timedelta:
         """Return how long a missing file has to be seen missing yet, before that may count.
 
-        By time that nobody can set, since this process first saw so. While the directory is
-        unusable that is not seen: then nothing counts anyway, and afterwards it begins anew.
+        By time that nobody can set, from when this process first saw so to the last scan: since
+        then the file may be back. While the directory is unusable nothing is seen: then nothing
+        counts anyway, and afterwards it begins anew.
         """
         if self.unusable:
             self._missing.end(name)
             return timedelta(0)
-        return max(self.looks - self._missing.lasts(name), timedelta(0))
+        lasts = self._missing.lasts(name)
+        if lasts < self.looks:
+            return self.looks - lasts
+        unseen = self._clock.running() - self._scanned
+        if max(lasts - unseen, timedelta(0)) >= self.looks:
+            return timedelta(0)
+        self.overdue = True
+        return _FIRST_LOOK
 
     def missing(self, now: datetime) -> dict[str, str]:
         """Return the names that are gone and not acted on, or went just now, and at what."""
