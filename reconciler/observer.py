@@ -28,7 +28,17 @@ from reconciler.api.types import (
 from reconciler.breaker import Breaker, NotKnownError
 from reconciler.clock import Clock, Lasting
 from reconciler.errors import RefusedError
-from reconciler.model import CauseKind, ForeignRun, History, Intent, Observed, Run, Spec, Status
+from reconciler.model import (
+    CauseKind,
+    ForeignRun,
+    History,
+    Intent,
+    Observed,
+    Run,
+    RunEnd,
+    Spec,
+    Status,
+)
 from reconciler.values import replace
 
 if TYPE_CHECKING:
@@ -168,6 +178,9 @@ class Observer:
             )
         except NotKnownError as error:
             return replace(known, history=error.unknown)
+        latest = known.status.latest
+        if found.stray is not None and latest is not None and found.stray.id == latest.id:
+            self._missing.end(str(spec.stack))  # it counted as lost, and is there again
         return replace(known, history=found)
 
     def news(self, organization: str, known: Mapping[str, Known]) -> News:
@@ -334,11 +347,10 @@ def _history(api: ApiClient, stack: StackRef, status: Status, owner: str) -> His
         # More are new than a page shows: among those before it somebody may have changed the stack.
         between = takewhile(lambda d: d.version < oldest, _after(api, stack, since))
         newest = (*between, *newest)
-    found, whose = History(latest=latest), _Whose(status, owner)
+    found, whose = History(latest=latest), _Whose(status, owner, since)
     for listed in sorted(newest, key=lambda d: d.version):
-        if listed.version <= since and not fresh:
-            continue
-        found = _counted(api, stack, listed, found, whose)
+        if not whose.is_past(listed):
+            found = _counted(api, stack, listed, found, whose)
     return found
 
 
@@ -361,9 +373,13 @@ def _newest_of(api: ApiClient, stack: StackRef) -> tuple[Deployment, ...]:
 
 
 class _Whose:
-    """Says whose a deployment is, by its marker."""
+    """Says whose a deployment is, by its marker. What ended up to `since` is known of."""
 
-    def __init__(self, status: Status, owner: str) -> None:
+    def __init__(self, status: Status, owner: str, since: int) -> None:
+        self._since = since
+        self._followed = status.run.id if status.run is not None else ""
+        latest = status.latest if status.run is None else None
+        self._lost = latest if latest is not None and latest.end is RunEnd.MISSING else None
         self._runs = tuple(r for r in (status.run, status.last, status.latest) if r is not None)
         self._last_version = status.last_version
         self._fresh = status.attempt is None and not status.last_version
@@ -386,10 +402,26 @@ class _Whose:
         """Whether it is a request that we know the run of."""
         return any(run.marker == marker for run in self._runs)
 
+    def is_lost(self, deployment: Deployment) -> bool:
+        """Whether it is the run that was nowhere for so long that it counts as lost."""
+        lost = self._lost
+        if lost is None or not lost.id or deployment.id != lost.id:
+            return False
+        return deployment.marker in {"", lost.marker}
+
+    def is_past(self, deployment: Deployment) -> bool:
+        """Whether there is nothing to tell of it: it is followed, or known to have ended."""
+        if deployment.id == self._followed:
+            return True
+        known = deployment.version <= self._since and deployment.status.ended
+        return known and not self.is_lost(deployment)
+
     def is_dealt_with(self, deployment: Deployment) -> bool:
-        """Whether it is one of ours that nothing more is to be done about."""
-        if self._fresh:
+        """Whether it is one of ours that nothing more is to be done about: it has ended."""
+        if self._fresh or not deployment.status.ended:
             return deployment.status.ended
+        if self.is_lost(deployment):
+            return False
         return self.is_the_run(deployment) or deployment.version <= self._last_version
 
 
@@ -403,6 +435,8 @@ def _counted(
     """
     whole = listed if listed.environment else api.by_version(stack, listed.version) or listed
     marker = whole.marker
+    if whose.is_past(whole) or (not marker and whose.is_lost(whole) and whole.status.ended):
+        return found  # what a list alone shows of one that was lost is not that it is there
     first = found.running is None and found.stray is None
     if marker and (whose.is_ours(marker) or whose.is_known(marker)):
         return _counted_ours(whole, found, whose, first=first)
@@ -447,7 +481,8 @@ def _counted_ours(whole: Deployment, found: History, whose: _Whose, *, first: bo
         found = found if hidden else replace(found, ours=whole)
     if whose.is_dealt_with(whole):
         return replace(found, told_to=whole.version) if first else found
-    if whose.is_known(whole.marker) and whole.status.queued and found.double is None:
+    double = whose.is_known(whole.marker) and not whose.is_the_run(whole)
+    if double and whole.status.queued and found.double is None:
         found = replace(found, double=whole)
     return replace(found, stray=whole) if first else found
 

@@ -20,6 +20,7 @@ from reconciler.model import (
     Reason,
     ReasonCode,
     Recall,
+    RunEnd,
     SkipSlots,
     State,
     Submit,
@@ -45,6 +46,11 @@ def notice(at: Situation) -> Plan | None:
     stray = at.history.stray if at.history is not None else None
     if stray is None:
         return None
+    lost = at.status.latest
+    if lost is not None and lost.end is RunEnd.MISSING and lost.id == stray.id:
+        told = f"version {stray.version}, which was nowhere to be found, is there again"
+        recall = Recall(cause=lost.cause, operation=lost.operation, deployment=stray)
+        return at.plan(State.PROGRESSING, Reason(ReasonCode.RUNNING, told), recall)
     if _is_double(at, stray):
         return _notice_double(at, stray)
     return None if _may_be_wanted(at, stray) else _wait_or_tell(at, stray)

@@ -9,11 +9,23 @@ import pytest
 import requests
 
 from reconciler.api.types import DeploymentRequest, EnvironmentVariable, Secret
-from reconciler.model import State
+from reconciler.model import ReasonCode, State
 from tests.factories import spec
 from tests.fakes.deployments_api import Fault
 from tests.fakes.world import Lookups
-from tests.semantics.scene import MINUTE, SECOND, go, operations, posts, records, states, world
+from tests.semantics.scene import (
+    MINUTE,
+    SECOND,
+    beside,
+    code,
+    go,
+    notes,
+    operations,
+    posts,
+    records,
+    states,
+    world,
+)
 
 PASSWORD = "correct horse\tbattery staple"
 
@@ -80,3 +92,23 @@ def test_row_02_a_create_that_is_sent_again_in_vain_keeps_its_name(answer: int) 
     go(it, daemon, 10 * MINUTE)
     assert states(it) == {"web": State.READY, "zed": State.READY}
     assert len(operations(it)) == 2, [r.shown.marker for r in records(it)]
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_row_03_one_that_is_there_again_is_followed_to_its_end(*, over: bool) -> None:
+    """What counted as lost and was not is no reason for a person, and nothing starts beside it."""
+    it = world(spec("web"), spec("zed"))
+    it.api.duration = 30 * MINUTE
+    daemon = it.daemon()
+    go(it, daemon, 10 * SECOND)
+    stack = it.specs["web"].stack
+    kept, it.api.records[stack] = it.api.records[stack], []
+    go(it, daemon, (35 if over else 15) * MINUTE)
+    assert (states(it)["web"], code(it)) == (State.STALLED, ReasonCode.HISTORY_LOST)
+    it.api.records[stack] = kept
+    overlaps = beside(it)
+    it.heads["web"] = "c" * 40
+    go(it, it.daemon() if over else daemon, 80 * MINUTE)
+    assert (overlaps, states(it)["web"], len(records(it))) == ([], State.READY, 2)
+    assert "version 1, which was nowhere to be found, is there again" in notes(it)
+    assert "update: succeeded at aaaaaaaaaaaa" in notes(it)

@@ -293,6 +293,7 @@ def test_the_history_tells_whose_deployments_there_are(dialect: Dialect) -> None
     assert ours is not None
     assert ours.marker == MARKER.format("mine")
     assert past(seat, status()).foreign is None
+    seat.later(minutes=1)
     seat.create()
     foreign = past(seat, settled()).foreign
     assert foreign is not None
@@ -370,6 +371,23 @@ def test_what_a_list_lacks_is_told_where_it_should_be_there() -> None:
     assert seat.observer.news("acme", shorter) == News(lacking=frozenset(shorter))
 
 
+@pytest.mark.parametrize("dialect", Dialect)
+def test_what_is_not_over_is_told_of_whatever_version_is_known(dialect: Dialect) -> None:
+    """A run of ours, or of others, that a status counts as past is waited for while it runs."""
+    seat = Seat(dialect)
+    seat.create("mine")
+    stray = past(seat, settled()).stray
+    assert stray is not None
+    assert stray.marker == MARKER.format("mine")
+    assert past(seat, status(run=run(id=stray.id), last_version=1)) == History(latest=1)
+    seat.later(minutes=1)
+    assert past(seat, settled()) == History(latest=1)
+    seat.create()
+    found = past(seat, settled(last_version=2)).running
+    assert found is not None
+    assert (found.version, found.by) == (2, "me")
+
+
 def test_a_list_that_lags_behind_has_lost_nothing() -> None:
     """What the list does not show is asked for by its number before it counts as lost."""
     seat = Seat()
@@ -396,7 +414,9 @@ def test_a_double_that_no_list_shows_is_found(dialect: Dialect, listed: bool) ->
     found = past(seat, of)
     assert found.double is not None
     assert (found.double.version, found.latest) == (2, 2)
-    seat.later(minutes=6)
+    for _ in range(2):  # one after the other they end
+        seat.later(minutes=6)
+        seat.api.settle()
     seat.calls.clear()
     assert past(seat, settled(last_version=2)).latest == 2
     if dialect is Dialect.TODAY:

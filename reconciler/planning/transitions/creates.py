@@ -123,7 +123,9 @@ def adopted(status: Status, deployment: Deployment, now: datetime) -> Status:
 
 def recalled(status: Status, recall: Recall, desired: Desired, now: datetime) -> Status:
     """Remember that a deployment with our marker is the run that would have been asked for."""
-    deployment = recall.deployment
+    deployment, lost = recall.deployment, status.latest
+    if lost is not None and lost.end is RunEnd.MISSING and lost.id == deployment.id:
+        return _found_again(status, lost, now)
     intent = Intent(
         run_id=deployment.marker.removeprefix(MARKER_PREFIX).split("_")[1],
         marker=deployment.marker,
@@ -139,6 +141,16 @@ def recalled(status: Status, recall: Recall, desired: Desired, now: datetime) ->
     run = replace(_run(intent), id=deployment.id, version=deployment.version)
     note = f"version {deployment.version} carries our marker and was taken up"
     return noted(_in_flight(status, intent, run), now, note, deployment.version)
+
+
+def _found_again(status: Status, lost: Run, now: datetime) -> Status:
+    """Remember that a run which counted as lost is there after all, and is followed to its end."""
+    run = replace(lost, end=None, finished=None, seen_ended=None, message="")
+    stalled = status.stalled
+    if stalled is not None and stalled.code is ReasonCode.HISTORY_LOST:
+        stalled = None
+    note = f"version {run.version}, which was nowhere to be found, is there again"
+    return noted(replace(status, run=run, stalled=stalled), now, note, run.version)
 
 
 def _run(intent: Intent) -> Run:
