@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from operator import attrgetter
 
 from reconciler.adapters.host_news import Target
 from reconciler.adapters.outbox import Outbox
@@ -21,6 +22,7 @@ from reconciler.planning.admission import Mass
 from reconciler.planning.news import news, news_of_masses
 from reconciler.ports import HoldsBook, Statuses
 from reconciler.shelf import Shelf
+from reconciler.values import replace
 
 __all__ = ["Teller", "ToldHolds", "ToldStatuses"]
 
@@ -28,8 +30,16 @@ __all__ = ["Teller", "ToldHolds", "ToldStatuses"]
 class Teller:
     """Puts news into the outbox, for the targets that want them."""
 
-    def __init__(self, targets: Sequence[Target], outbox: Outbox, clock: Clock) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        outbox: Outbox,
+        clock: Clock,
+        link: Callable[[News], str] = attrgetter("url"),
+    ) -> None:
+        """`link` gives the address that news lead to."""
         self._targets = tuple(targets)
+        self._link = link
         self._outbox = outbox
         self.clock = clock
 
@@ -38,7 +48,7 @@ class Teller:
         for each in found:
             targets = tuple(t.name for t in self._targets if _wants(t, each))
             if targets:
-                self._outbox.put(each, targets)
+                self._outbox.put(replace(each, url=self._link(each)), targets)
 
 
 class ToldStatuses:

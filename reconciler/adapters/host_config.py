@@ -7,6 +7,7 @@ and the daemon's own user can write it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -41,10 +42,12 @@ MAX_BYTES: Final = 1 << 20
 SHORTEST_POLL: Final = timedelta(seconds=5)
 
 _CONFIG: Final = Form("config.schema.json", "the host's config")
-_BELONGS: Final = "secrets, limits and notifications belong here"
+_BELONGS: Final = "secrets, limits, console and notifications belong here"
 _LIMITS: Final[Pointer] = ("limits",)
 _COMMANDS: Final[Pointer] = ("secrets", "commands")
 _LONGEST_NAME: Final = 64
+# Without a user, a query or a part of the page: a link is made of it.
+_CONSOLE_URL: Final = re.compile(r"https?://[^/?#@\s]+(?:/[^?#\s]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,8 @@ class HostConfig:
 
     `environment` are variables' names, or their beginnings with a `*` behind. `commands` is
     name → the program's path and its arguments. `poll_interval` is for each repository.
-    `targets` are told of what happens.
+    `targets` are told of what happens. `console_url` is where people reach the console, without a
+    slash at its end; empty where nobody says.
     """
 
     environment: tuple[str, ...] = ()
@@ -62,6 +66,7 @@ class HostConfig:
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     poll_interval: timedelta = timedelta(seconds=60)
     targets: tuple[Target, ...] = ()
+    console_url: str = ""
 
 
 def load(path: Path | None) -> HostConfig:
@@ -93,6 +98,7 @@ def parse(path: Path, content: bytes) -> HostConfig | tuple[Problem, ...]:
     faults: list[Fault] = []
     config = _config(tree, faults)
     faults += [*_check_commands(tree), *_check_names(tree), *check_targets(tree)]
+    faults += _check_console(tree)
     found = without_followers(found, faults)
     if found:
         origins = Origins([Layer(path, document, tree)], _CONFIG.shape)
@@ -111,6 +117,7 @@ def _config(tree: Mapping[str, Any], faults: list[Fault]) -> HostConfig:
         limits=_limits(given, faults),
         poll_interval=_poll_interval(given, faults),
         targets=read_targets(tree),
+        console_url=str(section(tree, "console").get("url", "")).rstrip("/"),
     )
 
 
@@ -154,6 +161,13 @@ def _check_commands(tree: Mapping[str, Any]) -> Iterable[Fault]:
         if isinstance(argv, list) and argv and not str(argv[0]).startswith("/"):
             right = "is no absolute path; name the program by one, such as /usr/bin/vault"
             yield Fault((*_COMMANDS, name, 0), right)
+
+
+def _check_console(tree: Mapping[str, Any]) -> Iterable[Fault]:
+    url = section(tree, "console").get("url")
+    if isinstance(url, str) and not _CONSOLE_URL.fullmatch(url):
+        right = "is no address of a page: https://HOST, with a port or a path behind if need be"
+        yield Fault(("console", "url"), right)
 
 
 def _check_names(tree: Mapping[str, Any]) -> Iterable[Fault]:

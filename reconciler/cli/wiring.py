@@ -28,7 +28,7 @@ from reconciler.adapters.statusfile import StatusFiles
 from reconciler.api.dialects import Dialect
 from reconciler.api.types import Secret
 from reconciler.breaker import Breaker
-from reconciler.cli import checkouts, git_options, host, last_look, runner_options
+from reconciler.cli import checkouts, git_options, host, last_look, news_links, runner_options
 from reconciler.cli.embedded import EmbeddedEngine, EngineOptions
 from reconciler.cli.looking import HoldsLookedAt, RequestsLookedAt
 from reconciler.clock import Clock, SystemClock
@@ -240,7 +240,7 @@ def api_source(
     tracer: Tracer = NO_TRACES,
 ) -> Iterator[ApiSource]:
     """Give the API to use: the one that is named, or the embedded engine."""
-    url = options.api_url or os.environ.get("RECONCILER_API_URL", "")
+    url = _api_url(options)
     if url:
         client = _remote(options, url)
         client.meter, client.tracer = meter, tracer
@@ -276,6 +276,11 @@ def api_source(
         engine.close()
 
 
+def _api_url(options: argparse.Namespace) -> str:
+    """Return the API's address; empty for the embedded engine."""
+    return options.api_url or os.environ.get("RECONCILER_API_URL", "")
+
+
 def _remote(options: argparse.Namespace, url: str) -> ApiClient:
     from reconciler.api.client import ApiClient, check_url  # noqa: PLC0415 - costs 100 ms
 
@@ -301,11 +306,14 @@ def _remote(options: argparse.Namespace, url: str) -> ApiClient:
     return ApiClient(url, token, Dialect(options.dialect), connections=API_THREADS)
 
 
-def _told(where: Place, spec: Callable[[str], Spec | None]) -> tuple[Statuses, HoldsBook]:
+def _told(
+    options: argparse.Namespace, where: Place, spec: Callable[[str], Spec | None]
+) -> tuple[Statuses, HoldsBook]:
     """Return the statuses and holds of a place, whose news go into its outbox."""
     from reconciler.told import Teller, ToldHolds, ToldStatuses  # noqa: PLC0415 - seldom needed
 
-    teller = Teller(where.config.targets, where.outbox(), SystemClock())
+    link = news_links.links(options, where.config.console_url, remote=bool(_api_url(options)))
+    teller = Teller(where.config.targets, where.outbox(), SystemClock(), link)
     return ToldStatuses(where.statuses, teller, spec), ToldHolds(where.holds, teller)
 
 
@@ -318,7 +326,7 @@ def build(
     holds: HoldsBook = HoldsLookedAt(where.holds) if look_only else where.holds
     requests: Requests = RequestsLookedAt(where.requests) if look_only else where.requests
     if where.config.targets and not look_only:
-        statuses, holds = _told(where, lambda name: daemon.spec(name))  # noqa: PLW0108 - made below
+        statuses, holds = _told(options, where, lambda name: daemon.spec(name))  # noqa: PLW0108 - made below
     breaker = Breaker(api, clock, where.meter)
     secret_reader = SecretReader(where.rules, os.environ, clock)
     log_output.hide(secret_reader.values)
@@ -328,8 +336,7 @@ def build(
         where.root.hash_key(),
         where.checkout.own if where.checkout else None,
     )
-    remote = options.api_url or os.environ.get("RECONCILER_API_URL")
-    settle = options.settle or (SETTLE_REMOTE if remote else SETTLE_EMBEDDED)
+    settle = options.settle or (SETTLE_REMOTE if _api_url(options) else SETTLE_EMBEDDED)
     owner = getattr(options, "owner", None) or where.root.owner_of(where.home)
     if not (owner.isascii() and owner.isalnum()):
         raise UsageError(f"--owner {owner!r} holds more than letters and digits")

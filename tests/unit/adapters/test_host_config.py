@@ -34,6 +34,7 @@ limits:
   massChange: {percent: 10, count: 3}
   massRemoval: {percent: 0, count: 0}
   windows: [{days: mon-fri, from: "08:00", to: "18:00", timeZone: Europe/Berlin}]
+console: {url: "https://deployments.example.com/x/"}
 notifications:
   ops-chat:
     apprise: {url: {secret: {fromCredential: slack-url}}}
@@ -65,6 +66,7 @@ def test_a_whole_config_is_read() -> None:
     argv = ("/usr/bin/vault", "kv", "get", "-field=password", "secret/db", "5", "true")
     assert config.commands == {"db-password": argv}
     assert config.poll_interval == timedelta(minutes=5)
+    assert config.console_url == "https://deployments.example.com/x"
     assert config.limits == Limits(
         max_concurrent=80,
         per_organization={"acme": 20, "*": 5},
@@ -105,7 +107,7 @@ def test_what_is_left_out_is_as_without_a_file() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "1:1: is empty; secrets, limits and notifications belong here"),
+        ("", "1:1: is empty; secrets, limits, console and notifications belong here"),
         (
             "notifications: {ops: {apprise: {url: slack://canary}}}\n",
             (
@@ -132,6 +134,16 @@ def test_what_is_left_out_is_as_without_a_file() -> None:
                 "$organization, $project, $stackName, $at, $state, $reason, $message, $version, "
                 "$operation, $commit, $shortCommit, $url"
             ),
+        ),
+        *(
+            (
+                f"console: {{url: '{url}'}}\n",
+                (
+                    "1:16: /console/url: is no address of a page: https://HOST, with a port or a "
+                    "path behind if need be"
+                ),
+            )
+            for url in ("deploy.example.com", "https://ada:x@h", "https://h/?a=b", "ftp://h")
         ),
         (
             "secret: {}\n",
