@@ -19,7 +19,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["Expression", "check", "parse"]
+__all__ = ["Expression", "check", "is_hashed", "parse"]
 
 # February the 29th falls on a given weekday every 28 years, or 40 over a century's end.
 _YEARS_AHEAD: Final = 50
@@ -219,6 +219,11 @@ def _check(text: str) -> str:
     if next(expression.walls(some_day), None) is None:
         return "names a day that no month has, so it would never be due"
     return ""
+
+
+def is_hashed(text: str) -> bool:
+    """Whether a key chooses the times of an expression that `check` has found right."""
+    return _read(text).hashed
 
 
 def parse(text: str, key: str) -> Expression:

@@ -39,7 +39,10 @@ def run(options: argparse.Namespace) -> int:
     if kind is RequestKind.TRIGGER:
         refuse_trigger(found, where.holds.read().of(found.name), operation)
     elif found.status.run is None and found.status.intent is None:
-        raise UsageError(f"nothing of {found.name} is running")
+        state = f"; it is {found.status.state}" if found.status.reason is not None else ""
+        raise UsageError(
+            f"nothing of {found.name} is running{state}: `reconciler why {found.name}`"
+        )
     binds = run_of(found.status) if kind is RequestKind.CANCEL else ""
     asked = request(kind, found.name, operation=operation, binds=binds)
     settled = carry_out(options, where, [found.name], lambda: where.requests.put(asked))

@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--from is of the years {YEARS.start} to {YEARS.stop - 1}")
     if options.cron is not None:
         return _try(options, begin, now)
+    if options.time_zone is not None:
+        raise UsageError("--time-zone goes with --cron: a schedule in a file has its own")
     where = wiring.place(options)
     catalog = where.specs.scan()
     subjects = [_subject(where, spec) for spec in catalog.specs]
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _try(options: argparse.Namespace, begin: datetime, now: datetime) -> int:
     """Print when an expression is due that is in no file yet."""
-    trial = schedule_trial.Trial(cron=options.cron, time_zone=options.time_zone)
+    trial = schedule_trial.Trial(cron=options.cron, time_zone=options.time_zone or "UTC")
     found = schedule_trial.due(trial, begin, options.span, options.limit or USUAL_TRIAL)
     match options.output:
         case "json":

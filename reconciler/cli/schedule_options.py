@@ -41,8 +41,7 @@ def add(parser: Options) -> None:
     )
     parser.add_argument(
         "--time-zone",
-        default="UTC",
         metavar="ZONE",
-        help="by which clocks, with --cron; default: %(default)s",
+        help="by which clocks, with --cron; default: UTC",
     )
     parser.add_argument("-o", "--output", choices=("table", "json", "ics"), default="table")

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from reconciler import cron, zones
 from reconciler.adapters.spec_times import check_zone
 from reconciler.cli.look import BOLD, DIM, YELLOW, Look
-from reconciler.cron_expression import parse
+from reconciler.cron_expression import is_hashed, parse
 from reconciler.errors import UsageError
 from reconciler.jsonform import time_text
 from reconciler.planning.moments import span
@@ -73,7 +73,7 @@ def as_text(trial: Trial, found: Sequence[Due], now: datetime, how: Look) -> str
         return "it is not due in that time"
     elsewhere = trial.time_zone != "UTC"
     lines = []
-    if "H" in trial.cron:
+    if is_hashed(trial.cron):
         lines.append("H is chosen for each stack and schedule by their names; for one it is")
     for each in found:
         parts = [how.paint(f"{each.at:%a %d %b %Y %H:%M} UTC", BOLD)]

@@ -48,6 +48,23 @@ def test_what_lies_ahead_says_how_far(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(" UTC  in " in line for line in times)
 
 
+@pytest.mark.parametrize(
+    ("cron", "chosen"),
+    [("0 3 * MAR THU", False), ("0 H * * *", True), ("H(0-9) 1 * * *", True), ("0 3 * * *", False)],
+)
+def test_only_what_is_chosen_by_names_is_said_to_be(
+    cron: str, *, chosen: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A month or a weekday with an H in its name is none."""
+    assert ("H is chosen for each stack" in tried(capsys, "--cron", cron)[1]) == chosen
+
+
+def test_a_zone_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The schedules in files have their own; nothing that is given is passed over."""
+    assert parser.run(["schedule", "deployments.d", "--time-zone", "Europe/Berlin"]) == 2
+    assert "--time-zone goes with --cron" in capsys.readouterr().err
+
+
 def test_programs_get_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON has each moment, in UTC and there."""
     zone = ("--time-zone", "Europe/Berlin")
