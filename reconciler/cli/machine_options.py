@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.cli.options import DIRECTORY, Commands, api_place, command, data, duration, secrets
+from reconciler.cli.options import (
+    Commands,
+    api_place,
+    command,
+    data,
+    directory,
+    duration,
+    secrets,
+)
 
 __all__ = ["ShowVersion", "add"]
 
@@ -47,14 +55,7 @@ class ShowVersion(argparse.Action):
 def _doctor(commands: Commands) -> None:
     text = "look at this machine, and say what is not right and what to do"
     parser = command(commands, "doctor", "doctor", text)
-    parser.add_argument(
-        "directory",
-        nargs="?",
-        type=Path,
-        default=DIRECTORY,
-        metavar="DIR",
-        help="the directory of specs; default: %(default)s",
-    )
+    directory(parser)
     data(parser)
     parser.add_argument(
         "--engine-data",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from reconciler.adapters.spec_walk import check_name
 from reconciler.cli import wiring
+from reconciler.cli.spelling import nearest, spellings
 from reconciler.errors import UsageError
 from reconciler.model import Hold, Spec, Status
 
@@ -31,29 +31,29 @@ class Named:
         return self.spec is None and not self.problem
 
 
-def known(name: str, where: wiring.Place, *, broken: bool = False) -> Named:
+def known(text: str, where: wiring.Place, *, broken: bool = False) -> Named:
     """Return what is known of a name; UsageError with the nearest one where nothing is.
 
-    A name whose file is wrong is an error too, but where `broken` allows it.
+    The path of a spec's file is its name, too. A name whose file is wrong is an error, but where
+    `broken` allows it.
     """
     catalog = where.specs.scan()
-    for spec in catalog.specs:
-        if spec.name == name:
-            return Named(name=name, spec=spec, status=where.statuses.read(name))
-    if name in catalog.broken:
-        problem = str(catalog.broken[name].problem)
-        if not broken:
-            raise UsageError(f"{name} is invalid: {problem}")
-        return Named(name=name, problem=problem, status=where.statuses.read(name))
+    specs = {spec.name: spec for spec in catalog.specs}
     remembered = where.statuses.names()
-    if name in remembered and not check_name(name):
-        status = where.statuses.read(name)
-        if status.stack:
-            return Named(name=name, status=status)
-    every = [s.name for s in catalog.specs] + list(catalog.broken) + list(remembered)
-    near = difflib.get_close_matches(name, every, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"there is no spec {name!r} in {where.directory}{hint}")
+    for name in spellings(text, where.directory):
+        if name in specs:
+            return Named(name=name, spec=specs[name], status=where.statuses.read(name))
+        if name in catalog.broken:
+            problem = str(catalog.broken[name].problem)
+            if not broken:
+                raise UsageError(f"{name} is invalid: {problem}")
+            return Named(name=name, problem=problem, status=where.statuses.read(name))
+        if name in remembered and not check_name(name):
+            status = where.statuses.read(name)
+            if status.stack:
+                return Named(name=name, status=status)
+    hint = nearest(text, [*specs, *catalog.broken, *remembered])
+    raise UsageError(f"there is no spec {text!r} in {where.directory}{hint}")
 
 
 def one_or_all(name: str, *, everything: bool) -> str:

@@ -17,16 +17,25 @@ else:
     Commands = Options = object
 
 __all__ = [
+    "API",
     "DIRECTORY",
+    "ENGINE",
+    "FILES",
+    "RECONCILING",
+    "REPOSITORIES",
+    "SPECS_BRANCH",
     "Commands",
     "DirectoryOrNames",
+    "NamedDirectory",
     "Options",
     "api_place",
     "command",
     "count",
     "data",
+    "directory",
     "duration",
     "engine_data",
+    "group",
     "moment",
     "number",
     "secrets",
@@ -35,11 +44,22 @@ __all__ = [
 # Where the specs are, where no other directory is named.
 DIRECTORY: Final = Path("deployments.d")
 
+# The groups that several commands have in common, as they are called in a help text.
+FILES: Final = "files and directories"
+SPECS_BRANCH: Final = "specs that are a branch of a repository"
+API: Final = "the API"
+RECONCILING: Final = "reconciling"
+REPOSITORIES: Final = "repositories"
+ENGINE: Final = "the embedded engine, used where no API is named"
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class DirectoryOrNames(argparse.Action):
-    """Takes the directory of the specs, where the first word is one, and names of some of them."""
+    """Takes the directory of the specs, where the first word is one, and names of some of them.
+
+    Where it is given as an option, all words are names.
+    """
 
     def __call__(
         self,
@@ -51,10 +71,88 @@ class DirectoryOrNames(argparse.Action):
         """Set `directory`, and `names`: none of them means all."""
         del parser, option_string
         words = [str(value) for value in values or ()]
-        namespace.directory = DIRECTORY
-        if words and (Path(words[0]).is_dir() or not DIRECTORY.is_dir()):
-            namespace.directory = Path(words.pop(0))
+        namespace.words = tuple(words)
+        if not _is_named(namespace):
+            namespace.directory = DIRECTORY
+            if words and (Path(words[0]).is_dir() or not DIRECTORY.is_dir()):
+                namespace.directory = Path(words.pop(0))
         namespace.names = words
+
+
+class NamedDirectory(argparse.Action):
+    """`--directory` of a command that also takes the directory without it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Set it, whatever was taken for it before."""
+        del option_string
+        if getattr(namespace, "placed", False):
+            parser.error("give the directory once, with --directory or without")
+        namespace.directory = Path(str(values))
+        namespace.named = True
+        if hasattr(namespace, "words"):
+            namespace.names = list(namespace.words)
+
+
+class _PlacedDirectory(argparse.Action):
+    """The directory of the specs, in its place."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Set it, where it was given."""
+        del option_string
+        if values is self.default:
+            return
+        if _is_named(namespace):
+            parser.error("give the directory once, with --directory or without")
+        namespace.placed = True
+        namespace.directory = values
+
+
+def _is_named(namespace: argparse.Namespace) -> bool:
+    return bool(getattr(namespace, "named", False))
+
+
+def directory(parser: Options, *, named_only: bool = False) -> None:
+    """Add the directory of the specs: in its place, and as `--directory`, or the latter alone."""
+    text = "the directory of specs; default: %(default)s"
+    if not named_only:
+        parser.add_argument(
+            "directory",
+            nargs="?",
+            action=_PlacedDirectory,
+            type=Path,
+            default=DIRECTORY,
+            metavar="DIR",
+            help=text,
+        )
+        text = "the same; DIR may stand alone"
+    parser.add_argument(
+        "--directory",
+        action=NamedDirectory,
+        type=Path,
+        default=DIRECTORY,
+        metavar="DIR",
+        help=text,
+    )
+
+
+def group(parser: argparse.ArgumentParser, title: str) -> Options:
+    """Return the parser's group of this title, made where there is none yet."""
+    for each in parser._action_groups:  # noqa: SLF001 - argparse shows them in no other way
+        if each.title == title:
+            return each
+    return parser.add_argument_group(title)
 
 
 def command(commands: Commands, name: str, module: str, text: str) -> argparse.ArgumentParser:

@@ -27,14 +27,27 @@ from reconciler.cli import (
     source_options,
     webhook_options,
 )
-from reconciler.cli.options import DIRECTORY, Commands, DirectoryOrNames, Options
+from reconciler.cli.options import (
+    API,
+    DIRECTORY,
+    ENGINE,
+    FILES,
+    RECONCILING,
+    REPOSITORIES,
+    SPECS_BRANCH,
+    Commands,
+    DirectoryOrNames,
+    Options,
+    group,
+)
 from reconciler.cli.options import api_place as _api_place
 from reconciler.cli.options import command as _command
 from reconciler.cli.options import count as _count
 from reconciler.cli.options import data as _data
+from reconciler.cli.options import directory as _directory
 from reconciler.cli.options import duration as _duration
 from reconciler.cli.options import engine_data as _engine_data
-from reconciler.cli.options import secrets as _secrets
+from reconciler.cli.options import secrets as _secrets_into
 from reconciler.cli.suggesting import Parser
 from reconciler.errors import AnotherInstanceError, ReconcilerError, UsageError
 
@@ -51,6 +64,8 @@ SHORTEST_POLL = timedelta(seconds=5)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors are one line on standard error."""
+    if arguments[:1] == ["help"]:  # of a command, or of all of them
+        arguments = [*arguments[1:], "--help"]
     parser = build()
     if "_ARGCOMPLETE" in os.environ:
         importlib.import_module("reconciler.cli.completion").complete(parser)
@@ -147,6 +162,7 @@ def _validate(commands: Commands) -> None:
     parser.add_argument(
         "-o", "--output", choices=("text", "json", "github", "sarif"), default="text"
     )
+    _directory(parser, named_only=True)
     _secrets(parser)
 
 
@@ -154,40 +170,34 @@ def _show(commands: Commands) -> None:
     text = "show a spec with its defaults, and the request that it makes"
     parser = _command(commands, "show", "show", text)
     _name(parser)
-    _secrets(parser)
-    _dialect(parser)
-    _data(parser)
-    _git(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    _secrets(parser)
+    _data(group(parser, FILES))
+    _dialect(group(parser, API))
+    _git(parser)
 
 
 def _plan(commands: Commands) -> None:
     text = "say what the next pass would do, and why"
     parser = _command(commands, "plan", "plan", text)
     _directory(parser)
-    _state(parser)
-    _api(parser)
-    _secrets(parser)
-    _limits(parser)
-    _git(parser)
-    _embedded(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit 2 where something would be done"
     )
+    _looking(parser)
+    _limits(parser)
+    _set_aside(parser, RECONCILING)
 
 
 def _why(commands: Commands) -> None:
     text = "say why a spec did or did not run, and what would make it run"
     parser = _command(commands, "why", "why", text)
     _name(parser)
-    _state(parser)
-    _api(parser)
-    _secrets(parser)
-    _limits(parser)
-    _git(parser)
-    _embedded(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    _looking(parser)
+    _limits(parser)
+    _set_aside(parser, RECONCILING)
 
 
 def _run(commands: Commands) -> None:
@@ -211,13 +221,14 @@ def _status(commands: Commands) -> None:
         metavar="DIR | NAME",
         help="the directory of specs, by default deployments.d, and the specs in it to tell of",
     )
-    _state(parser)
-    _secrets(parser)
+    _directory(parser, named_only=True)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("--watch", action="store_true", help="show it again when it changes")
     parser.add_argument(
         "--exit-code", action="store_true", help="exit 1 unless all are Ready or Suspended"
     )
+    _state(parser)
+    _secrets(parser)
 
 
 def _schedule(commands: Commands) -> None:
@@ -233,11 +244,8 @@ def _logs(commands: Commands) -> None:
     _name(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
     parser.add_argument("--version", type=int, metavar="N", help="default: the latest known")
-    _state(parser)
-    _api(parser)
-    _secrets(parser)
-    _git(parser)
-    _embedded(parser)
+    _looking(parser)
+    _set_aside(parser)
 
 
 def _trigger(commands: Commands) -> None:
@@ -394,17 +402,6 @@ def _key_file(parser: Options) -> None:
 # ---------------------------------------------------------------- options in common
 
 
-def _directory(parser: Options) -> None:
-    parser.add_argument(
-        "directory",
-        nargs="?",
-        type=Path,
-        default=DIRECTORY,
-        metavar="DIR",
-        help="the directory of specs; default: %(default)s",
-    )
-
-
 def _name(parser: Options, nargs: str | None = None) -> None:
     parser.add_argument(
         "name",
@@ -413,34 +410,40 @@ def _name(parser: Options, nargs: str | None = None) -> None:
         default="",
         help="the spec: its path below DIR without .yaml",
     )
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        default=DIRECTORY,
-        metavar="DIR",
-        help="the directory of specs; default: %(default)s",
-    )
+    _directory(parser, named_only=True)
 
 
 def _all(parser: Options, text: str) -> None:
     parser.add_argument("--all", dest="everything", action="store_true", help=text)
 
 
-def _state(parser: Options) -> None:
-    _data(parser)
-    parser.add_argument(
+def _set_aside(parser: argparse.ArgumentParser, *more: str) -> None:
+    """Leave to `--help-all` what few need in a command that is about something else."""
+    if isinstance(parser, Parser):
+        parser.set_aside(*more, SPECS_BRANCH, REPOSITORIES, ENGINE)
+
+
+def _state(parser: argparse.ArgumentParser) -> None:
+    files = group(parser, FILES)
+    _data(files)
+    files.add_argument(
         "--status-dir",
         type=Path,
         metavar="DIR",
         help="for status files; default: beside the specs, with --repo the state directory",
     )
-    checkout_options.add(parser)
+    checkout_options.add(group(parser, SPECS_BRANCH))
 
 
-def _api(parser: Options) -> None:
-    _api_place(parser)
-    _dialect(parser)
-    parser.add_argument(
+def _secrets(parser: argparse.ArgumentParser) -> None:
+    _secrets_into(group(parser, FILES))
+
+
+def _api(parser: argparse.ArgumentParser) -> None:
+    api = group(parser, API)
+    _api_place(api)
+    _dialect(api)
+    api.add_argument(
         "--settle",
         type=_duration,
         metavar="TIME",
@@ -457,8 +460,8 @@ def _dialect(parser: Options) -> None:
     )
 
 
-def _limits(parser: Options) -> None:
-    parser.add_argument(
+def _limits(parser: argparse.ArgumentParser) -> None:
+    group(parser, RECONCILING).add_argument(
         "--max-concurrent",
         type=_count,
         metavar="N",
@@ -467,21 +470,21 @@ def _limits(parser: Options) -> None:
 
 
 def _git(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("repositories")
-    group.add_argument(
+    repositories = group(parser, REPOSITORIES)
+    repositories.add_argument(
         "--poll-interval",
         type=_poll_interval,
         metavar="TIME",
         help="how often a repository is asked where its branches are; default: the host's "
         "config, or 60s",
     )
-    group.add_argument(
+    repositories.add_argument(
         "--known-hosts",
         type=Path,
         metavar="FILE",
         help="host keys that ssh may trust; default: known_hosts in the state directory",
     )
-    group.add_argument(
+    repositories.add_argument(
         "--repository-ca",
         type=Path,
         metavar="FILE",
@@ -523,17 +526,20 @@ def _engine_options(parser: Options) -> None:
     )
 
 
+def _looking(parser: argparse.ArgumentParser) -> None:
+    """Add what a command needs that looks at the specs, their statuses and the API."""
+    _state(parser)
+    _secrets(parser)
+    _api(parser)
+    _git(parser)
+    _embedded(parser)
+
+
 def _embedded(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the embedded engine, used where no API is named")
-    _engine_options(group)
+    _engine_options(group(parser, ENGINE))
 
 
 def _reconciling(parser: argparse.ArgumentParser) -> None:
-    _state(parser)
-    _api(parser)
-    _secrets(parser)
-    _limits(parser)
-    _git(parser)
     parser.add_argument(
         "--timeout",
         type=_duration,
@@ -541,9 +547,14 @@ def _reconciling(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="when not running as a daemon: how long to wait for the end; default: 1h",
     )
-    parser.add_argument(
+    _state(parser)
+    _secrets(parser)
+    _api(parser)
+    _limits(parser)
+    group(parser, RECONCILING).add_argument(
         "--owner", metavar="NAME", help="who reconciles: letters and digits; default: made once"
     )
+    _git(parser)
     _embedded(parser)
 
 
@@ -555,6 +566,7 @@ def _by_hand(parser: argparse.ArgumentParser) -> None:
     )
     _reconciling(parser)
     parser.set_defaults(asks=True)
+    _set_aside(parser, RECONCILING)
 
 
 def _public_url(text: str) -> str:

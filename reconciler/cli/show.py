@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from reconciler.api.types import (
 )
 from reconciler.api.wire import Pointer
 from reconciler.cli import git_options, host
+from reconciler.cli.spelling import ENDINGS, nearest, spellings
 from reconciler.clock import SystemClock
 from reconciler.errors import SecretUnavailableError, UsageError
 from reconciler.model import Problem, Spec
@@ -80,12 +80,14 @@ def _complain(problems: tuple[Problem, ...]) -> None:
 def _file(directory: Path, name: str) -> Path:
     if not directory.is_dir():
         raise UsageError(f"{directory} is no directory; give the one that holds the specs")
-    for ending in (".yaml", ".yml"):
-        path = directory / f"{name.removesuffix(ending)}{ending}"
-        if os.path.lexists(path):
-            return path
-    near = get_close_matches(name, [name_of(file) for file in walk(directory).files], 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    for each in spellings(name, directory):
+        if each.startswith(("/", "..")):
+            continue
+        for ending in ENDINGS:
+            path = directory / f"{each}{ending}"
+            if os.path.lexists(path):
+                return path
+    hint = nearest(name, map(name_of, walk(directory).files))
     raise UsageError(f"there is no spec named '{name}' in {directory}{hint}")
 
 

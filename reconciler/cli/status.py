@@ -29,15 +29,13 @@ WATCH_EVERY = timedelta(seconds=1)
 
 def run(options: argparse.Namespace) -> int:
     """Print a table or JSON; with --exit-code 1 unless all are Ready or Suspended."""
-    chosen = frozenset(options.names)
     where = wiring.place(options)
     rows = Rows(where)
+    chosen = _chosen(options.names, where, rows)
 
     def read() -> tuple[Row, ...]:
         return rows.of(chosen) if chosen else rows.read()
 
-    for name in chosen - {row.name for row in read()} if chosen else ():
-        names.known(name, where, broken=True)  # or it says that there is none, and what is near
     home = checkouts.home(options, where.root) if where.checkout is not None else None
     around = _Around(home=home, where=where)
     if options.watch:
@@ -53,6 +51,14 @@ def run(options: argparse.Namespace) -> int:
         under = around.under(how) if sys.stdout.isatty() else []
         print("\n".join([*around.lines(), table.as_text(found, how), *under]))
     return 1 if options.exit_code and not all(row.settled_well for row in found) else 0
+
+
+def _chosen(given: Sequence[str], where: wiring.Place, rows: Rows) -> frozenset[str]:
+    """Return the names that are told of; none of them means all. UsageError for an unknown one."""
+    if not given:
+        return frozenset()
+    there = {row.name for row in rows.read()}
+    return frozenset(n if n in there else names.known(n, where, broken=True).name for n in given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

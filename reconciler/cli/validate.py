@@ -10,7 +10,7 @@ from reconciler.adapters.credentials import SecretRules
 from reconciler.adapters.spec_together import check_together
 from reconciler.adapters.specs import read_file, scan
 from reconciler.cli import host, validate_forms
-from reconciler.cli.options import DIRECTORY
+from reconciler.cli.spelling import ENDINGS, nearest
 from reconciler.errors import UsageError
 from reconciler.model import Problem, Spec
 
@@ -19,6 +19,8 @@ __all__ = ["run"]
 _DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 # How far up from an absolute path is looked.
 _LEVELS = 10
+# Among so many files beside one that is not there a near name is looked for.
+MOST_BESIDE = 1000
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     rules = host.rules(options, host.config(options))
     problems: list[Problem] = []
     valid = 0
-    for path in options.paths or [DIRECTORY]:
+    for path in options.paths or [options.directory]:
         specs, wrong = _check(path, rules)
         problems += wrong
         valid += len(specs)
@@ -57,9 +59,20 @@ def _check(path: Path, rules: SecretRules) -> tuple[tuple[Spec, ...], tuple[Prob
         catalog = scan(path, rules)
         return catalog.specs, catalog.problems + check_together(catalog.specs)
     if not path.exists():
-        raise UsageError(f"{path} does not exist; give a spec file or a directory of them")
+        raise UsageError(f"{path} does not exist{_meant(path)}")
     found = read_file(path, _directory_of(path), rules)
     return ((found,), ()) if isinstance(found, Spec) else ((), found)
+
+
+def _meant(path: Path) -> str:
+    """Say which file was probably meant, or what may be given."""
+    for ending in ENDINGS:
+        file = path.with_name(f"{path.name}{ending}") if path.name else path
+        if file.is_file():
+            return f"; did you mean {file}?"
+    beside = sorted(path.parent.glob("*")) if path.parent.is_dir() else []
+    near = nearest(str(path), map(str, beside[:MOST_BESIDE]))
+    return near or "; give a spec file or a directory of them"
 
 
 def _directory_of(path: Path) -> Path:

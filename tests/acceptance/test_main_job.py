@@ -219,6 +219,7 @@ def test_a_program_cannot_see_the_secrets_of_others(place: Place) -> None:
     place.once()
     log = place.by_hand("logs", "one").stdout
     assert "No such file or directory" in log
+    assert "\x1b" not in log
     assert "canary-of-another-spec" not in log
 
 
