@@ -15,6 +15,7 @@ from typing import Final
 from reconciler.adapters.holds import HoldsFiles
 from reconciler.api.types import Deployment, StackRef
 from reconciler.cli import console_orders
+from reconciler.cli.approval_changes import ApprovalChanges
 from reconciler.cli.commands_here import in_place, in_sentence
 from reconciler.cli.console_orders import waiting_approval
 from reconciler.cli.rows import needs_person
@@ -160,6 +161,7 @@ class SpecsSource:
         # Of whoever holds the lock of the above.
         self._made: Mapping[str, _Made] = {}
         self._runs: Fetched[tuple[Deployment, ...]] = Fetched(clock, KEEP_RUNS, WAIT_FOR_RUNS, ())
+        self._approvals = ApprovalChanges(api, clock)
 
     # ------------------------------------------------------------ how everything stands
 
@@ -207,6 +209,8 @@ class SpecsSource:
         """Return what the last pass has found to do, and what it holds back."""
         items = self.items(viewer)
         standings = self._daemon.standings()
+        asking = [item.name for item in items if item.code == ReasonCode.APPROVAL]
+        told = self._approvals.of(self._daemon.about(name).status for name in asking)
         rows = []
         for item in items:
             standing = standings.get(item.name)
@@ -215,7 +219,8 @@ class SpecsSource:
                 continue
             plan = standing.plan
             words = tuple(does(action) for action in plan.actions)
-            rows.append(PlanRow(item=item, does=words, changes=_changes(plan)))
+            changes = plan.changes or told.get(item.name, ())
+            rows.append(PlanRow(item=item, does=words, changes=tuple(read_changes(changes))))
         held = tuple(
             Held(id=mass.id, message=mass.message, names=tuple(sorted(mass.names)))
             for mass in self._daemon.masses()
@@ -248,7 +253,7 @@ class SpecsSource:
             since=told.since,
             path=str(spec.path) if spec is not None else "",
             now=told.now,
-            changes=_changes(case.plan) if case.plan is not None else (),
+            changes=tuple(read_changes(self._differing(case, items[name]))),
             done=told.done,
             log=told.log,
             following=told.following,
@@ -263,6 +268,12 @@ class SpecsSource:
             approves=console_orders.told(approval),
             run_id=status.run.id if status.run is not None else "",
         )
+
+    def _differing(self, case: Case, item: Item) -> Sequence[str]:
+        """Return what differs: what the plan says, or of what is to be approved the API."""
+        if case.plan is None or case.plan.changes or item.code != ReasonCode.APPROVAL:
+            return case.plan.changes if case.plan is not None else ()
+        return self._approvals.of([case.status]).get(case.status.name, ())
 
     def _acts(self, about: console_orders.Known, now: datetime) -> tuple[Act, ...]:
         """Return what makes sense now: not again what was just asked for, and is not seen yet."""
@@ -503,10 +514,6 @@ def _coming(entry: Entry) -> Coming:
         runs=entry.fate in {Fate.RUNS, Fate.WAITS},
         note=note,
     )
-
-
-def _changes(plan: Plan) -> tuple[Change, ...]:
-    return tuple(read_changes(plan.changes))
 
 
 def read_changes(found: Sequence[str]) -> Iterator[Change]:

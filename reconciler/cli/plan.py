@@ -12,6 +12,7 @@ from contextlib import closing
 
 from reconciler.api.types import Operation
 from reconciler.cli import wiring
+from reconciler.cli.approval_changes import with_approvals
 from reconciler.cli.look import BOLD, DIM, GREEN, RED, YELLOW, Look, look, printable
 from reconciler.cli.rows import needs_person
 from reconciler.cli.table import COLOURS
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         wiring.api_source(options, where.root, look_only=True) as api,
     ):
         daemon = wiring.build(options, where, api, wiring.say_nothing, look_only=True)
-        plans = daemon.survey()
+        plans = with_approvals(daemon.survey(), lambda name: daemon.about(name).status, api)
     files = {s.name: str(s.path) for s in where.specs.scan().specs}
     if options.output == "json":
         print(as_json(plans, daemon.masses(), files))

@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from reconciler.cli import names, wiring
+from reconciler.cli.approval_changes import with_approvals
 from reconciler.cli.commands_here import in_place
 from reconciler.cli.look import BOLD, CYAN, DIM, GREEN, Look, look, printable
 from reconciler.cli.table import COLOURS
@@ -81,7 +82,8 @@ def _plan(
             wiring.api_source(options, where.root, look_only=True) as api,
         ):
             daemon = wiring.build(options, where, api, wiring.say_nothing, look_only=True)
-            plans = daemon.survey(frozenset({found.name}))
+            surveyed = daemon.survey(frozenset({found.name}))
+            plans = with_approvals(surveyed, lambda name: daemon.about(name).status, api)
     except ReconcilerError as error:
         return None, str(error)
     return next(iter(plans), None), ""

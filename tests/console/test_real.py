@@ -143,6 +143,14 @@ def test_an_approval_starts_what_was_shown(eve: Person, world: World) -> None:
     mine = [(a["user"], a["action"], a["result"]) for a in acts if "vault" in a["target"]]
     assert mine == [("console", "approve", "asked")]
     assert '"by": "console"' in (world.root / "specs/vault.status.json").read_text()
+    # Of a change it is seen what changes, also once its preview is what was asked for last.
+    changed = "  environmentVariables: {GREETING: hello}\nreconcile: {approval: required}\n"
+    world.spec("vault", changed)
+    approve = page.get_by_role("button", name=re.compile("^Approve: update, as #3 has shown it"))
+    expect(approve).to_be_visible(timeout=LIMIT_MS)
+    row = page.locator("#story .diff tbody tr").first
+    greeting = "operationContext.environmentVariables.GREETING"
+    expect(row).to_have_text(re.compile(rf"{greeting}\s*not set\s*hello"), timeout=LIMIT_MS)
 
 
 def test_a_run_is_cancelled_held_and_started_again(eve: Person, world: World) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import parser, wiring
+from reconciler.cli.approval_changes import UNTOLD
 from reconciler.cli.console_specs import KEEP, SpecsSource
 from reconciler.console.values import Act, Change, Item, Order, Tone, Viewer
 from reconciler.engine.service import AnswerError
@@ -191,3 +192,22 @@ def test_a_deployment_comes_from_the_api(tmp_path: Path) -> None:
     assert (shown.deployment.version, shown.cause) == (1, "the spec was new")
     with pytest.raises(AnswerError, match="knows no version 9"):
         source.deployment(ADA, "web", 9)
+
+
+def test_who_approves_sees_what_differs(tmp_path: Path) -> None:
+    """What waits for approval is told field by field, as the API tells of both requests."""
+    of = world(spec("web"))
+    of.run_once()
+    of.specs["web"] = spec("web", needs_approval=True)
+    of.heads["web"] = "b" * 40
+    of.clock.time += timedelta(seconds=61)
+    source, _ = made(of, tmp_path)
+    found = items(of, source)["web"]
+    assert (found.code, found.version) == ("Approval", 2)
+    differs = (
+        Change(field="source commit", old="a" * 12, new="b" * 12),
+        Change(field="", note=UNTOLD),
+    )
+    assert source.story(ADA, "web", of.clock.now()).changes == differs
+    (row,) = source.plans(ADA).rows
+    assert row.changes == differs
