@@ -472,6 +472,7 @@ class Daemon:
             recheck=frozenset(memory.recheck),
             windows=self._parts.limits.windows,
             gone_in={n: self._rolls.gone_in(n) for n in self._fleet.gone},
+            looks=self._rolls.looks,
         )
         with self._parts.tracer.span("look"):
             planned = self._planner.plan(names, given, self._parts.clock)

@@ -49,9 +49,10 @@ class Standing:
         return self.plan.state not in {State.PROGRESSING, State.UNKNOWN}
 
     def gone_by(self, moment: datetime) -> bool:
-        """Whether its file, which is missing, counts as removed by then."""
+        """Whether by then its file, which is missing, counts as removed, or its stack ends."""
         plan, counts = self.plan, self.plan.look_again_at
-        waits = plan.state is State.WAITING and plan.verdict.code is ReasonCode.REMOVED
+        looks = plan.verdict.code in {ReasonCode.REMOVED, ReasonCode.EXPIRED}
+        waits = plan.state is State.WAITING and looks
         return waits and counts is not None and counts <= moment
 
     @property

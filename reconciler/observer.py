@@ -131,6 +131,8 @@ class Observer:
         # Of each stack how long its run in flight has been nowhere, and has run.
         self._missing = Lasting(clock)
         self._running = Lasting(clock)
+        # Of each stack how long the time of its `destroyAfter` has been seen to have come.
+        self._ending = Lasting(clock)
         # When the newest of a stack that was seen was created, by the API's clock.
         self._created: dict[str, tuple[int, datetime]] = {}
 
@@ -169,6 +171,17 @@ class Observer:
         a clock that jumps ahead would end it at once, and the create be sent while it arrives.
         """
         return max(self._settle - self._looking.lasts(str(stack), intent), timedelta(0))
+
+    def ends_in(self, spec: Spec, moment: datetime | None, looks: timedelta) -> timedelta:
+        """Return how long it has to be seen yet that the time of `destroyAfter` has come.
+
+        Of `looks` in all, by what nobody can set: a clock that is set ahead ends no stack at once.
+        None: its time has not come.
+        """
+        if moment is None:
+            self._ending.end(str(spec.stack))
+            return timedelta(0)
+        return max(looks - self._ending.lasts(str(spec.stack), moment), timedelta(0))
 
     def history(self, spec: Spec, known: Observed) -> Observed:
         """Return what is known, with what the API tells of the stack beyond our own run."""

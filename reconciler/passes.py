@@ -32,7 +32,7 @@ from reconciler.model import (
 )
 from reconciler.observer import Observer
 from reconciler.planning import planner, remembered, removal, transitions, underway
-from reconciler.planning.situation import as_wanted_now, spec_changed
+from reconciler.planning.situation import as_wanted_now, looks_for_end, spec_changed
 from reconciler.pool import Pool
 from reconciler.ports import Resolves
 from reconciler.values import replace
@@ -56,7 +56,8 @@ class Planned:
 class Given:
     """What people and the host say in this pass, and which histories are to be looked at.
 
-    `gone_in` is of each missing file how long it has to be seen missing yet.
+    `gone_in` is of each missing file how long it has to be seen missing yet, `looks` how long a
+    stack has to be seen at its end, in all.
     """
 
     requests: Mapping[str, tuple[HandRequest, ...]]
@@ -64,6 +65,7 @@ class Given:
     recheck: frozenset[str]
     windows: tuple[Window, ...]
     gone_in: Mapping[str, timedelta]
+    looks: timedelta
 
 
 @dataclass(slots=True)
@@ -176,6 +178,10 @@ class Planner:
             windows=given.windows,
             gone_in=given.gone_in.get(name, timedelta(0)),
         )
+        if not gone and spec.destroy_after is not None:
+            moment = looks_for_end(desired, status, clock.now())
+            ends_in = self._observer.ends_in(spec, moment, given.looks)
+            observed = replace(observed, ends_in=ends_in)
         # What a stack's end brings about is nobody's change.
         ends = spec.destroy_after is not None and desired is not as_wanted_now(
             desired, observed, clock.now()

@@ -77,6 +77,7 @@ RULES: Final[tuple[Rule, ...]] = (
     holds.wait_for_others,
     holds.hold_lost_history,
     starts.submit_triggered,
+    starts.wait_for_end,
     holds.hold_foreign,
     starts.submit_changed,
     strays.leave_stalled,

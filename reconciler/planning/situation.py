@@ -36,6 +36,7 @@ __all__ = [
     "differences",
     "expiry",
     "first_answer",
+    "looks_for_end",
     "moved",
     "same_wanted",
     "source_change",
@@ -69,9 +70,13 @@ class Situation:
 
     @property
     def expired(self) -> bool:
-        """Whether the time of `destroyAfter` has come."""
-        moment = expiry(self.spec, self.status)
-        return moment is not None and self.now >= moment
+        """Whether the time of `destroyAfter` has come, as this process has seen for a while."""
+        return _has_come(self.spec, self.observed, self.now)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the time of `destroyAfter` has come by a clock that may be wrong."""
+        return self.observed.ends_in > timedelta(0)
 
     @property
     def history(self) -> History | None:
@@ -228,9 +233,31 @@ def expiry(spec: Spec, status: Status) -> datetime | None:
 
 def as_wanted_now(desired: Desired, observed: Observed, now: datetime) -> Desired:
     """Return what is wanted at this moment: once `destroyAfter` has come, a destroy."""
-    moment = expiry(desired.spec, observed.status)
-    if moment is None or now < moment or desired.blocked is not None:
+    if desired.blocked is not None or not _has_come(desired.spec, observed, now):
         return desired
+    return _ended(desired)
+
+
+def looks_for_end(desired: Desired, status: Status, now: datetime) -> datetime | None:
+    """Return the moment of `destroyAfter`, where it has come and nothing was asked for by it yet.
+
+    That its time has come has to be seen for a while, as a clock may be set ahead.
+    """
+    moment = expiry(desired.spec, status)
+    if moment is None or now < moment or status.destroyed:
+        return None
+    begun = {one.digest for one in (status.attempt, status.run) if one is not None}
+    if status.intent is not None:
+        begun.add(status.intent.attempt.digest)
+    return None if _ended(desired).digest in begun else moment
+
+
+def _has_come(spec: Spec, observed: Observed, now: datetime) -> bool:
+    moment = expiry(spec, observed.status)
+    return moment is not None and now >= moment and observed.ends_in <= timedelta(0)
+
+
+def _ended(desired: Desired) -> Desired:
     operation = desired.spec.run_for(Operation.DESTROY)
     fields = with_operation(desired.fields, operation)
     return replace(desired, fields=fields, digest=digest(fields))

@@ -51,6 +51,20 @@ def submit_triggered(at: Situation) -> Plan | None:
     return start(at, Submit(cause=cause, operation=operation), reason)
 
 
+def wait_for_end(at: Situation) -> Plan | None:
+    """Where the stack may be at its end, nothing starts before that is known."""
+    moment = expiry(at.spec, at.status)
+    if moment is None or not at.ending:
+        return None
+    ends = at.now + at.observed.ends_in
+    reason = Reason(
+        ReasonCode.EXPIRED,
+        f"reconcile.destroyAfter has come: {moment:%Y-%m-%d %H:%M} UTC; from {ends:%H:%M} UTC on "
+        "the stack is destroyed: this process has to see for itself first that no clock is wrong",
+    )
+    return at.plan(State.WAITING, reason, again_at=ends)
+
+
 def submit_changed(at: Situation) -> Plan | None:
     """What the spec wants is not what was last asked for."""
     attempt, desired = at.status.attempt, at.desired
