@@ -377,8 +377,12 @@ class SpecsSource:
             facts["At"] = found.source.commit[:12] or found.source.tag or found.source.branch_name
         facts["Stack"] = item.stack
         cause = because(runs[0].cause) if runs and runs[0].run_id else ""
+        went_wrong = runs and runs[0].end not in {None, RunEnd.SUCCEEDED}
+        reason = runs[0].message if went_wrong else ""
         usually = usual_time(self._past(item, status), str(found.operation or ""))
-        return Shown(item=item, deployment=found, cause=cause, facts=facts, usual=usually)
+        return Shown(
+            item=item, deployment=found, cause=cause, reason=reason, facts=facts, usual=usually
+        )
 
     def log(self, viewer: Viewer, shown: Shown, token: str) -> LogPart:
         """Return the next part of a log."""

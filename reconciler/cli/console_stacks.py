@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute
 from reconciler import cron
 from reconciler.api.create_body import request_from_json, wire_secret
 from reconciler.api.dialects import Dialect
-from reconciler.api.types import EndingKind, JobStatus, StackRef, StepStatus
+from reconciler.api.types import EndingKind, JobStatus, StackRef
+from reconciler.cli.console_failures import NOTHING, Failures
 from reconciler.clock import Clock, SystemClock
 from reconciler.console.app import Console
 from reconciler.console.keeping import Kept
@@ -141,13 +142,16 @@ class EngineSource:
         self._service = service
         self._clock = clock
         self._items: Kept[tuple[Item, ...]] = Kept(clock, KEEP)
+        self._failures = Failures(service)
 
     def items(self, viewer: Viewer) -> Sequence[Item]:
         """Return how each stack stands, those that failed first."""
 
         def make() -> tuple[Item, ...]:
-            found = map(_item, self._service.stacks.standing(_caller(viewer)))
-            order = tuple(Tone)
+            caller = _caller(viewer)
+            standing, order = self._service.stacks.standing(caller), tuple(Tone)
+            why = self._failures.of(caller, [each.newest for each in standing])
+            found = (_item(each, why.get(each.newest.stack, "")) for each in standing)
             return tuple(sorted(found, key=lambda item: (order.index(item.tone), item.name)))
 
         return self._items.get(viewer.organization, make)
@@ -200,7 +204,10 @@ class EngineSource:
             f"{due.operation} is due {when(due.at, now)} ({due.schedule})"
             for due in lane.coming[:3]
         ]
-        done = self._failure(caller, stack, item)
+        failure = self._failures.look(caller, stack, item.version) if item.version else NOTHING
+        done: tuple[str, ...] = ()
+        if failure.step:
+            done = (f"{item.operation} #{item.version} failed in its step '{failure.step}'",)
         if state.drift.detected:
             done += ("drift was found, and is still there",)
         acts = [Act.CANCEL] if live else []
@@ -214,20 +221,13 @@ class EngineSource:
             item=item,
             following=tuple(following) or ("nothing by itself",),
             done=done,
+            log=failure.tail,
             history=tuple((r.begun, f"{r.operation}: {r.status}", r.version) for r in lane.past),
             lane=lane,
             acts=tuple(acts),
             operations=_OPERATIONS,
             run_id=str(live[0].version) if live else "",
         )
-
-    def _failure(self, caller: Caller, stack: StackRef, item: Item) -> tuple[str, ...]:
-        """Say which step the newest deployment failed in, where one did."""
-        if item.tone is not Tone.BAD:
-            return ()
-        newest = self._service.deployments.get_version(caller, stack, item.version)
-        failed = [step.name for step in newest.steps if step.status is StepStatus.FAILED]
-        return tuple(f"{item.operation} #{item.version} failed in its step {n!r}" for n in failed)
 
     def deployment(self, viewer: Viewer, name: str, version: int) -> Shown:
         """Return a deployment by its version."""
@@ -306,10 +306,11 @@ def _stack(name: str) -> StackRef:
         raise AnswerError(404, "not found") from None
 
 
-def _item(found: StackStanding) -> Item:
+def _item(found: StackStanding, why: str) -> Item:
     newest, name = found.newest, str(found.newest.stack)
     tone, state = Tone.of_run(newest.status), _WORDS[newest.status]
-    reason = newest.ending_message or f"{newest.operation} #{newest.version} {newest.status}"
+    ended = f"{newest.operation} #{newest.version} {newest.status}"
+    reason = newest.ending_message or (f"{ended}: {why}" if why else ended)
     step = "Read its log" if tone is Tone.BAD else ""
     if newest.ending_kind == EndingKind.INTERRUPTED:
         tone, step = Tone.PERSON, "Look at its state"

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from reconciler.api.types import UNSET_TIME, Deployment, LogLine, Step, StepStatus
+from reconciler.api.types import UNSET_TIME, Deployment, JobStatus, LogLine, Step, StepStatus
 from reconciler.console.text import Piece, pieces, visible
 from reconciler.console.values import Past, Tone
 from reconciler.planning.usual import so_far, usual
 
 __all__ = [
+    "Failure",
     "Line",
     "RunView",
     "StepView",
+    "bare",
+    "failure_of",
     "length",
     "lines_of",
     "past_of",
     "run_view",
     "running_for",
+    "telling",
     "usual_time",
 ]
 
@@ -31,6 +36,13 @@ _TONES: Final = {
     StepStatus.SUCCEEDED: Tone.GOOD,
 }
 _SECONDS: Final = 1_000_000_000
+
+# A line that says what went wrong, as Pulumi and most programs write it; and one that says only
+# that something did.
+_ERROR: Final = re.compile(r"\berror: ", re.IGNORECASE)
+_ONLY_THAT: Final = re.compile(r"\bfailed$")
+# A line in a sentence: enough to know what to look for in the log.
+LONGEST_TELLING: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,65 @@ class Line:
     time: str
     header: str
     pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run failed: its step, and the line of its log that says most, from 1; 0: none."""
+
+    step: str = ""
+    text: str = ""
+    line: int = 0
+
+    @property
+    def told(self) -> str:
+        """The same in a sentence; empty where nothing is known."""
+        where = f"step '{self.step}' failed" if self.step else ""
+        return ": ".join(part for part in (where, self.text) if part)
+
+
+def failure_of(deployment: Deployment, log: Sequence[LogLine]) -> Failure:
+    """Say why a deployment failed, by its steps and its whole log; nothing of one that did not."""
+    if deployment.status is not JobStatus.FAILED:
+        return Failure()
+    failed = [step.name for step in deployment.steps if step.status is StepStatus.FAILED]
+    step = failed[-1] if failed else ""
+    mine: list[tuple[int, str]] = []
+    every: list[tuple[int, str]] = []
+    header = ""
+    for number, line in enumerate(log, 1):
+        header = line.header or header
+        if not line.header:
+            every.append((number, line.line))
+            if header.casefold() == step.casefold():
+                mine.append((number, line.line))
+    lines = mine or every
+    at, text = telling([line for _, line in lines])
+    return Failure(step=step, text=text, line=lines[at][0] if at >= 0 else 0)
+
+
+def telling(lines: Sequence[str]) -> tuple[int, str]:
+    """Return which line of a failed step's log says most, from 0, and its text; -1: none does.
+
+    Its last error, but for one such as `error: update failed`; where there is no error, its end.
+    """
+    errors = [(n, text) for n, text in enumerate(map(_said, lines)) if _ERROR.search(text)]
+    found = [(n, text) for n, text in errors if not _ONLY_THAT.search(text)] or errors
+    if not found:
+        ends = ((n, _said(lines[n])) for n in range(len(lines) - 1, -1, -1))
+        found = [next(((n, text) for n, text in ends if text), (-1, ""))]
+    at, text = found[-1]
+    return at, text if len(text) <= LONGEST_TELLING else f"{text[:LONGEST_TELLING]}…"
+
+
+def _said(line: str) -> str:
+    return bare(line).strip()
+
+
+def bare(line: str) -> str:
+    """Return a line's text as it is read: what it was overwritten with, without colours."""
+    text = line.rstrip("\r\n").rsplit("\r", 1)[-1]
+    return "".join(piece.text for piece in pieces(text))
 
 
 def run_view(deployment: Deployment, now: datetime) -> RunView:

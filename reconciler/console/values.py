@@ -259,11 +259,13 @@ class LogPart:
 class Shown:
     """A deployment to be shown: of which item it is, and what it is for, where that is known.
 
-    `usual` is how long others of its kind took, None where nobody knows.
+    `usual` is how long others of its kind took, None where nobody knows; `reason` why it did not
+    succeed, where that is remembered.
     """
 
     item: Item
     deployment: Deployment
     cause: str = ""
+    reason: str = ""
     usual: timedelta | None = None
     facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from reconciler.api.types import LogLine
+from reconciler.api.types import JobStatus, LogLine
 from reconciler.console import graph as graphs
 from reconciler.console import overview as overviews
 from reconciler.console import runs
 from reconciler.console import timeline as timelines
-from reconciler.console.pages import BASE
+from reconciler.console.pages import BASE, address
 from reconciler.console.ports import Source
 from reconciler.console.values import Act, Shown, Viewer
 
@@ -24,6 +24,8 @@ LANES: Final = 25
 
 # What a page holds of a log; a script brings the rest, and a link the whole of it.
 LOG_LINES: Final = 2000
+# How far a log is read for the line that says why it failed.
+FAILURE_LINES: Final = 20_000
 
 LARGEST_PAGE: Final = 10_000
 LARGEST_LINE: Final = 10_000_000
@@ -146,6 +148,8 @@ def run(visit: Visit) -> Page:
     shown = source.deployment(viewer, str(visit.path["name"]), int(visit.path["version"]))
     first = visit.number("n", LARGEST_LINE)
     lines, token, more = _log(visit, shown)
+    whole = lines if not more and not visit.query.get("from") else None
+    failure, place = _failure(visit, shown, whole, range(first, first + len(lines)))
     return "run.html", {
         "shown": shown,
         "run": runs.run_view(shown.deployment, visit.now),
@@ -154,8 +158,47 @@ def run(visit: Visit) -> Page:
         "first": first,
         "token": token,
         "more": more,
+        "failure": failure,
+        "place": place,
         "acts": Act,
     }
+
+
+def _failure(
+    visit: Visit, shown: Shown, whole: list[LogLine] | None, here: range
+) -> tuple[runs.Failure, str]:
+    """Say why a deployment failed, and where the line that says so is; `here` are those shown."""
+    if shown.deployment.status is not JobStatus.FAILED:
+        return runs.Failure(), ""
+    begins = {1: ""}
+    if whole is None:
+        whole, begins = _whole(visit, shown)
+    # Of what is longer, what was read is not the end of it.
+    found = runs.failure_of(shown.deployment, whole if len(whole) < FAILURE_LINES else ())
+    if not found.line:
+        return found, ""
+    if found.line in here:
+        return found, f"#L{found.line}"
+    begin = max(number for number in begins if number <= found.line)
+    query = urlencode({"from": begins[begin], "n": begin}) if begins[begin] else ""
+    page = address("run", shown.item.name, shown.deployment.version)
+    return found, f"{page}?{query}#L{found.line}"
+
+
+def _whole(visit: Visit, shown: Shown) -> tuple[list[LogLine], dict[int, str]]:
+    """Return a log up to its end, and the token of each part by the line that it begins with."""
+    lines: list[LogLine] = []
+    begins: dict[int, str] = {}
+    token = ""
+    while len(lines) < FAILURE_LINES:
+        part = visit.source.log(visit.viewer, shown, token)
+        if part.lines:
+            begins[len(lines) + 1] = token
+        lines += part.lines
+        if not part.token or part.token == token or not part.lines:
+            break
+        token = part.token
+    return lines, begins
 
 
 def _log(visit: Visit, shown: Shown) -> tuple[list[LogLine], str, bool]:

@@ -330,6 +330,24 @@ def test_what_runs_is_told_its_usual_time(ada: Person) -> None:
     expect(page.locator("#standing .running")).to_have_count(0)
 
 
+def test_why_a_run_failed_stands_above_its_log(ada: Person, scene: Scene) -> None:
+    """Its failed step and its last error are at the head, and lead to the line, wherever it is."""
+    page = ada.page
+    scene.log_lines += [line(f"line {n}\n") for n in range(3000)]
+    scene.log_lines += [
+        line("  \x1b[31merror:\x1b[0m the <b>bucket</b> is not empty\n"),
+        line("[1]\n"),
+    ]
+    ada.go("run/118/shop/web")
+    told = "step 'Pulumi operation' failed: error: the <b>bucket</b> is not empty"
+    expect(page.locator("#facts .reason")).to_contain_text(told)
+    page.get_by_role("link", name="line 3,008 of its log").click()
+    expect(page.locator("#L3008")).to_be_in_viewport()
+    expect(page.locator("#L3008")).to_contain_text("is not empty")
+    ada.go("run/77/shop/api")
+    expect(page.locator("#facts .reason")).to_have_count(0)
+
+
 def test_a_log_is_coloured_and_goes_on(ada: Person, scene: Scene) -> None:
     """Lines come as they are written, in their colours; at the end the page says how it ended."""
     page = ada.page

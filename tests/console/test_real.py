@@ -335,10 +335,18 @@ def test_an_engine_runs_what_has_settings(browser: Browser, engine: Served) -> N
     page.get_by_role("button", name="Run now").click()
     expect(page.locator(".said")).to_have_text("update #1 of acme/web/set is asked for")
     expect(page.locator("#standing h1 .badge")).to_have_text("Succeeded", timeout=LIMIT_MS)
-    api.create("acme/web/bare", root / "repository", options=NO_INSTALL, preRunCommands=["exit 3"])
+    fails = "printf '\\033[31merror:\\033[0m no quota\\n'; exit 3"
+    api.create("acme/web/bare", root / "repository", options=NO_INSTALL, preRunCommands=[fails])
     somebody.go("item/acme/web/bare")
     assert page.get_by_role("button", name="Run now").count() == 0
     expect(page.locator("#story")).to_contain_text("once it has deployment settings")
     failed = "update #1 failed in its step 'Pre-run command 1'"
     expect(page.locator("#story")).to_contain_text(failed, timeout=LIMIT_MS)
+    expect(page.locator("#story .tail")).to_contain_text("error: no quota")
+    why = "step 'Pre-run command 1' failed: error: no quota"
+    expect(page.locator("#standing .reason")).to_contain_text(f"update #1 failed: {why}")
+    somebody.go("?q=quota")
+    assert somebody.names() == ["acme/web/bare"]
+    somebody.go("run/1/acme/web/bare")
+    expect(page.locator("#facts .reason")).to_contain_text(why)
     somebody.context.close()

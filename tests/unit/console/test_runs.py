@@ -6,7 +6,15 @@ from datetime import timedelta
 import pytest
 
 from reconciler.api.types import Job, JobStatus, LogLine, Step, StepStatus
-from reconciler.console.runs import length, lines_of, past_of, run_view
+from reconciler.console.runs import (
+    Failure,
+    failure_of,
+    length,
+    lines_of,
+    past_of,
+    run_view,
+    telling,
+)
 from reconciler.console.values import Tone
 from tests.factories import NOW, deployment
 
@@ -97,3 +105,57 @@ def test_lines_have_times_and_steps_have_headers() -> None:
         ("", ""),
     ]
     assert [(p.text, p.style) for p in found[1].pieces] == [("no", "fg-red")]
+
+
+def logged(*texts: str) -> list[LogLine]:
+    """Lines of a log; `=== ` begins a header."""
+    return [
+        LogLine(header=text[4:]) if text.startswith("=== ") else LogLine(line=f"{text}\n")
+        for text in texts
+    ]
+
+
+FAILED = replace(
+    deployment(),
+    status=JobStatus.FAILED,
+    jobs=(
+        of(
+            JobStatus.FAILED,
+            step("Get source", StepStatus.SUCCEEDED),
+            step("Pulumi operation", StepStatus.FAILED),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "text"),
+    [
+        (
+            ("    \x1b[31merror: \x1b[0mquota exceeded", "    error: update failed", "[ended]"),
+            4,
+            "error: quota exceeded",
+        ),
+        (("  Error: no such property", "Cannot assign"), 4, "Error: no such property"),
+        (("error: update failed", ""), 4, "error: update failed"),
+        (("at the end", "  "), 4, "at the end"),
+        (("  0%\r 50%\rerror: late",), 4, "error: late"),
+        ((), 2, "error: of another step"),
+    ],
+)
+def test_why_it_failed_is_found_in_its_log(lines: tuple[str, ...], line: int, text: str) -> None:
+    """The last error of the failed step says most; where there is none, its end, or the log's."""
+    found = failure_of(
+        FAILED,
+        logged("=== Get Source", "error: of another step", "=== Pulumi operation", *lines),
+    )
+    assert (found.step, found.line, found.text) == ("Pulumi operation", line, text)
+    assert found.told == f"step 'Pulumi operation' failed: {text}"
+
+
+def test_what_did_not_fail_has_no_reason() -> None:
+    """Of a success nothing is told, whatever its log holds; of an empty log the step alone."""
+    assert failure_of(deployment(), logged("error: harmless")) == Failure()
+    found = failure_of(FAILED, ())
+    assert (found.told, found.line) == ("step 'Pulumi operation' failed", 0)
+    assert len(telling(["error: " + "x" * 1000])[1]) == 301
