@@ -6,6 +6,7 @@ API; what people ask for goes into the files that the commands use.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.adapters.holds import HoldsFiles
+from reconciler.adapters.spec_walk import ENDINGS
+from reconciler.adapters.specs import read_file
 from reconciler.api.types import Deployment, StackRef
 from reconciler.cli import console_orders
 from reconciler.cli.approval_changes import ApprovalChanges
@@ -27,6 +30,7 @@ from reconciler.console.values import (
     Act,
     Change,
     Coming,
+    Fault,
     Held,
     Item,
     Lane,
@@ -42,8 +46,10 @@ from reconciler.console.values import (
 )
 from reconciler.daemon import Daemon, Standing
 from reconciler.engine.service import AnswerError
+from reconciler.mistakes import HELP
 from reconciler.model import (
     Plan,
+    Problem,
     Reason,
     ReasonCode,
     RequestKind,
@@ -77,6 +83,9 @@ READY_EVERY_S: Final = 2.0
 # What fits a picture.
 RUNS_SHOWN: Final = 100
 SLOTS_SHOWN: Final = 1000
+
+# More than anybody mends before they look again.
+FAULTS_SHOWN: Final = 50
 
 # How often a log is asked for what is new.
 LOOK_EVERY_S: Final = 0.5
@@ -248,10 +257,13 @@ class SpecsSource:
         approval = waiting_approval(status, now)
         edges = self.edges(viewer)
         item = replace(items[name], reason=in_sentence(items[name].reason, self._where))
+        faults = self._faults(name) if case.problem else ()
         return Story(
             item=item,
             since=told.since,
             path=str(spec.path) if spec is not None else "",
+            faults=faults[:FAULTS_SHOWN],
+            more_faults=len(faults[FAULTS_SHOWN:]),
             now=told.now,
             changes=tuple(read_changes(self._differing(case, items[name]))),
             done=told.done,
@@ -268,6 +280,14 @@ class SpecsSource:
             approves=console_orders.told(approval),
             run_id=status.run.id if status.run is not None else "",
         )
+
+    def _faults(self, name: str) -> tuple[Fault, ...]:
+        """Return all mistakes in a file, as `reconciler validate` tells them."""
+        directory = self._where.directory
+        paths = [directory / f"{name}{ending}" for ending in ENDINGS]
+        path = next((path for path in paths if os.path.lexists(path)), None)
+        found = read_file(path, directory, self._where.rules) if path is not None else ()
+        return tuple(map(_fault, found)) if isinstance(found, tuple) else ()
 
     def _differing(self, case: Case, item: Item) -> Sequence[str]:
         """Return what differs: what the plan says, or of what is to be approved the API."""
@@ -480,6 +500,12 @@ def _known(case: Case) -> console_orders.Known:
         hold=case.hold,
         held=case.masses,
     )
+
+
+def _fault(problem: Problem) -> Fault:
+    place = f"{problem.path}:{max(problem.line, 1)}:{max(problem.column, 1)}"
+    at = f"{problem.pointer}: " if problem.pointer else ""
+    return Fault(place=place, text=f"{at}{problem.message}", mend=HELP[problem.kind].mend)
 
 
 def _missing(name: str) -> Item:

@@ -14,6 +14,7 @@ __all__ = [
     "Act",
     "Change",
     "Coming",
+    "Fault",
     "Held",
     "Item",
     "Lane",
@@ -142,6 +143,15 @@ class Change:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A mistake in a file: where it is (`file:line:column`), what is wrong, and what mends it."""
+
+    place: str
+    text: str
+    mend: str
+
+
 class Act(StrEnum):
     """What a person can do on a page."""
 
@@ -168,15 +178,18 @@ class Order:
 class Story:
     """All that is known of one item.
 
-    `now` is what is about to be done, `following` what time and others bring, `done` what was,
-    `log` the end of a failed run's log, `advice` commands and what each does. `binds` is what an
-    approval is for and `approves` the same in words, `run_id` what a cancel is of; `acts` are
+    `faults` are the mistakes in its file that are shown, and `more_faults` how many more there are.
+    `now` is what is about to be done, `following` what time and others bring, `done` what
+    was, `log` the end of a failed run's log, `advice` commands and what each does. `binds` is what
+    an approval is for and `approves` the same in words, `run_id` what a cancel is of; `acts` are
     those that make sense now, the most fitting first.
     """
 
     item: Item
     since: datetime | None = None
     path: str = ""
+    faults: tuple[Fault, ...] = ()
+    more_faults: int = 0
     now: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     done: tuple[str, ...] = ()

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.specs import read_file
 from reconciler.cli import parser, wiring
 from reconciler.cli.approval_changes import UNTOLD
-from reconciler.cli.console_specs import KEEP, SpecsSource
+from reconciler.cli.console_specs import FAULTS_SHOWN, KEEP, SpecsSource
 from reconciler.console.values import Act, Change, Item, Order, Tone, Viewer
 from reconciler.engine.service import AnswerError
-from reconciler.model import Hold, RequestKind, Schedule, Spec, Window
+from reconciler.model import (
+    Broken,
+    Catalog,
+    Hold,
+    Problem,
+    RequestKind,
+    Schedule,
+    Spec,
+    Window,
+)
 from tests.factories import spec
 from tests.fakes.world import World
 
@@ -211,3 +221,34 @@ def test_who_approves_sees_what_differs(tmp_path: Path) -> None:
     assert source.story(ADA, "web", of.clock.now()).changes == differs
     (row,) = source.plans(ADA).rows
     assert row.changes == differs
+
+
+BROKEN = """\
+stack: acme/web
+sourceContext: {git: {repoURL: https://example.com/infra.git}}
+schedule: []
+"""
+
+
+def test_every_mistake_of_a_file_is_told(tmp_path: Path) -> None:
+    """An invalid file has all its mistakes on its page, with their places and what mends each."""
+    of = world(spec("web"))
+    problem = Problem(path=tmp_path / "specs/bad.yaml", line=1, column=8, message="the first")
+    broken = {"bad": Broken(problem=problem, stack=None)}
+    of.catalog = Catalog(specs=tuple(of.specs.values()), broken=broken)
+    source, where = made(of, tmp_path)
+    path = where.directory / "bad.yaml"
+    path.write_text(BROKEN)
+    story = source.story(ADA, "bad", of.clock.now())
+    said = [f"{fault.place}: {fault.text}" for fault in story.faults]
+    assert said == [str(p) for p in read_file(path, where.directory, where.rules)]  # type: ignore[union-attr]
+    assert len(said) == 3
+    assert said[0].startswith(f"{path}:1:8: /stack: ")
+    assert all(fault.mend for fault in story.faults)
+    path.write_text(BROKEN + "".join(f"k{n}: 1\n" for n in range(FAULTS_SHOWN)))
+    long = source.story(ADA, "bad", of.clock.now())
+    assert len(long.faults) == FAULTS_SHOWN
+    assert long.more_faults == len(said)
+    path.unlink()
+    assert source.story(ADA, "bad", of.clock.now()).faults == ()
+    assert source.story(ADA, "web", of.clock.now()).faults == ()
