@@ -168,9 +168,10 @@ class Planner:
             desired = self._resolver.desired(spec)
             status = self._prepared(name, clock, desired.digest)
             if _moves(status, spec):
-                # First what was sent for the stack before: found there, or forgotten.
+                # First what was sent for the stack before: found there, or forgotten, whatever
+                # the spec now waits for.
                 spec = replace(spec, stack=StackRef.parse(status.stack), suspended=True)
-                desired = replace(desired, spec=spec)
+                desired = replace(desired, spec=spec, blocked=None)
         observed = Observed(
             status=status,
             requests=given.requests.get(name, ()),

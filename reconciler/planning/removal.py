@@ -15,6 +15,7 @@ from typing import Final
 
 from reconciler.api.types import Operation
 from reconciler.model import (
+    Abandon,
     Cancel,
     Cause,
     CauseKind,
@@ -38,6 +39,7 @@ from reconciler.planning import holds, starts, underway
 from reconciler.planning.gates import start
 from reconciler.planning.remembered import may_be_there
 from reconciler.planning.situation import Rule, Situation, first_answer
+from reconciler.values import replace
 
 __all__ = ["GONE_AFTER", "ONCE_LOOKS", "plan_removal"]
 
@@ -62,7 +64,22 @@ def plan_removal(desired: Desired, observed: Observed, now: datetime, claimed_by
     if claimed_by and observed.status.intent is None:
         note = f"the file is gone, and its stack is {claimed_by}'s"
         return at.plan(State.READY, Reason(ReasonCode.REMOVED, note), Forget(note=note))
+    if claimed_by:
+        return _settle_for(at, claimed_by)
     return underway.asked_again(first_answer(RULES, at), at, RULES)
+
+
+def _settle_for(at: Situation, claimed_by: str) -> Plan:
+    """Settle a create without an answer for whose the stack is now: it is not asked for again.
+
+    So nothing that it would need for that is waited for.
+    """
+    free = Situation(replace(at.desired, blocked=None), at.observed, at.now)
+    found = first_answer((underway.settle_intent,), free)
+    if not any(isinstance(action, Submit) for action in found.actions):
+        return found
+    note = f"a create without an answer did not come through, and its stack is {claimed_by}'s"
+    return at.plan(State.PROGRESSING, Reason(ReasonCode.REMOVED, note), Abandon(note=note))
 
 
 def _destroys(at: Situation) -> bool:

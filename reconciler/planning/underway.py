@@ -28,6 +28,7 @@ from reconciler.model import (
     Unknown,
     WhileRunning,
 )
+from reconciler.patience import CLOCK_TOLERANCE
 from reconciler.planning.situation import Rule, Situation, first_answer, moved, same_wanted
 from reconciler.values import replace
 
@@ -185,7 +186,7 @@ def cancel_double(at: Situation) -> Plan | None:
     if double is None:
         return None
     sent = cancel_sent(at, double)
-    if sent is not None and at.now < sent + CANCEL_AGAIN_AFTER:
+    if sent is not None and _may_work(sent, at.now):
         return None
     told = f"version {double.version} is a request of ours that arrived twice"
     cancel = CancelDouble(deployment_id=double.id, version=double.version)
@@ -194,8 +195,15 @@ def cancel_double(at: Situation) -> Plan | None:
 
 def cancel_sent(at: Situation, double: Deployment) -> datetime | None:
     """Return when a double was last cancelled, which the short history tells; None: never."""
-    sent = (entry.at for entry in at.status.history if entry.version == double.version)
-    return max(sent, default=None)
+    newest = reversed(at.status.history)  # by no clock: that may have been set back
+    return next((entry.at for entry in newest if entry.version == double.version), None)
+
+
+def _may_work(sent: datetime, now: datetime) -> bool:
+    """Whether a cancel that shows no effect may have one yet."""
+    wait = sent + CANCEL_AGAIN_AFTER - now
+    # More than it begins with: the clock was set back.
+    return timedelta(0) < wait <= CANCEL_AGAIN_AFTER + CLOCK_TOLERANCE
 
 
 def _cancel_by_time(at: Situation, run: Run) -> Plan | None:
@@ -233,7 +241,7 @@ def _cancel_superseded(at: Situation, run: Run) -> Plan | None:
 def _cancel_again(at: Situation, run: Run) -> Plan | None:
     """A crash may have come between the record and the call; cancelling twice is harmless."""
     record = at.status.canceling
-    if record is None or at.now < record.at + CANCEL_AGAIN_AFTER:
+    if record is None or _may_work(record.at, at.now):
         return None
     cancel = Cancel(
         deployment_id=run.id,
