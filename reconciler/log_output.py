@@ -36,6 +36,8 @@ _NO_SECRETS: Final = ("_FILE", "_PATH", "_DIR", "_DIRECTORY", "_URL", "_ID", "_N
 _SAID: Final = logging.getLogger("reconciler.said")
 _PROBLEMS: Final = logging.getLogger("reconciler.problem")
 _FIELDS: Final = "reconciler_fields"
+_ENTRY: Final = "reconciler_entry"
+_MESSAGE: Final = "reconciler_message"
 
 # syslog's numbers, which the journal takes.
 _PRIORITIES: Final = {
@@ -88,10 +90,17 @@ def configure(
     _SAID.setLevel(logging.INFO)
 
 
-def say(text: str, **fields: str) -> None:
-    """Tell people something, at once; `fields` are for machines."""
+def say(
+    text: str, *, level: int = logging.INFO, entry: str = "", message: str = "", **fields: str
+) -> None:
+    """Tell people something, at once; the rest is for machines.
+
+    `entry` is the text as a journal has it, which knows the time itself; `message` is what of it
+    stands beside `fields` in JSON. Without them both have the whole text.
+    """
     if any(isinstance(handler, _Output) for handler in logging.getLogger().handlers):
-        _SAID.info("%s", text, extra={_FIELDS: fields})
+        texts = {_ENTRY: entry or text, _MESSAGE: message or text}
+        _SAID.log(level, "%s", text, extra={_FIELDS: fields, **texts})
     else:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -117,7 +126,12 @@ def _is_secret(name: str) -> bool:
 
 
 class _Output(logging.Handler, ABC):
-    """Masks and cuts what is to be said; the forms below say it."""
+    """Masks and cuts what is to be said; the forms below say it.
+
+    `text_of` names the text that a form has for itself.
+    """
+
+    text_of = ""
 
     def __init__(self, values: tuple[str, ...]) -> None:
         super().__init__()
@@ -126,7 +140,8 @@ class _Output(logging.Handler, ABC):
     def emit(self, record: logging.LogRecord) -> None:
         """Say it; what cannot be said is nobody's to know."""
         try:
-            self.put(record, self.shown(record.getMessage(), LONGEST_MESSAGE), self.trace(record))
+            text = getattr(record, self.text_of, "") or record.getMessage()
+            self.put(record, self.shown(text, LONGEST_MESSAGE), self.trace(record))
         except RecursionError:
             raise
         except Exception:  # noqa: BLE001 - logging's own way: on standard error, once
@@ -174,6 +189,8 @@ class _People(_Output):
 class _Json(_Output):
     """An object a line, all on standard output."""
 
+    text_of = _MESSAGE
+
     def put(self, record: logging.LogRecord, text: str, trace: str) -> None:
         """Write a line."""
         at = datetime.fromtimestamp(record.created, UTC)
@@ -192,6 +209,8 @@ class _Json(_Output):
 
 class _Journal(_Output):
     """Entries of systemd's journal, with fields, in its own protocol."""
+
+    text_of = _ENTRY
 
     def __init__(self, values: tuple[str, ...], path: str, identifier: str) -> None:
         super().__init__(values)

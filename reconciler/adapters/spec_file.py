@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.adapters.spec_checks import check_request
 from reconciler.adapters.spec_layers import Origins, pointer_of
-from reconciler.adapters.spec_schema import IN_THE_CLEAR, MAX_FAULTS, SPEC
+from reconciler.adapters.spec_schema import IN_THE_CLEAR, MAX_FAULTS, SPEC, told_once
 from reconciler.adapters.spec_secrets import find_secrets
 from reconciler.adapters.spec_sections import Sections
 from reconciler.adapters.spec_sops import Sealed
@@ -77,7 +77,7 @@ def spec_from_tree(source: Source, tree: object, allows: Allows) -> Spec | tuple
     faults += [] if isinstance(request, DeploymentRequest) else list(request)
     faults += [*check_request(body), *find_secrets(body), *sections.faults]
     if found or faults or not isinstance(request, DeploymentRequest):
-        return tuple(without_followers(found, faults))
+        return told_once(without_followers(found, faults))
     if request.environment:
         request = replace(request, environment=_shared_environment(request.environment))
     places = _shared_places(source.places)

@@ -9,6 +9,7 @@ belongs there) and `x-right`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -28,6 +29,7 @@ __all__ = [
     "Form",
     "did_you_mean",
     "is_secret_place",
+    "told_once",
 ]
 
 IN_THE_CLEAR: Final = (
@@ -50,6 +52,13 @@ _PRIVATE: Final = frozenset(
 )
 # More known keys than these in a message help nobody.
 _KEYS_SHOWN: Final = 12
+
+# A key that may stand at more places than these is told without them.
+_PLACES_SHOWN: Final = 2
+# What many things have, and people give to what has none.
+_OF_MANY: Final = "name"
+_NO_KEY: Final = "is no key of"
+_QUOTED: Final = re.compile("'([^']+)'")
 
 _KINDS: Final = {
     "array": "a list",
@@ -84,7 +93,7 @@ class Form:
         """
         found: dict[Pointer, Fault] = {}
         errors = _validator(self.file).iter_errors(tree)
-        for fault in (fault for error in errors for fault in _explain(error, self.noun)):
+        for fault in (fault for error in errors for fault in _explain(error, self)):
             found.setdefault(fault.pointer, fault)
             if len(found) >= MAX_FAULTS:
                 break
@@ -177,7 +186,7 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
     return f"; did you mean '{lower[near[0]]}'?" if near else ""
 
 
-def _explain(error: Any, noun: str) -> Iterator[Fault]:
+def _explain(error: Any, form: Form) -> Iterator[Fault]:
     at: Pointer = tuple(error.absolute_path)
     schema: Mapping[str, Any] = error.schema
     match error.validator:
@@ -186,13 +195,13 @@ def _explain(error: Any, noun: str) -> Iterator[Fault]:
         case "additionalProperties":
             known = schema.get("properties", {})
             for key in sorted(error.instance.keys() - known.keys()):
-                yield _unknown_key(at, key, known, noun)
+                yield _unknown_key(at, key, known, form)
         case "required":
             for key in sorted(set(error.validator_value) - error.instance.keys()):
                 message = "is required" + _describe(schema, key)
                 yield Fault((*at, key), message, Mistake.MISSING_KEY)
         case "anyOf":
-            yield from _explain_choice(error, at, noun)
+            yield from _explain_choice(error, at, form)
         case "oneOf":
             yield Fault(at, _one_of(error))
         case "type":
@@ -203,15 +212,58 @@ def _explain(error: Any, noun: str) -> Iterator[Fault]:
             yield Fault(at, _limit(validator, error.validator_value, schema))
 
 
-def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any], noun: str) -> Fault:
+def _unknown_key(at: Pointer, key: str, known: Mapping[str, Any], form: Form) -> Fault:
     names = list(known)
     if "secret" in at:  # what stands here may be a secret itself
         return Fault(at, f"has a key that is none of {_list(names)}", Mistake.UNKNOWN_KEY)
+    elsewhere = _places_of(form.file).get(key, ())
+    if 0 < len(elsewhere) <= _PLACES_SHOWN:
+        message = f"{_NO_KEY} {form.noun} at this level; did you mean {_list(elsewhere, 'or')}?"
+        return Fault((*at, key), message, Mistake.UNKNOWN_KEY)
     right = did_you_mean(key, names)
     if not right and names:
         shown = names if len(names) <= _KEYS_SHOWN else [*names[:_KEYS_SHOWN], "…"]
         right = f"; known here: {', '.join(shown)}"
-    return Fault((*at, key), f"is no key of {noun}{right}", Mistake.UNKNOWN_KEY)
+    return Fault((*at, key), f"{_NO_KEY} {form.noun}{right}", Mistake.UNKNOWN_KEY)
+
+
+@cache
+def _places_of(file: str) -> Mapping[str, tuple[str, ...]]:
+    """Return key → where it may stand, as people write it: `'reconcile.retry'`."""
+    found: dict[str, list[str]] = {}
+    for key, place in _places(_schema(file), ""):
+        top = "" if "." in place else " at the top level"
+        found.setdefault(key, []).append(f"'{place}'{top}")
+    return {key: tuple(dict.fromkeys(places)) for key, places in found.items()}
+
+
+def _places(schema: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
+    for choice in schema.get("anyOf", ()):
+        yield from _places(choice, at)
+    for key, below in schema.get("properties", {}).items():
+        place = f"{at}.{key}" if at else key
+        if key != _OF_MANY:
+            yield key, place
+        yield from _places(below, place)
+    if "items" in schema:
+        yield from _places(schema["items"], f"{at}[]")
+
+
+def told_once(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Leave out that a key is missing where another fault says that it is misspelt or misplaced."""
+    given = tuple(faults)
+    meant = {place for fault in given for place in _meant(fault)}
+    return tuple(f for f in given if f.pointer not in meant or f.kind is not Mistake.MISSING_KEY)
+
+
+def _meant(fault: Fault) -> Iterator[Pointer]:
+    """Yield the places of the keys that a fault proposes in place of one that is none."""
+    if fault.kind is not Mistake.UNKNOWN_KEY:
+        return
+    before, _, proposed = fault.message.partition("; did you mean ")
+    for words in _QUOTED.findall(proposed):
+        names: Pointer = tuple(words.split("."))
+        yield names if before.endswith(" at this level") else (*fault.pointer[:-1], *names)
 
 
 def _describe(schema: Mapping[str, Any], key: str) -> str:
@@ -220,7 +272,7 @@ def _describe(schema: Mapping[str, Any], key: str) -> str:
     return f": {text}" if text else ""
 
 
-def _explain_choice(error: Any, at: Pointer, noun: str) -> Iterator[Fault]:
+def _explain_choice(error: Any, at: Pointer, form: Form) -> Iterator[Fault]:
     """Explain by the one choice of an `anyOf` that is of the right type."""
     choices: dict[int, list[Any]] = {}
     for inner in error.context:
@@ -228,7 +280,7 @@ def _explain_choice(error: Any, at: Pointer, noun: str) -> Iterator[Fault]:
     for inners in choices.values():
         if not any(e.validator == "type" and not e.path for e in inners):
             for inner in inners:
-                for found in _explain(inner, noun):
+                for found in _explain(inner, form):
                     yield replace(found, pointer=(*at, *_tail(found, at)))
             return
     kinds = [kind for i in choices.values() for e in i if not e.path for kind in _types(e.schema)]

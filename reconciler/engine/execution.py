@@ -185,8 +185,25 @@ class Execution:
                 measure_step_output(self._tools.meter, log.written, self._redactor.masked)
                 self._redactor.masked = 0
             self._record(event)
+            if isinstance(event, StepFailed):
+                self._tell(event, step.name)
             if isinstance(event, StepFailed | Requeued) or self._abandoned:
                 return
+
+    def _tell(self, failed: StepFailed, step: str) -> None:
+        """Tell the engine's own log, in words that the API has, too, where a deployment ended."""
+        if self._abandoned:
+            return
+        canceled = failed.ending is not None and failed.ending.kind is EndingKind.CANCELED
+        _log.log(
+            logging.INFO if canceled else logging.WARNING,
+            "deployment %s: version %d of %s %s in step %r",
+            self.record.id,
+            self.record.version,
+            self.record.stack,
+            "was canceled" if canceled else "has failed",
+            step,
+        )
 
     # ------------------------------------------------------------ one step
 
@@ -492,7 +509,9 @@ class Execution:
         with_log = self._tools.logs.open(self.claim, 0)
         with_log.note(message)
         with_log.close()
-        self._record(StepFailed(self._tools.clock.now()))
+        failed = StepFailed(self._tools.clock.now())
+        self._record(failed)
+        self._tell(failed, self.record.steps[0].name if self.record.steps else "")
 
     def _record(self, event: Event) -> None:
         """Make an event durable before anything else is done, however long the disk is full.

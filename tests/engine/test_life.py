@@ -187,12 +187,20 @@ def test_a_failing_command_fails_its_step(
     assert "root:" not in "".join(api.log(stack, made["id"]))
 
 
-def test_a_source_that_cannot_be_cloned(api: Api, stack: str, tmp_path: Path) -> None:
-    """A missing repository fails the second step, with git's own words."""
+def test_a_source_that_cannot_be_cloned(
+    api: Api, stack: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A missing repository fails the second step, with git's own words; the engine warns of it."""
     made = api.create(stack, tmp_path / "absent")
     ended = api.ended(stack, made["id"])
     assert statuses(ended) == ["succeeded", "failed", "not-started", "not-started"]
     assert "absent" in "".join(api.log(stack, made["id"]))
+    told = f"deployment {made['id']}: version 1 of {stack} has failed in step 'Get source'"
+
+    def warned() -> list[str]:
+        return [record.levelname for record in caplog.records if record.getMessage() == told]
+
+    assert eventually(warned, "that the engine tells of it") == ["WARNING"]
 
 
 def test_a_link_out_of_the_repository_is_refused(api: Api, stack: str, tmp_path: Path) -> None:

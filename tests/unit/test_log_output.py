@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from reconciler import log_output
+from reconciler.cli.saying import say
 from reconciler.errors import UsageError
+from reconciler.model import Reason, ReasonCode, State
 
 CANARY = "canary-9d1f-of-the-log"
 LOG = logging.getLogger("reconciler.adapters.somewhere")
@@ -77,6 +80,22 @@ def test_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert broke["trace"].endswith("'broken'")
     assert said["time"].endswith("Z")
     assert len(said["time"]) == len("2027-03-01T12:00:00.000Z")
+
+
+def test_a_standing_is_told_without_what_stands_beside_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """JSON has time, name and state in fields, and a level by which an alarm can go."""
+    log_output.configure("json", {})
+    say("web", State.STALLED, Reason(ReasonCode.FAILED, "gave up after 3 tries"))
+    say("net", State.READY, Reason(ReasonCode.UP_TO_DATE, "as wanted"))
+    stalled, ready = lines(capsys)
+    assert (stalled["level"], stalled["message"]) == ("warning", "gave up after 3 tries")
+    assert (stalled["spec"], stalled["state"]) == ("web", "Stalled")
+    assert (ready["level"], ready["message"], ready["spec"]) == ("info", "as wanted", "net")
+    log_output.configure("people", {})
+    say("web", State.FAILED, Reason(ReasonCode.FAILED, "it broke"))
+    assert re.fullmatch(r"\d\d:\d\d:\d\dZ  web  Failed: it broke\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("form", ["people", "json"])
@@ -170,6 +189,16 @@ def test_entries_with_fields(journal: tuple[socket.socket, Path]) -> None:
         "RECONCILER_REASON": "UpToDate",
     }
     assert (error["MESSAGE"], error["PRIORITY"]) == ("no [secret]", "3")
+
+
+def test_a_standing_in_the_journal(journal: tuple[socket.socket, Path]) -> None:
+    """An entry names the spec, leaves the time to the journal, and is a warning where it must."""
+    listener, path = journal
+    log_output.configure("journal", {}, str(path))
+    say("web", State.FAILED, Reason(ReasonCode.FAILED, "it broke"))
+    said = fields(listener.recv(1 << 16))
+    assert (said["MESSAGE"], said["PRIORITY"]) == ("web  Failed: it broke", "4")
+    assert (said["RECONCILER_SPEC"], said["RECONCILER_STATE"]) == ("web", "Failed")
 
 
 def test_a_journal_that_starts_anew_is_found_again(
