@@ -133,6 +133,8 @@ _RESTS: Final[Mapping[str, str]] = {
     ReasonCode.API_UNAVAILABLE: "when the API is there",
     ReasonCode.ACCESS_DENIED: "when the token is good",
 }
+# What ends a suspension of all, as its reason names it.
+RESUME_ALL: Final = "`reconciler resume --all`"
 _ENDS: Final = {RunEnd.SUCCEEDED: Tone.GOOD, RunEnd.SKIPPED: Tone.RESTS}
 _NO_SUCH: Final = f"{NO_SUCH_SPEC}; add it, or take it out of reconcile.dependsOn"
 _NEW: Final = Reason(ReasonCode.NEW, "no run has looked at it yet")
@@ -465,7 +467,22 @@ def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> It
         operation=str(run.operation) if run is not None else "",
         commit=run.commit if run is not None else "",
         step=_step(reason),
+        with_all=_rests_with_all(reason),
+        beneath=_beneath(status) if state is State.SUSPENDED else "",
     )
+
+
+def _rests_with_all(reason: Reason) -> bool:
+    return reason.code is ReasonCode.SUSPENDED and RESUME_ALL in reason.message
+
+
+def _beneath(status: Status) -> str:
+    """Say what needs a person beneath a suspension; empty where nothing is known to."""
+    if status.stalled is not None:
+        return "Stalled"
+    approval = status.approval
+    waits = approval is not None and approval.granted is None
+    return "Waits for approval" if waits else ""
 
 
 def _with_next(item: Item, spec: Spec | None, status: Status, host: tuple[Window, ...]) -> Item:
@@ -487,6 +504,8 @@ def _step(reason: Reason) -> str:
     """Return what a person can do next, in a few words."""
     if reason.message.startswith(SUSPENDED_BY_FILE):
         return "Edit its file"
+    if _rests_with_all(reason):
+        return "End the suspension of all"
     if reason.code is ReasonCode.DEPENDENCY and f"({NO_SUCH_SPEC})" in reason.message:
         return "Mend its dependsOn"
     return _STEPS.get(reason.code, "")

@@ -200,8 +200,7 @@ class Console:
             binds=form.get("binds", ""),
         )
         back = session.inside(form.get("back", ""))
-        destroys = order.act is Act.TRIGGER and order.operation == "destroy"
-        if destroys and form.get("sure") != "yes" and viewer.may_act:
+        if _is_grave(order) and form.get("sure") != "yes" and viewer.may_act:
             values = {"order": order, "back": back}
             return self._html("confirm.html", values, asked.session)
 
@@ -297,6 +296,12 @@ class Console:
         _log.error("a page broke", exc_info=error)
         message = "the console has a fault; the program's own log says which"
         return await run_in_threadpool(self._error, request, 500, message)
+
+
+def _is_grave(order: Order) -> bool:
+    """Whether a person is asked once more: it cannot be undone, or it is about all there is."""
+    destroys = order.act is Act.TRIGGER and order.operation == "destroy"
+    return destroys or (order.act is Act.SUSPEND and not order.name)
 
 
 async def _to_console(_: Request) -> Response:

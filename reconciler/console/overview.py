@@ -18,11 +18,12 @@ PAGE_SIZE: Final = 50
 LONGEST_QUERY: Final = 200
 
 _NEEDS: Final = "needs a person"
+_BENEATH: Final = "suspended, and needs a person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a person looks for: words, a state (or `needs a person`), and which page, from 1."""
+    """What a person looks for: words, a state or what needs a person, and which page, from 1."""
 
     words: str = ""
     state: str = ""
@@ -82,6 +83,8 @@ def chosen(items: Sequence[Item], asked: Asked) -> Sequence[Item]:
     found = items
     if asked.state == _NEEDS:
         found = [item for item in found if item.tone is Tone.PERSON]
+    elif asked.state == _BENEATH:
+        found = [item for item in found if item.beneath]
     elif asked.state:
         found = [item for item in found if item.state == asked.state]
     for word in asked.words[:LONGEST_QUERY].casefold().split():
@@ -94,12 +97,12 @@ def _has(item: Item, word: str) -> bool:
         word in item.name.casefold()
         or word in item.stack.casefold()
         or word in item.reason.casefold()
-        or word == item.state.casefold()
+        or word in {item.state.casefold(), item.beneath.casefold()}
     )
 
 
 def _counts(items: Sequence[Item]) -> tuple[Count, ...]:
-    """Count each item once by its state; beside that, those that need a person."""
+    """Count each item once by its state; beside that, those that need a person, or would."""
     tones: dict[str, Tone] = {}
     numbers: Counter[str] = Counter()
     needing = 0
@@ -114,6 +117,10 @@ def _counts(items: Sequence[Item]) -> tuple[Count, ...]:
     counts = [Count(label="All", state="", number=len(items), tone=Tone.RESTS)]
     if needing:
         counts.append(Count(label="Needs you", state=_NEEDS, number=needing, tone=Tone.PERSON))
+    beneath = sum(1 for item in items if item.beneath)
+    if beneath:
+        label = "Suspended, and would need you"
+        counts.append(Count(label=label, state=_BENEATH, number=beneath, tone=Tone.PERSON))
     counts += (
         Count(label=s, state=s, number=numbers[s], tone=tones.get(s, Tone.PERSON)) for s in states
     )

@@ -81,7 +81,8 @@ class Item:
 
     `name` is what it is called in addresses; `step` is what a person can do next, a few words.
     `version` 0: nothing was run yet. `next_note` says what the next run waits for, or why there
-    is none though one is due by its schedules.
+    is none though one is due by its schedules. `with_all`: it rests as all do, until that is
+    ended for all. `beneath` is what would need a person were it not suspended: a state, or words.
     """
 
     name: str
@@ -96,6 +97,8 @@ class Item:
     next_run: datetime | None = None
     next_note: str = ""
     step: str = ""
+    with_all: bool = False
+    beneath: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,7 +258,7 @@ def test_runs_are_started_cancelled_and_held(
     scene: Scene,
     scripts: bool,  # noqa: FBT001 - one of the two cases
 ) -> None:
-    """Each button does what it says, with and without scripts; a destroy is asked about first."""
+    """Each button does what it says, with and without scripts; a grave one asks first."""
     somebody = person(browser, url, java_script_enabled=scripts)
     somebody.enter()
     page = somebody.page
@@ -273,7 +273,11 @@ def test_runs_are_started_cancelled_and_held(
     page.get_by_role("button", name="Destroy it").click()
     expect(page.locator(".said")).to_have_text("trigger of shop/api is asked for")
     somebody.go("")
-    page.get_by_role("button", name="Suspend all").click()
+    for answer in ("Leave them", "Suspend them all"):
+        page.get_by_role("button", name="Suspend all").click()
+        expect(page.get_by_role("heading", name="Suspend all specs?")).to_be_visible()
+        page.get_by_role("button", name=answer).or_(page.get_by_role("link", name=answer)).click()
+        expect(page.get_by_role("heading", name="How it stands")).to_be_visible()
     assert [order for _, order in scene.orders] == [
         Order(act=Act.CANCEL, name="shop/api", binds="id-77"),
         Order(act=Act.TRIGGER, name="shop/api", operation="refresh"),
@@ -282,6 +286,21 @@ def test_runs_are_started_cancelled_and_held(
         Order(act=Act.SUSPEND),
     ]
     somebody.context.close()
+
+
+def test_what_rests_with_all_goes_on_with_all(ada: Person, scene: Scene) -> None:
+    """Where all are suspended the next step is where that is ended, and not on the spec's page."""
+    page, step = ada.page, "End the suspension of all"
+    scene.becomes("legacy", step=step, with_all=True, beneath="Stalled")
+    ada.go("?q=legacy")
+    expect(page.locator("#rows tbody td[data-label=State]")).to_contain_text("Stalled")
+    page.get_by_role("link", name=f"{step}: legacy").click()
+    expect(page.get_by_role("button", name=step)).to_be_in_viewport()
+    ada.go("item/legacy")
+    page.get_by_role("link", name=step).click()
+    page.get_by_role("button", name=step).click()
+    expect(page.locator(".said")).to_be_visible()
+    assert scene.orders == [("ada", Order(act=Act.RESUME))]
 
 
 def test_a_reader_sees_all_and_changes_nothing(browser: Browser, url: str, scene: Scene) -> None:

@@ -17,6 +17,7 @@ from reconciler.model import (
     Broken,
     Catalog,
     Hold,
+    Holds,
     Problem,
     RequestKind,
     Schedule,
@@ -24,6 +25,7 @@ from reconciler.model import (
     Window,
 )
 from tests.factories import spec
+from tests.fakes.deployments_api import Outcome
 from tests.fakes.world import World
 
 ADA = Viewer(name="console", role="admin")
@@ -252,3 +254,23 @@ def test_every_mistake_of_a_file_is_told(tmp_path: Path) -> None:
     path.unlink()
     assert source.story(ADA, "bad", of.clock.now()).faults == ()
     assert source.story(ADA, "web", of.clock.now()).faults == ()
+
+
+def test_who_is_suspended_with_all_is_told_what_ends_it(tmp_path: Path) -> None:
+    """Its next step is to end it for all; what needs a person beneath that is still told."""
+    of = world(spec("web"), spec("vault", needs_approval=True), spec("bad"))
+    of.api.outcome = lambda record: Outcome.FAIL if "bad" in record.shown.id else Outcome.SUCCEED
+    of.run_once()
+    of.holds = Holds(everything=Hold(by="ada", at=of.clock.now(), everything=True))
+    source, _ = made(of, tmp_path)
+    found = items(of, source)
+    assert {name: (i.state, i.step, i.with_all) for name, i in found.items()} == dict.fromkeys(
+        ("web", "vault", "bad"), ("Suspended", "End the suspension of all", True)
+    )
+    beneath = {name: item.beneath for name, item in found.items()}
+    assert beneath == {"web": "", "vault": "Waits for approval", "bad": "Stalled"}
+    of.holds = Holds(names={"web": Hold(by="ada", at=of.clock.now())})
+    of.clock.time += timedelta(seconds=31)
+    source._daemon.tick()
+    web = items(of, source)["web"]
+    assert (web.step, web.with_all) == ("Resume it", False)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.console.overview import PAGE_SIZE, Asked, overview
@@ -69,3 +71,15 @@ def test_of_nothing_there_is_one_empty_page() -> None:
     """Where nothing is there, the page says so and has no places."""
     found = overview([], Asked())
     assert (found.first, found.last, found.pages, found.rows) == (0, 0, 1, ())
+
+
+def test_what_is_beneath_a_suspension_is_counted() -> None:
+    """What would need a person were it not suspended has a count of its own, and is found by it."""
+    held = replace(item("held", "Suspended", Tone.RESTS), beneath="Stalled")
+    some = [*SOME, held, item("quiet", "Suspended", Tone.RESTS)]
+    found = overview(some, Asked())
+    (count,) = [count for count in found.counts if count.label.startswith("Suspended, and")]
+    assert (count.number, count.tone) == (1, Tone.PERSON)
+    assert sum(c.number for c in found.counts if c.label == c.state) == len(some)
+    for asked in (Asked(state=count.state), Asked(words="stalled")):
+        assert [row.name for row in overview(some, asked).rows] == ["held"]
