@@ -116,6 +116,8 @@ class Fleet:
         self.specs: dict[str, Spec] = {}
         self.aside: dict[str, Aside] = {}
         self.gone: dict[str, str] = {}
+        # Whose stack another claims already, and who: nothing is decided of those that are gone.
+        self.contested: dict[str, str] = {}
         # Whose status file cannot be read now, and why: nothing of them is planned.
         self.unread: dict[str, str] = {}
         self.statuses = Shelf()
@@ -170,7 +172,7 @@ class Fleet:
                 if old.stack != spec.stack or old.depends_on != spec.depends_on:
                     return False
                 continue
-            unsettled = self.gone or self.aside or stack in self._claims
+            unsettled = self.gone or self.aside or self.unread or stack in self._claims
             if unsettled or spec.depends_on or self._dependents.get(name):
                 return False
         return True
@@ -252,7 +254,23 @@ class Fleet:
                 message = f"the stack {claimed} is also claimed by {path}, which cannot be planned"
                 reason = Reason(ReasonCode.CONFLICT, message)
                 aside.setdefault(name, Aside(State.CONFLICT, reason, self.specs[name].path))
-        self.aside = aside | unread
+        self.aside = self._untold() | aside | unread
+
+    def _untold(self) -> dict[str, Aside]:
+        """Return the specs that are new on their stack, where a status that is unread may be of it.
+
+        It may be the file's by another name, be held, or tell of a create that is on its way.
+        """
+        if not self.unread:
+            return {}
+        other, told = min(self.unread.items())
+        message = f"what is remembered of {other} may be of this stack: {told}"
+        reason = Reason(ReasonCode.NOT_DURABLE, message)
+        return {
+            name: Aside(State.UNKNOWN, reason, spec.path)
+            for name, spec in self.specs.items()
+            if name not in self.unread and self.statuses[name].stack != str(spec.stack)
+        }
 
     def _unread(self) -> dict[str, Aside]:
         found: dict[str, Aside] = {}
@@ -317,7 +335,7 @@ class Fleet:
             self._settled(self.statuses[name])
             del self.statuses[name]
         of_names = (self.standings, self.gone, self.changed, self.recent, self._known, self.unread)
-        for table in of_names:
+        for table in (*of_names, self.contested):
             table.pop(name, None)
         self.agenda.put(name, None)
         self.in_flight.discard(name)

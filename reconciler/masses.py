@@ -68,8 +68,8 @@ class Masses:
         """Say what is held because it is very much; return whom that holds no longer."""
         before, masses = self.names(), admission.masses(facts, self._limits)
         if masses != self.held or not self._told:  # a process before may have told of others
-            self._told, self.held = True, masses
-            self._book.tell(masses)
+            self.held = masses
+            self._told = self._book.tell(masses)
         return before - self.names()
 
     def use_up(self, holds: Holds) -> None:

@@ -213,8 +213,10 @@ class Planner:
         if sender != draft.name and draft.name not in fleet.in_flight:
             draft.plan = underway.wait_for_sender(draft.desired, draft.observed, now, sender)
         elif draft.gone:
-            claimant = fleet.claimant(str(spec.stack), draft.name)
-            draft.plan = removal.plan_removal(draft.desired, draft.observed, now, claimant)
+            rival = fleet.contested.get(draft.name, "")
+            claimant = rival or fleet.claimant(str(spec.stack), draft.name)
+            plan = removal.plan_contested if rival else removal.plan_removal
+            draft.plan = plan(draft.desired, draft.observed, now, claimant)
         else:
             if spec.destroy_after is not None:
                 # What is carried out is remembered as what was wanted: or it would be so for ever.

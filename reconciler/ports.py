@@ -96,8 +96,13 @@ class ByHand(Protocol):
     def move(self, old: str, new: str) -> None:
         """Let what was said of a name be about another, as its file was renamed; NotDurableError.
 
-        What was said of the new one itself stays. Doing it twice is doing it once.
+        What was said of the new one itself stays. Doing it twice is doing it once. What must never
+        be missing stays with the old name too, until `moved`.
         """
+        ...
+
+    def moved(self, old: str) -> None:
+        """Let go of what stayed with a name, as its file was renamed; NotDurableError."""
         ...
 
 
@@ -128,8 +133,11 @@ class HoldsBook(ByHand, Protocol):
         """Return what holds a name at this moment. May be called by several threads at once."""
         ...
 
-    def tell(self, masses: Sequence[Mass]) -> None:
-        """Let people see which mass changes and removals wait for their word."""
+    def tell(self, masses: Sequence[Mass]) -> bool:
+        """Let people see which mass changes and removals wait for their word.
+
+        False where they cannot see it yet: it has to be told again.
+        """
         ...
 
     def use_up(self, passages: Iterable[Passage]) -> None:

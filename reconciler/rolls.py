@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 from reconciler.clock import Clock, Lasting
 from reconciler.errors import NotDurableError, UnreadableError
-from reconciler.fleet import Fleet
-from reconciler.model import Catalog, MarkRemoved, Status
+from reconciler.fleet import Aside, Fleet
+from reconciler.model import Catalog, MarkRemoved, Reason, ReasonCode, Spec, State, Status
 from reconciler.planning import transitions
 from reconciler.planning.admission import MASS_REMOVAL_WITHIN
-from reconciler.planning.removal import GONE_AFTER
+from reconciler.planning.removal import GONE_AFTER, counts
 from reconciler.ports import ByHand, Directory, Statuses
 from reconciler.values import replace
 
@@ -60,7 +60,8 @@ class Rolls:
         fleet = self._fleet
         self._scanned, self.overdue = self._clock.running(), False
         catalog = self._specs.scan()
-        if not fleet.unread and (catalog is fleet.catalog or catalog == fleet.catalog):
+        waits = fleet.unread or fleet.contested
+        if not waits and (catalog is fleet.catalog or catalog == fleet.catalog):
             return set()
         aside_before = set(fleet.aside)
         unread_before = set(fleet.unread)
@@ -186,42 +187,75 @@ class Rolls:
     def _rename(self, catalog: Catalog) -> set[str]:
         """Move the status of a file that is gone to a new one of the same stack."""
         fleet = self._fleet
-        if not fleet.gone:
-            return set()
+        contested, fleet.contested = fleet.contested, {}
         by_stack = {stack: name for name, stack in fleet.gone.items() if name not in fleet.unread}
-        moved: set[str] = set()
-        for spec in catalog.specs:
-            old = by_stack.get(str(spec.stack))
-            if old is None or spec.name in fleet.unread or fleet.statuses[spec.name].stack:
+        for name, (_, claimed) in catalog.broken.items() if by_stack else ():
+            old = by_stack.get(str(claimed))
+            if old is not None and not self._counts(old):
+                fleet.contested[old] = name  # it may be that file by another name, with a slip
+        dirty: set[str] = set()
+        for spec in catalog.specs if by_stack else ():
+            stack = str(spec.stack)
+            old = by_stack.get(stack)
+            if old is None or spec.name in fleet.unread:
                 continue
-            if self._take_along(old, spec.name) and self._move(old, spec.name):
-                del by_stack[str(spec.stack)]
-                moved.add(spec.name)
-        return moved
+            status = fleet.statuses[spec.name]
+            if self._was_beside(status, stack) and not self._counts(old):
+                told = (
+                    f"the stack {stack} is that of {old}, whose file is gone; nothing runs for "
+                    "this one before that counts as removed"
+                )
+                self._contest(old, spec, State.CONFLICT, Reason(ReasonCode.CONFLICT, told))
+            elif not status.stack:
+                failed = self._take_over(old, spec.name)
+                if failed:
+                    reason = Reason(ReasonCode.NOT_DURABLE, f"renamed from {old}: {failed}")
+                    self._contest(old, spec, State.UNKNOWN, reason)
+                    continue
+                del by_stack[stack]
+                dirty.add(spec.name)
+        return dirty | (contested.keys() & fleet.gone.keys() - fleet.contested.keys())
 
-    def _take_along(self, old: str, new: str) -> bool:
-        """Move what people said of a name by hand: before its status, so none runs without it."""
+    def _contest(self, old: str, spec: Spec, state: State, reason: Reason) -> None:
+        """Keep a missing name and its stack as they are, and another one from that stack."""
+        self._fleet.contested[old] = spec.name
+        self._fleet.aside.setdefault(spec.name, Aside(state, reason, spec.path))
+
+    def _was_beside(self, status: Status, stack: str) -> bool:
+        """Whether a name stood in conflict with the one that had deployed a stack."""
+        deployed = status.stack == stack and status.attempt is not None
+        return status.state is State.CONFLICT and not deployed
+
+    def _counts(self, name: str) -> bool:
+        """Whether a missing file counts as removed by now."""
+        left = timedelta.max if self.unusable else self.gone_in(name)
+        return counts(self._fleet.statuses[name], left, self._clock.now())
+
+    def _take_over(self, old: str, new: str) -> str:
+        """Make what is remembered and said of a name another one's; return why that cannot be."""
         try:
+            # What people said goes first, so that nothing runs without it. It stays with the old
+            # name until its status is gone: the rename may be taken back in between.
             for each in self._by_hand:
                 each.move(old, new)
-        except NotDurableError:
-            return False
-        return True
+            self._move(old, new)
+        except NotDurableError as error:
+            return str(error)
+        with suppress(NotDurableError):  # then a name stays held that has no file
+            for each in self._by_hand:
+                each.moved(old)
+        return ""
 
-    def _move(self, old: str, new: str) -> bool:
+    def _move(self, old: str, new: str) -> None:
         fleet = self._fleet
         status = replace(fleet.statuses[old], name=new, removal=None)
         note = f"renamed from {old}"
         status = transitions.handled(status, "", note, self._clock.now())
-        try:
-            written = self._statuses.write(status)
-            self._statuses.forget(old)
-        except NotDurableError:
-            return False  # a name without a status of a stack that is known: next scan
+        written = self._statuses.write(status)
+        self._statuses.forget(old)
         self._missing.end(old)
         fleet.drop(old)
         fleet.put(written)
-        return True
 
 
 def _at(status: Status) -> str:

@@ -109,12 +109,13 @@ class ToldHolds:
         self._tell_rest()
         return self._holds.read()
 
-    def tell(self, masses: Sequence[Mass]) -> None:
+    def tell(self, masses: Sequence[Mass]) -> bool:
         """Let people see which mass changes wait for their word, and tell of new ones."""
-        self._holds.tell(masses)
+        told = self._holds.tell(masses)
         self._untold += news_of_masses(self._masses, masses, self._teller.clock.now())
         self._masses = tuple(masses)
         self._tell_rest()
+        return told
 
     def of(self, name: str) -> Hold | None:
         """Return what holds a name at this moment."""
@@ -123,6 +124,10 @@ class ToldHolds:
     def move(self, old: str, new: str) -> None:
         """Hold a name as another one was held."""
         self._holds.move(old, new)
+
+    def moved(self, old: str) -> None:
+        """Hold a renamed one no longer under its old name."""
+        self._holds.moved(old)
 
     def use_up(self, passages: Iterable[Passage]) -> None:
         """Take down that these let nothing through any more."""

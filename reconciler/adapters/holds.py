@@ -75,19 +75,23 @@ class HoldsFiles:
     def read(self) -> Holds:
         """Return what is held and approved now; the file is read when it has changed."""
         try:
+            return self._held()
+        except NotDurableError as error:
+            # Until a person has looked, nothing starts by itself.
+            return Holds(everything=Hold(by=f"nobody ({error})", at=_NEVER, everything=True))
+
+    def _held(self) -> Holds:
+        """Return what is held and approved now; NotDurableError where that cannot be told."""
+        try:
             found = self._path.stat()
         except FileNotFoundError:
             return Holds()
         except OSError as error:  # nor is what cannot be looked at taken for none
-            told = f"nobody ({self._path} cannot be looked at: {error.strerror})"
-            return Holds(everything=Hold(by=told, at=_NEVER, everything=True))
+            told = f"{self._path} cannot be looked at: {error.strerror}"
+            raise NotDurableError(told) from error
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
         if self._seen is None or self._seen[0] != stamp:
-            try:
-                book = self._book()
-            except NotDurableError as error:
-                # Until a person has looked, nothing starts by itself.
-                return Holds(everything=Hold(by=f"nobody ({error})", at=_NEVER, everything=True))
+            book = self._book()
             found_in = [each for a in book.approvals for each in a.passages()]
             holds = Holds(
                 everything=book.everything,
@@ -103,29 +107,37 @@ class HoldsFiles:
         return self.read().of(name)
 
     def move(self, old: str, new: str) -> None:
-        """Hold a name as another one was held, and that one no longer; NotDurableError."""
-        if old not in self.read().names:
+        """Hold a name as another one is held; NotDurableError."""
+        if old not in self._held().names:
             return
 
         def change(book: _Book) -> _Book:
-            names = dict(book.names)
-            hold = names.pop(old, None)
-            if hold is not None:
-                names.setdefault(new, hold)
-            return replace(book, names=MappingProxyType(names))
+            hold = book.names.get(old)
+            if hold is None or new in book.names:
+                return book
+            return replace(book, names=MappingProxyType({**book.names, new: hold}))
 
         self._change(change)
 
-    def tell(self, masses: Sequence[Mass]) -> None:
-        """Let commands see which mass changes and removals wait for a person."""
-        if not masses and not self._masses.exists():
-            return
+    def moved(self, old: str) -> None:
+        """Hold a name no longer, whose hold has moved on; NotDurableError."""
+        if old in self._held().names:
+            self.resume(old)
+
+    def tell(self, masses: Sequence[Mass]) -> bool:
+        """Let commands see which mass changes and removals wait for a person.
+
+        False where that cannot be written: it is told in each status too, and tried again.
+        """
         body = [to_json(mass) for mass in masses]
         try:
+            if not masses and not self._masses.exists():
+                return True
             make_folder(self._folder, as_above=True)
             write_durably(self._masses, json.dumps(body).encode(), as_above=True)
-        except NotDurableError:
-            return  # it is told in each status too; the next pass tries again
+        except (OSError, NotDurableError):
+            return False
+        return True
 
     def use_up(self, passages: Iterable[Passage]) -> None:
         """Take down that these let nothing through any more; NotDurableError."""

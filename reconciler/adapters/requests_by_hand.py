@@ -93,6 +93,9 @@ class HandRequests:
             if request.name == old:
                 self.put(replace(request, name=new))
 
+    def moved(self, old: str) -> None:
+        """Nothing stays with an old name."""
+
     def _path(self, request_id: str) -> Path:
         if not _ID.match(request_id):
             raise ValueError("a request's id is 1 to 64 letters, digits, '_' or '-'")

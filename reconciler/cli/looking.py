@@ -38,8 +38,12 @@ class HoldsLookedAt:
         """See a name held as another one was."""
         self._moved[old] = new
 
-    def tell(self, masses: Sequence[Mass]) -> None:
+    def moved(self, old: str) -> None:
+        """Let go of nothing."""
+
+    def tell(self, masses: Sequence[Mass]) -> bool:  # noqa: ARG002 - nobody is told
         """Tell nobody."""
+        return True
 
     def use_up(self, passages: Iterable[Passage]) -> None:
         """Use nothing up."""
@@ -60,6 +64,9 @@ class RequestsLookedAt:
     def move(self, old: str, new: str) -> None:
         """See the requests about a name as about another one."""
         self._moved[old] = new
+
+    def moved(self, old: str) -> None:
+        """Let go of nothing."""
 
     def put(self, request: HandRequest) -> None:
         """Add nothing."""

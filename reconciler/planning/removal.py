@@ -32,6 +32,7 @@ from reconciler.model import (
     RequestKind,
     Run,
     State,
+    Status,
     Submit,
     Unknown,
 )
@@ -41,7 +42,7 @@ from reconciler.planning.remembered import may_be_there
 from reconciler.planning.situation import Rule, Situation, first_answer
 from reconciler.values import replace
 
-__all__ = ["GONE_AFTER", "ONCE_LOOKS", "plan_removal"]
+__all__ = ["GONE_AFTER", "ONCE_LOOKS", "counts", "plan_contested", "plan_removal"]
 
 # Longer than any checkout or rollout of files takes, and short enough to wait for.
 GONE_AFTER: Final = timedelta(minutes=10)
@@ -80,6 +81,36 @@ def _settle_for(at: Situation, claimed_by: str) -> Plan:
         return found
     note = f"a create without an answer did not come through, and its stack is {claimed_by}'s"
     return at.plan(State.PROGRESSING, Reason(ReasonCode.REMOVED, note), Abandon(note=note))
+
+
+def plan_contested(desired: Desired, observed: Observed, now: datetime, rival: str) -> Plan:
+    """Say what to do about one whose file is gone, while `rival` waits for its stack.
+
+    What is under way is followed, and nothing begins or is forgotten: the file may be back in a
+    moment, or `rival` be this one by another name.
+    """
+    at = Situation(desired, observed, now)
+
+    def wait(at: Situation) -> Plan:
+        removal = at.status.removal
+        counts_from = _counts_from(at, removal) if removal is not None else now
+        reason = Reason(ReasonCode.REMOVED, f"the file is gone, and {rival} claims its stack")
+        return at.plan(State.WAITING, reason, again_at=counts_from if counts_from > now else None)
+
+    def settle(at: Situation) -> Plan | None:
+        return _settle_for(at, rival) if at.status.intent is not None else None
+
+    return first_answer((count_missing, settle, underway.follow_run, wait), at)
+
+
+def counts(status: Status, gone_in: timedelta, now: datetime) -> bool:
+    """Whether a missing file counts as removed; `gone_in` is of `Observed`."""
+    removal = status.removal
+    if removal is None:
+        return False
+    if removal.confirmed or removal.begun is not None:
+        return True
+    return now >= removal.since + GONE_AFTER and gone_in <= timedelta(0)
 
 
 def _destroys(at: Situation) -> bool:

@@ -284,11 +284,17 @@ class HoldsInMemory:
         self.world.maybe_crash("before a hold is moved")
         names = dict(self.world.holds.names)
         if old in names:
-            names.setdefault(new, names.pop(old))
+            names.setdefault(new, names[old])
             self.world.holds = replace(self.world.holds, names=names)
 
-    def tell(self, masses: Sequence[Mass]) -> None:
+    def moved(self, old: str) -> None:
+        self.world.maybe_crash("before a hold is dropped")
+        names = {n: hold for n, hold in self.world.holds.names.items() if n != old}
+        self.world.holds = replace(self.world.holds, names=names)
+
+    def tell(self, masses: Sequence[Mass]) -> bool:
         self.world.masses = tuple(masses)
+        return True
 
     def use_up(self, passages: Iterable[Passage]) -> None:
         self.world.maybe_crash("before an approval is used up")
@@ -310,6 +316,9 @@ class RequestFiles:
         for request in self.all():
             if request.name == old:
                 self.world.requests[request.id] = replace(request, name=new)
+
+    def moved(self, old: str) -> None:
+        """Nothing stays with an old name."""
 
     def put(self, request: HandRequest) -> None:
         self.world.maybe_crash("before a request is put")
