@@ -212,7 +212,10 @@ def _read_time(value: object) -> datetime:
     moment = datetime.fromisoformat(_expect(str, value))
     if moment.tzinfo is None:
         raise ValueError("a time has no zone")
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    try:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time is before all times, or after them") from None
 
 
 def _expect(kind: type[T], value: object) -> T:

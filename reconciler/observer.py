@@ -148,14 +148,11 @@ class Observer:
         """Return what is known of the spec's stack, with how its run or its intent stands."""
         status = known.status
         intent, run = status.intent, status.run
-        known = replace(known, walked_to=status.last_version)
         try:
             if intent is not None:
                 known = replace(known, settles_in=self._settles_in(spec.stack, intent))
-                seen, walked_to = self._breaker.ask(
-                    spec.stack, lambda api: _walk(api, spec.stack, intent)
-                )
-                return replace(known, seen=seen, walked_to=walked_to)
+                seen = self._breaker.ask(spec.stack, lambda api: _walk(api, spec.stack, intent))
+                return replace(known, seen=seen)
             if run is not None:
                 return self._breaker.ask(
                     spec.stack, lambda api: self._follow(api, spec.stack, run, known)
@@ -300,17 +297,13 @@ class Observer:
             return self._paused[stack.organization].holds(stack)
 
 
-def _walk(api: ApiClient, stack: StackRef, intent: Intent) -> tuple[Deployment | None, int]:
+def _walk(api: ApiClient, stack: StackRef, intent: Intent) -> Deployment | None:
     """Walk the versions after the last known one for the intent's marker.
 
     A list may lag behind; a version that is asked for by its number is there or is not.
     """
-    version = intent.after_version
-    for deployment in _after(api, stack, version):
-        version = deployment.version
-        if deployment.marker == intent.marker:
-            return deployment, version
-    return None, version
+    found = _after(api, stack, intent.after_version)
+    return next((one for one in found if one.marker == intent.marker), None)
 
 
 def _listed(api: ApiClient, organization: str, known: Mapping[str, Known]) -> _Listed:

@@ -151,20 +151,18 @@ class Observed:
     """What we know of one stack.
 
     `seen` is the run in flight as the API shows it, or with an intent in hand the deployment that
-    carries its marker; None where the API has none. `walked_to` is the highest version that was
-    looked at. `log` is the end of the last step's log, `found` what its own words say the run has
-    changed or would change. `paused` says that the API starts nothing on this stack. `history` is
-    None where it was not asked for: a plan that would start something is made again with it.
-    `settles_in` is how long an unanswered create may still come through, `missing_for` how long the
-    run in flight has been nowhere, `running_for` how long it has run, each by time that nobody can
-    set; `gone_in` how long this process has to see a missing file missing yet, and `ends_in` the
-    time of `destroyAfter` come. `hold` is a person's suspension, `windows` those of the host for
-    all specs.
+    carries its marker; None where the API has none. `log` is the end of the last step's log,
+    `found` what its own words say the run has changed or would change. `paused` says that the API
+    starts nothing on this stack. `history` is None where it was not asked for: a plan that would
+    start something is made again with it. `settles_in` is how long an unanswered create may still
+    come through, `missing_for` how long the run in flight has been nowhere, `running_for` how long
+    it has run, each by time that nobody can set; `gone_in` how long this process has to see a
+    missing file missing yet, and `ends_in` the time of `destroyAfter` come. `hold` is a person's
+    suspension, `windows` those of the host for all specs.
     """
 
     status: Status
     seen: Deployment | Unknown | None = None
-    walked_to: int = 0
     log: tuple[str, ...] = ()
     found: str = ""
     paused: bool = False

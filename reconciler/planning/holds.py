@@ -159,7 +159,7 @@ def bind_adoption(at: Situation) -> Plan | None:
     wanted = f"{digest[:16]}-{source[:16]}"
     if request.binds == wanted:
         return None
-    if not request.binds and at.now < request.at + BOUND_WITHIN:
+    if not request.binds and at.now - request.at < BOUND_WITHIN:
         reason = Reason(ReasonCode.ADOPTED, f"{request.by} takes the stack over as it is")
         bind = BindRequest(request_id=request.id, binds=wanted)
         return at.plan(State.PROGRESSING, reason, bind)

@@ -123,7 +123,7 @@ def _is_wanted(at: Situation, submit: Submit, stray: Deployment) -> bool:
     if submit.cause.kind in _OF_A_MOMENT:
         return False
     since = _asked(at, submit)
-    return since is None or stray.created >= since - CLOCK_TOLERANCE
+    return since is None or stray.created + CLOCK_TOLERANCE >= since
 
 
 def _asked(at: Situation, submit: Submit) -> datetime | None:

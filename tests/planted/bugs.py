@@ -94,8 +94,8 @@ BUGS = (
     Bug(
         "the walk begins one version too late",
         "reconciler/observer.py",
-        "    version = intent.after_version\n",
-        "    version = intent.after_version + 1\n",
+        "    found = _after(api, stack, intent.after_version)\n",
+        "    found = _after(api, stack, intent.after_version + 1)\n",
         (OBSERVER, RUNS),
     ),
     Bug(

@@ -79,6 +79,8 @@ def test_times_are_utc() -> None:
         {"name": "x", "inner": []},
         {"name": "x", "inner": {"at": "2026-03-02T12:00:00"}},
         {"name": "x", "inner": {"at": "yesterday"}},
+        {"name": "x", "inner": {"at": "0001-01-01T00:00:00+23:00"}},
+        {"name": "x", "inner": {"at": "9999-12-31T23:00:00-23:00"}},
         {"name": "x", "many": {}},
         {"name": "x", "texts": {"a": 1}},
     ],
