@@ -142,7 +142,8 @@ class Desk:
             raise AnswerError(409, f"{named.name} cannot run: {about.problem}")
         by_hand.refuse_trigger(named, about.hold, operation)
         self._put(RequestKind.TRIGGER, named.name, operation=operation)
-        return f"{operation or 'a run'} of {named.name} is asked for"
+        waits = _still_waits(about, operation, self._now)
+        return f"{operation or 'a run'} of {named.name} is asked for{waits}"
 
     def _cancel(self, order: Order, about: Known) -> str:
         name, run = about.status.name, about.status.run
@@ -176,3 +177,17 @@ class Desk:
     ) -> None:
         asked = by_hand.request(kind, name, operation=operation, binds=binds, by=self._by)
         self._where.requests.put(asked)
+
+
+def _still_waits(about: Known, operation: Operation | None, now: datetime) -> str:
+    """Say that what is asked for waits for a person all the same; empty where it does not."""
+    approval, spec = waiting_approval(about.status, now), about.spec
+    if approval is None or spec is None or not spec.needs_approval:
+        return ""
+    meant = spec.run_for(operation or spec.request.operation)
+    destroys = meant is Operation.DESTROY
+    if not destroys and not meant.brings_up:
+        return ""
+    if destroys is not (approval.operation is Operation.DESTROY):
+        return "; a person has to approve it first"
+    return f"; it waits for its approval: press Approve, or `reconciler approve {spec.name}`"

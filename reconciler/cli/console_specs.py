@@ -20,8 +20,8 @@ from reconciler.api.types import Deployment, StackRef
 from reconciler.cli import console_orders
 from reconciler.cli.approval_changes import ApprovalChanges
 from reconciler.cli.commands_here import in_place, in_sentence
+from reconciler.cli.console_items import item_of, missing, with_next
 from reconciler.cli.console_orders import waiting_approval
-from reconciler.cli.rows import needs_person
 from reconciler.cli.wiring import Place
 from reconciler.clock import Clock
 from reconciler.console.keeping import Fetched, Kept
@@ -48,9 +48,7 @@ from reconciler.daemon import Daemon, Standing
 from reconciler.engine.service import AnswerError
 from reconciler.mistakes import HELP
 from reconciler.model import (
-    Plan,
     Problem,
-    Reason,
     ReasonCode,
     RequestKind,
     Run,
@@ -58,13 +56,10 @@ from reconciler.model import (
     Spec,
     State,
     Status,
-    Window,
 )
 from reconciler.planning import windows
 from reconciler.planning.agenda import Entry, Fate, Subject, agenda
 from reconciler.planning.explain import Case, Neighbour, because, explain
-from reconciler.planning.gates import NO_SUCH_SPEC
-from reconciler.planning.holds import SUSPENDED_BY_FILE
 from reconciler.planning.telling import does
 from reconciler.ports import ApiSource
 from reconciler.values import replace
@@ -90,54 +85,7 @@ FAULTS_SHOWN: Final = 50
 # How often a log is asked for what is new.
 LOOK_EVERY_S: Final = 0.5
 
-_TONES: Final = {
-    State.READY: Tone.GOOD,
-    State.PROGRESSING: Tone.BUSY,
-    State.WAITING: Tone.WAITS,
-    State.FAILED: Tone.BAD,
-    State.SUSPENDED: Tone.RESTS,
-    State.UNKNOWN: Tone.UNSURE,
-}
-_STEPS: Final[Mapping[str, str]] = {
-    ReasonCode.APPROVAL: "Look and approve",
-    ReasonCode.MASS_CHANGE: "Let them through",
-    ReasonCode.MASS_REMOVAL: "Let them through",
-    ReasonCode.FAILED: "Read its log",
-    ReasonCode.RETRYING: "Read its log",
-    ReasonCode.RETRIES_EXHAUSTED: "Read its log",
-    ReasonCode.INTERRUPTED: "Look at its state",
-    ReasonCode.CANCELED: "Run it again",
-    ReasonCode.TIMED_OUT: "Read its log",
-    ReasonCode.REFUSED: "Mend the spec",
-    ReasonCode.LOCKED: "Free the stack",
-    ReasonCode.HISTORY_UNKNOWN: "Take it over",
-    ReasonCode.HISTORY_LOST: "Take it over",
-    ReasonCode.FOREIGN_CHANGE: "Run it, or take it over",
-    ReasonCode.DRIFTED: "Run it again",
-    ReasonCode.SECRET_UNAVAILABLE: "Give the secret",
-    ReasonCode.SOURCE_UNAVAILABLE: "Look at the source",
-    ReasonCode.API_UNAVAILABLE: "Look at the API",
-    ReasonCode.ACCESS_DENIED: "Give a good token",
-    ReasonCode.INVALID: "Mend the file",
-    ReasonCode.CONFLICT: "Decide whose it is",
-    ReasonCode.SUSPENDED: "Resume it",
-    ReasonCode.RUNNING: "Follow its log",
-    ReasonCode.DEPENDENCY: "See what it waits for",
-    ReasonCode.WINDOW: "Run it now",
-}
-# Why no schedule runs now, by its state or the code of its reason.
-_RESTS: Final[Mapping[str, str]] = {
-    State.SUSPENDED: "none: suspended",
-    State.INVALID: "none until the file is mended",
-    State.CONFLICT: "none: the stack is another's",
-    ReasonCode.API_UNAVAILABLE: "when the API is there",
-    ReasonCode.ACCESS_DENIED: "when the token is good",
-}
-# What ends a suspension of all, as its reason names it.
-RESUME_ALL: Final = "`reconciler resume --all`"
 _ENDS: Final = {RunEnd.SUCCEEDED: Tone.GOOD, RunEnd.SKIPPED: Tone.RESTS}
-_NO_SUCH: Final = f"{NO_SUCH_SPEC}; add it, or take it out of reconcile.dependsOn"
-_NEW: Final = Reason(ReasonCode.NEW, "no run has looked at it yet")
 _FATES: Final = {
     Fate.SUSPENDED: "does not run: suspended",
     Fate.NEVER: "does not run: its windows never open",
@@ -192,7 +140,7 @@ class SpecsSource:
             if known is None or known.standing is not standing or known.spec is not spec:
                 plan = standing.plan if standing is not None else None
                 status = self._daemon.about(name).status
-                item = _with_next(_item(name, spec, status, plan), spec, status, host)
+                item = with_next(item_of(name, spec, status, plan), spec, status, host)
                 known = _Made(standing, spec, item)
             made[name] = known
         self._made = made
@@ -262,7 +210,7 @@ class SpecsSource:
         faults = self._faults(name) if case.problem else ()
         return Story(
             item=item,
-            since=told.since,
+            since=told.since if told.state == item.state else None,
             path=str(spec.path) if spec is not None else "",
             faults=faults[:FAULTS_SHOWN],
             more_faults=len(faults[FAULTS_SHOWN:]),
@@ -273,11 +221,13 @@ class SpecsSource:
             following=told.following,
             advice=tuple((each.command, each.does) for each in told.advice),
             history=tuple((h.at, h.text, h.version) for h in reversed(status.history)),
-            needs=tuple(items.get(n) or _missing(n) for n in edges.get(name, ())),
+            needs=tuple(items.get(n) or missing(n) for n in edges.get(name, ())),
             needed_by=tuple(items[n] for n, on in edges.items() if name in on and n in items),
             lane=self._lane(item, (now - timedelta(days=3), now + timedelta(days=7)), now),
             acts=self._acts(about, now),
             operations=("", "update", "preview", "refresh", "destroy"),
+            meant=_meant(spec),
+            runs="Run now, outside its windows" if item.code == ReasonCode.WINDOW else "Run now",
             binds=console_orders.binding(approval),
             approves=console_orders.told(approval),
             run_id=status.run.id if status.run is not None else "",
@@ -449,66 +399,11 @@ def _person(viewer: Viewer) -> str:
     return "console" if viewer.name == "console" else f"{viewer.name} (console)"
 
 
-def _item(name: str, spec: Spec | None, status: Status, plan: Plan | None) -> Item:
-    if plan is not None:
-        state, reason = plan.state, plan.verdict
-    else:
-        state, reason = status.state, status.reason or _NEW
-    run = status.run or status.latest or status.last
-    stack = str(spec.stack) if spec is not None else status.stack
-    return Item(
-        name=name,
-        stack=stack,
-        state=str(state),
-        tone=Tone.PERSON if needs_person(state, reason.code, reason.message) else _TONES[state],
-        code=str(reason.code),
-        reason=reason.message,
-        version=run.version if run is not None else 0,
-        operation=str(run.operation) if run is not None else "",
-        commit=run.commit if run is not None else "",
-        step=_step(reason),
-        with_all=_rests_with_all(reason),
-        beneath=_beneath(status) if state is State.SUSPENDED else "",
-    )
-
-
-def _rests_with_all(reason: Reason) -> bool:
-    return reason.code is ReasonCode.SUSPENDED and RESUME_ALL in reason.message
-
-
-def _beneath(status: Status) -> str:
-    """Say what needs a person beneath a suspension; empty where nothing is known to."""
-    if status.stalled is not None:
-        return "Stalled"
-    approval = status.approval
-    waits = approval is not None and approval.granted is None
-    return "Waits for approval" if waits else ""
-
-
-def _with_next(item: Item, spec: Spec | None, status: Status, host: tuple[Window, ...]) -> Item:
-    """Say when its schedules run next: by the windows, and not at all where something is wrong."""
-    due = min((s.next for s in status.schedules if s.next is not None), default=None)
-    if due is None or spec is None or not spec.schedules:
-        return item
-    rests = _RESTS.get(item.state) or _RESTS.get(item.code)
-    if rests is not None:
-        return replace(item, next_note=rests)
-    starts = windows.next_opening_of_all((spec.windows, host), due)
-    if starts is None:
-        return replace(item, next_note="none: its windows never open")
-    note = f"due {due:%a %H:%M} UTC, outside its windows" if starts > due else ""
-    return replace(item, next_run=starts, next_note=note)
-
-
-def _step(reason: Reason) -> str:
-    """Return what a person can do next, in a few words."""
-    if reason.message.startswith(SUSPENDED_BY_FILE):
-        return "Edit its file"
-    if _rests_with_all(reason):
-        return "End the suspension of all"
-    if reason.code is ReasonCode.DEPENDENCY and f"({NO_SUCH_SPEC})" in reason.message:
-        return "Mend its dependsOn"
-    return _STEPS.get(reason.code, "")
+def _meant(spec: Spec | None) -> str:
+    """Say what is run where no operation is named."""
+    if spec is None:
+        return "as its file says"
+    return f"{spec.run_for(spec.request.operation)}, as its file says"
 
 
 def _known(case: Case) -> console_orders.Known:
@@ -525,10 +420,6 @@ def _fault(problem: Problem) -> Fault:
     place = f"{problem.path}:{max(problem.line, 1)}:{max(problem.column, 1)}"
     at = f"{problem.pointer}: " if problem.pointer else ""
     return Fault(place=place, text=f"{at}{problem.message}", mend=HELP[problem.kind].mend)
-
-
-def _missing(name: str) -> Item:
-    return Item(name=name, stack="", state="missing", tone=Tone.PERSON, reason=_NO_SUCH)
 
 
 def _neighbour(name: str, items: Mapping[str, Item]) -> Neighbour:
@@ -572,9 +463,11 @@ def read_changes(found: Sequence[str]) -> Iterator[Change]:
         old, arrow, new = rest.partition(" → ")
         if colon and arrow:
             yield Change(field=field, old=old, new=new)
-        elif colon and rest.startswith("added ") and rest != "added (secret)":
+        elif colon and rest == "changed (secret)":
+            yield Change(field=field, old="(secret)", new="(another secret)")
+        elif colon and rest.startswith("added "):
             yield Change(field=field, new=rest.removeprefix("added "))
-        elif colon and rest.startswith("removed ") and rest != "removed (secret)":
+        elif colon and rest.startswith("removed "):
             yield Change(field=field, old=rest.removeprefix("removed "))
         else:
             yield Change(field=field if colon else "", note=rest if colon else sentence)

@@ -226,6 +226,7 @@ class EngineSource:
             lane=lane,
             acts=tuple(acts),
             operations=_OPERATIONS,
+            meant="as its deployment settings say",
             run_id=str(live[0].version) if live else "",
         )
 

@@ -151,6 +151,7 @@ class Console:
             "things": self._source.things,
             "plans_ahead": self._source.plans_ahead,
             "here": "",
+            "places": (),
         }
         page = render(template, {**common, **values})
         return HTMLResponse(page, status, headers=_HEADERS)
@@ -211,7 +212,14 @@ class Console:
                     raise AnswerError(403, "this token's role is read: it can look at everything")
                 return self._source.act(viewer, order)
 
-        said = await run_in_threadpool(act)
+        try:
+            said = await run_in_threadpool(act)
+        except AnswerError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            # It stands otherwise than was shown: where it can be looked at is a step away.
+            values = {"message": error.message, "status": 409, "places": self._places(order)}
+            return self._html("error.html", values, asked.session, status=409)
         response = RedirectResponse(back, HTTPStatus.SEE_OTHER, headers=_HEADERS)
         response.set_cookie(
             _SAID,
@@ -222,6 +230,12 @@ class Console:
             samesite="strict",
         )
         return response
+
+    def _places(self, order: Order) -> tuple[tuple[str, str], ...]:
+        """Return where what an order was about can be looked at, each with what it is called."""
+        found = ((address("item", order.name), f"Look at {order.name}"),) if order.name else ()
+        plan = ((f"{BASE}/plan", "Look at the plan"),) if self._source.plans_ahead else ()
+        return found + plan
 
     async def _login(self, request: Request) -> Response:
         form = await session.read_form(request)

@@ -25,6 +25,8 @@ LEAST_WIDTH: Final = 0.4
 
 # A label that begins further right would be cut off.
 _LAST_LABEL: Final = 94.0
+# One that is so near to where the present is named would run into it: before it, and after.
+_NEAR_NOW: Final = (8.0, 5.0)
 
 # How much is behind now and how much ahead, by the name it has in addresses: what is ahead is
 # what it is called, so that what runs once a day is always on that of a day.
@@ -206,5 +208,6 @@ def _ticks(scale: _Scale) -> Iterator[Tick]:
         day = step >= timedelta(days=1) or at.hour == at.minute == 0
         x = scale.x(moment)
         label = f"{at:%a %d}" if day else f"{at:%H:%M}"
-        yield Tick(x=x, label=label if x <= _LAST_LABEL else "")
+        clear = not -_NEAR_NOW[0] < x - scale.x(scale.now) < _NEAR_NOW[1]
+        yield Tick(x=x, label=label if x <= _LAST_LABEL and clear else "")
         moment += step

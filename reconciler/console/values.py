@@ -185,7 +185,9 @@ class Story:
     `now` is what is about to be done, `following` what time and others bring, `done` what
     was, `log` the end of a failed run's log, `advice` commands and what each does. `binds` is what
     an approval is for and `approves` the same in words, `run_id` what a cancel is of; `acts` are
-    those that make sense now, the most fitting first.
+    those that make sense now, the most fitting first. `meant` says which of the `operations` the
+    empty one is, and `runs` what the button does that starts one. `since` is when it came to stand
+    so, None where it does only from this moment on.
     """
 
     item: Item
@@ -205,6 +207,8 @@ class Story:
     lane: Lane | None = None
     acts: tuple[Act, ...] = ()
     operations: tuple[str, ...] = ()
+    meant: str = ""
+    runs: str = "Run now"
     binds: str = ""
     approves: str = ""
     run_id: str = ""

@@ -129,7 +129,7 @@ FLEET = (
         "waits for its windows, which open Mon 08:00 UTC",
         version=3,
         operation="update",
-        step="Run it now",
+        step="Run it outside its windows",
         next_run=NOW + 9 * HOUR,
     ),
     item(
@@ -182,7 +182,11 @@ CHANGES = (
         field="operationContext.environmentVariables.REGION", old="eu-central-1", new="us-west-2"
     ),
     Change(field="operationContext.preRunCommands[0]", new="./warm-cache.sh"),
-    Change(field="operationContext.environmentVariables.DB_PASSWORD", note="changed (secret)"),
+    Change(
+        field="operationContext.environmentVariables.DB_PASSWORD",
+        old="(secret)",
+        new="(another secret)",
+    ),
 )
 LOG = (
     ("", "Get source"),
@@ -368,6 +372,7 @@ class Scene:
             lane=self.lane(found),
             acts=acts,
             operations=("", "update", "preview", "refresh", "destroy"),
+            meant="update, as its file says",
             binds="key-of-41" if found.code == "Approval" else "",
             approves="update, as #41 has shown it: 2 to create, 1 to replace",
             run_id=f"id-{found.version}",

@@ -72,6 +72,11 @@ def test_a_telephone_is_wide_enough(browser: Browser, url: str, scene: Scene) ->
     somebody.go("timeline")
     expect(page.locator(".lanes .now")).to_be_in_viewport()
     somebody.go("")
+    # What needs a person is marked along all of it, not beside its name alone.
+    marks = page.locator("#rows tbody tr.person").first.evaluate(
+        "e => [e, e.children[0]].map(each => getComputedStyle(each).boxShadow)"
+    )
+    assert [mark == "none" for mark in marks] == [False, True]
     row = page.locator("#rows tbody tr").nth(3)
     for text in ("shop/web", "Failed", "Read its log", "update #118"):
         expect(row).to_contain_text(text)

@@ -170,6 +170,7 @@ def test_the_timeline_is_a_picture(ada: Person) -> None:
     page = ada.page
     ada.go("timeline")
     assert page.locator(".names li").all_inner_texts() == [item.name for item in FLEET]
+    expect(page.locator(".lanes .present")).to_have_text("now")
     now = page.locator(".lanes .now").bounding_box()
     bar = page.locator(".lanes .bar.busy").bounding_box()
     assert now is not None
@@ -226,7 +227,7 @@ def test_a_plan_says_what_differs_and_holds_back(ada: Person, scene: Scene) -> N
     assert [" ".join(text.split()) for text in cells] == [
         "operationContext.environmentVariables.REGION eu-central-1 us-west-2",
         "operationContext.preRunCommands[0] not set ./warm-cache.sh",
-        "operationContext.environmentVariables.DB_PASSWORD changed (secret)",
+        "operationContext.environmentVariables.DB_PASSWORD (secret) (another secret)",
     ]
     page.get_by_role("button", name="Let these 2 through").click()
     expect(page.locator(".said")).to_have_text("let-through of all is asked for")
@@ -237,7 +238,7 @@ def test_an_approval_is_for_what_was_shown(ada: Person, scene: Scene) -> None:
     """The button says what is approved, and carries what it was shown for."""
     page = ada.page
     page.get_by_role("link", name="Look and approve: billing").click()
-    expect(page.locator(".reason")).to_contain_text("for 40 minutes")
+    expect(page.locator("#standing .hint")).to_contain_text("Waiting for 40 minutes · stack")
     expect(page.get_by_role("link", name="preview #41: steps and log")).to_be_visible()
     expect(page.locator(".diff")).to_contain_text("us-west-2")
     page.get_by_role("button", name="Approve: update, as #41 has shown it: 2 to create").click()
@@ -248,6 +249,10 @@ def test_an_approval_is_for_what_was_shown(ada: Person, scene: Scene) -> None:
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("alert")).to_contain_text("has changed since you looked")
     assert scene.noted[1] == ("ada", "approve billing an older one", "refused 409")
+    # It is a step from there to what is to be looked at.
+    expect(page.get_by_role("link", name="Look at the plan")).to_be_visible()
+    page.get_by_role("link", name="Look at billing").click()
+    expect(page.get_by_role("heading", name="billing")).to_be_visible()
     ada.complaints.clear()
 
 
@@ -264,6 +269,8 @@ def test_runs_are_started_cancelled_and_held(
     page = somebody.page
     somebody.go("item/shop/api")
     page.get_by_role("button", name="Cancel the run").click()
+    expect(page.get_by_label("Operation")).to_have_value("")
+    expect(page.get_by_role("option", name="update, as its file says")).to_be_attached()
     page.get_by_label("Operation").select_option("refresh")
     page.get_by_role("button", name="Run now").click()
     page.get_by_role("button", name="Suspend", exact=True).click()

@@ -170,8 +170,10 @@ def test_an_approval_has_an_end() -> None:
         ("source commit: 1f → 2e", Change(field="source commit", old="1f", new="2e")),
         ("a: added on", Change(field="a", new="on")),
         ("a: removed on", Change(field="a", old="on")),
-        ("a: added (secret)", Change(field="a", note="added (secret)")),
-        ("a: changed (secret)", Change(field="a", note="changed (secret)")),
+        ("a: added (secret)", Change(field="a", new="(secret)")),
+        ("a: removed (secret)", Change(field="a", old="(secret)")),
+        ("a: changed (secret)", Change(field="a", old="(secret)", new="(another secret)")),
+        ("a: something else", Change(field="a", note="something else")),
         ("something else", Change(field="", note="something else")),
     ],
 )

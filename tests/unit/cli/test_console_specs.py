@@ -168,6 +168,47 @@ def test_a_missing_dependency_is_a_persons(tmp_path: Path) -> None:
     assert not any(command.startswith("reconciler why") for command in commands)
 
 
+def test_who_runs_what_waits_for_approval_is_told_so(tmp_path: Path) -> None:
+    """A run by hand does not go past an approval: that is said, with how to give it."""
+    of = world(spec("web", needs_approval=True), spec("db"))
+    source, _ = made(of, tmp_path)
+
+    def said(name: str, operation: str = "") -> str:
+        return source.act(ADA, Order(act=Act.TRIGGER, name=name, operation=operation))
+
+    waits = "; it waits for its approval: press Approve, or `reconciler approve web`"
+    assert said("web") == f"a run of web is asked for{waits}"
+    assert said("web", "update") == f"update of web is asked for{waits}"
+    assert said("web", "refresh") == "refresh of web is asked for"
+    assert said("web", "destroy") == "destroy of web is asked for; a person has to approve it first"
+    assert said("db") == "a run of db is asked for"
+
+
+def test_how_long_it_stands_so_is_of_how_it_stands_now(tmp_path: Path) -> None:
+    """From when it stands otherwise, nothing is said of for how long it stood as before."""
+    of = world(spec("web"))
+    source, _ = made(of, tmp_path)
+    story = source.story(ADA, "web", of.clock.now())
+    assert story.since is not None
+    assert (story.meant, story.runs) == ("update, as its file says", "Run now")
+    of.digests["web"] = "e" * 64
+    source._daemon.mark({"web"})
+    source._daemon.survey(frozenset({"web"}))
+    of.clock.time += KEEP
+    story = source.story(ADA, "web", of.clock.now())
+    assert (story.item.state, story.since) == ("Progressing", None)
+
+
+def test_what_a_window_holds_is_run_outside_it(tmp_path: Path) -> None:
+    """Whoever runs it by hand is told that this is outside its windows."""
+    later = Window(start=9 * 60, end=10 * 60)
+    source, _ = made(world(spec("web", windows=(later,))), tmp_path)
+    (item,) = source.items(ADA)
+    assert (item.code, item.step) == ("Window", "Run it outside its windows")
+    story = source.story(ADA, "web", source._clock.now())
+    assert story.runs == "Run now, outside its windows"
+
+
 def test_what_was_approved_is_not_asked_again(tmp_path: Path) -> None:
     """From the press on the button is gone, before the loop has seen it."""
     of = world(spec("web", needs_approval=True))
