@@ -65,7 +65,8 @@ HERE = {"Sec-Fetch-Site": "same-origin"}
         ({"act": "own", "proof": "ours"}, HERE, 400),
         ("act=suspend&proof=ours&x=" + "y" * 70_000, HERE, 413),
         ("&".join(f"x{n}=1" for n in range(100)), HERE, 400),
-        ({"act": "suspend", "proof": "ours"}, HERE, 303),
+        ({"act": "suspend", "proof": "ours"}, HERE, 200),  # asks first
+        ({"act": "suspend", "proof": "ours", "sure": "yes"}, HERE, 303),
     ],
 )
 def test_a_form_of_others_does_nothing(
