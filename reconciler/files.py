@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,8 @@ __all__ = [
 # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_LOCK_EVERY_S = 0.05
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -237,17 +240,30 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600, *, as_above: bo
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, tries: int = 0) -> Iterator[None]:
     """Hold a lock on a folder, or on a file (made where it is not there), as long as it takes.
 
-    The system frees it when the process ends, however it ends. Raises OSError.
+    It is waited for, without end or with so many `tries`, a twentieth of a second apart. The
+    system frees it when the process ends, however it ends. Raises OSError; BlockingIOError where
+    another has it after the last try.
     """
     descriptor = open_lock(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, tries)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, tries: int) -> None:
+    for _ in range(tries - 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_EVERY_S)  # noqa: TID251 - the system tells nobody of a lock
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if tries else 0))
 
 
 def open_lock(path: Path) -> int:

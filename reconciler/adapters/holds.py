@@ -28,6 +28,10 @@ __all__ = ["HoldsFiles", "MassApproval"]
 # 100,000 names with their digests; what is larger was not written here.
 MAX_BYTES: Final = 32 << 20
 MAX_APPROVALS: Final = 100
+# How often the lock is tried for, a twentieth of a second apart: who has it, has it for a write.
+# A command waits for ten seconds; the loop, which comes again, does not wait for one that hangs.
+_COMMAND_TRIES: Final = 200
+_LOOP_TRIES: Final = 5
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,8 +56,14 @@ class MassApproval:
 
     def passages(self) -> Iterable[tuple[bool, Passage]]:
         """Yield what it lets through, name by name, and whether it has done so."""
+        used = frozenset(self.used)
         for name, digest in self.names.items() if self.code else ():
-            yield name in self.used, Passage(self.code, name, digest, self.at)
+            yield name in used, Passage(self.code, name, digest, self.at)
+
+    @property
+    def over(self) -> bool:
+        """Whether it lets nothing through any more."""
+        return all(used for used, _ in self.passages())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,20 @@ class _Book:
     everything: Hold | None = None
     names: Mapping[str, Hold] = field(default_factory=lambda: MappingProxyType({}))
     approvals: tuple[MassApproval, ...] = ()
+
+
+def _without(book: _Book, name: str) -> _Book:
+    left = {n: h for n, h in book.names.items() if n != name}
+    return replace(book, names=MappingProxyType(left))
+
+
+def _all_used(book: _Book) -> _Book:
+    """Return what a book comes to when all has passed that it lets through."""
+    return replace(book, approvals=tuple(replace(a, used=tuple(a.names)) for a in book.approvals))
+
+
+def _content(book: _Book) -> bytes:
+    return json.dumps(to_json(book), indent=2).encode()
 
 
 class HoldsFiles:
@@ -117,12 +141,12 @@ class HoldsFiles:
                 return book
             return replace(book, names=MappingProxyType({**book.names, new: hold}))
 
-        self._change(change)
+        self._change(change, _LOOP_TRIES)
 
     def moved(self, old: str) -> None:
         """Hold a name no longer, whose hold has moved on; NotDurableError."""
         if old in self._held().names:
-            self.resume(old)
+            self._change(lambda book: _without(book, old), _LOOP_TRIES)
 
     def tell(self, masses: Sequence[Mass]) -> bool:
         """Let commands see which mass changes and removals wait for a person.
@@ -150,7 +174,7 @@ class HoldsFiles:
             )
             return replace(book, approvals=left)
 
-        self._change(change)
+        self._change(change, _LOOP_TRIES)
 
     # ------------------------------------------------------------ for commands
 
@@ -174,8 +198,7 @@ class HoldsFiles:
                 found = book.everything is not None
                 return replace(book, everything=None)
             found = name in book.names
-            left = {n: h for n, h in book.names.items() if n != name}
-            return replace(book, names=MappingProxyType(left))
+            return _without(book, name)
 
         self._change(change)
         return found
@@ -189,21 +212,46 @@ class HoldsFiles:
             return {}
 
     def approve(self, approval: MassApproval) -> None:
-        """Let a mass change through; approvals of more than a day ago go."""
+        """Let a mass change through; approvals of more than a day ago go. NotDurableError.
+
+        So do those that are over, where there is no room; nor is one taken that leaves none to
+        take down later what it has let through.
+        """
 
         def change(book: _Book) -> _Book:
             kept = [a for a in book.approvals if approval.at - a.at < APPROVAL_LASTS]
-            return replace(book, approvals=(*kept, approval)[-MAX_APPROVALS:])
+            found = replace(book, approvals=(*kept, approval)[-MAX_APPROVALS:])
+            if len(_content(_all_used(found))) > MAX_BYTES:
+                found = replace(found, approvals=tuple(a for a in found.approvals if not a.over))
+            self._must_fit(_content(_all_used(found)))
+            return found
 
         self._change(change)
 
-    def _change(self, change: Callable[[_Book], _Book]) -> None:
+    def _change(self, change: Callable[[_Book], _Book], tries: int = _COMMAND_TRIES) -> None:
         """Read, change and write, with nobody else in between; NotDurableError."""
         make_folder(self._folder, as_above=True)
-        with locked(self._folder):
-            book = change(self._book())
-            content = json.dumps(to_json(book), indent=2).encode()
-            write_durably(self._path, content, as_above=True)
+        try:
+            with locked(self._folder, tries):
+                before = self._book()
+                book = change(before)
+                if book is not before:
+                    content = _content(book)
+                    self._must_fit(content)
+                    write_durably(self._path, content, as_above=True)
+        except OSError as error:
+            told = error.strerror
+            if isinstance(error, BlockingIOError):
+                told = "another command, which may hang, has it locked; look at what runs"
+            raise NotDurableError(f"{self._path} cannot be changed: {told}") from error
+
+    def _must_fit(self, content: bytes) -> None:
+        """Refuse to write what could not be read again."""
+        if len(content) > MAX_BYTES:
+            raise NotDurableError(
+                f"{self._path} would be larger than {MAX_BYTES} bytes, and is left as it is: an "
+                "approval goes a day after it was given; let fewer specs change at once"
+            )
 
     def _book(self) -> _Book:
         try:
