@@ -92,14 +92,20 @@ def with_approvals(
     plans: Sequence[Plan], status: Callable[[str], Status], api: ApiSource
 ) -> tuple[Plan, ...]:
     """Return plans, those that wait for an approval with what differs, as far as the API tells."""
-    asking = [plan for plan in plans if _asks(plan) and _comparable(status(plan.name))][:MOST]
-    told: dict[str, tuple[str, ...]] = {}
-    with suppress(ReconcilerError):
-        for plan in asking:
-            told[plan.name] = approved_changes(api(), status(plan.name))
+    asking = [known for known in (status(p.name) for p in plans if _asks(p)) if _comparable(known)]
+    told = _all(asking[:MOST], api)
     return tuple(
         replace(plan, changes=told[plan.name]) if told.get(plan.name) else plan for plan in plans
     )
+
+
+def _all(asking: Sequence[Status], api: ApiSource) -> Mapping[str, tuple[str, ...]]:
+    """Return the differences by name, up to where the API does not answer."""
+    told: dict[str, tuple[str, ...]] = {}
+    with suppress(ReconcilerError):
+        for status in asking:
+            told[status.name] = approved_changes(api(), status)
+    return told
 
 
 class ApprovalChanges:
@@ -117,10 +123,7 @@ class ApprovalChanges:
         if not asking:
             return {}
 
-        def fetch() -> Mapping[str, tuple[str, ...]]:
-            return {status.name: approved_changes(self._api(), status) for status in asking}
-
-        return self._fetched.get(" ".join(map(_key, asking)), fetch)
+        return self._fetched.get(" ".join(map(_key, asking)), lambda: _all(asking, self._api))
 
 
 def _key(status: Status) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from reconciler.api.types import Deployment, JobStatus, StackRef, StepStatus
@@ -51,7 +52,7 @@ class Failures:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._found: dict[tuple[str, int, str], Failed] = {}
+        self._found: dict[tuple[StackRef, int, datetime], Failed] = {}
 
     def of(self, caller: Caller, newest: Sequence[Newest]) -> Mapping[StackRef, str]:
         """Say why each that failed did, as far as it was looked at: a few more each time."""
@@ -61,7 +62,7 @@ class Failures:
             if each.status is not JobStatus.FAILED or each.ending_message:
                 continue
             # A stack that was deleted and made again counts from 1 once more.
-            key = (str(each.stack), each.version, each.modified.isoformat())
+            key = (each.stack, each.version, each.modified)
             known = self._found.get(key)
             if known is None and looks:
                 looks -= 1
