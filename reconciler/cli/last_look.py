@@ -31,10 +31,13 @@ def last_look(state: DirectoryState) -> datetime | None:
 
 
 def nobody(state: DirectoryState, now: datetime) -> str:
-    """Say that nobody reconciles the directory and when somebody did; empty where somebody does."""
+    """Say that nobody reconciles the directory and when somebody did; empty where somebody does.
+
+    Who keeps its state elsewhere is not known here.
+    """
     if state.reconciled_by():
         return ""
     last = last_look(state)
     if last is None:
-        return "nobody has reconciled this directory yet: `reconciler run` does"
+        return f"no run of this directory is known in {state.folder.parents[1]} (--data)"
     return f"nobody reconciles this directory now; last looked at {when(last, now)}"

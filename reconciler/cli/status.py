@@ -14,7 +14,6 @@ from pathlib import Path
 
 from reconciler.adapters.checkout import load, state_body, status_line
 from reconciler.cli import checkouts, names, table, wiring
-from reconciler.cli.commands_here import in_sentence
 from reconciler.cli.following import tell
 from reconciler.cli.last_look import nobody
 from reconciler.cli.look import DIM, Look, cut, look, printable
@@ -85,7 +84,7 @@ class _Around:
 
     def under(self, how: Look) -> list[str]:
         """Return the line below a table where nobody reconciles: its times may not come."""
-        told = in_sentence(nobody(self.where.state, self.where.clock.now()), self.where)
+        told = printable(nobody(self.where.state, self.where.clock.now()))
         return [how.paint(cut(told, how.width), DIM)] if told else []
 
 
@@ -127,7 +126,8 @@ def _changed_hands(
     """Tell that another one reconciles, or nobody; return the rows that need not be told again."""
     if json_lines:
         return {}
-    told = around.reconciler() or in_sentence(nobody(around.where.state, clock.now()), around.where)
+    who = around.reconciler()
+    told = f"reconciled by {who}" if who else nobody(around.where.state, clock.now())
     print(f"{clock.now():%H:%M:%S}Z  {told}", flush=True)
     return before
 

@@ -165,9 +165,8 @@ def test_who_reconciles_is_told_and_when_it_was_looked_at(
 ) -> None:
     """JSON names who does; for people there is a line where nobody does, with the last look."""
     desk.stands("web", State.READY, ReasonCode.UP_TO_DATE)
-    assert last_look.nobody(desk.state, NOW) == (
-        "nobody has reconciled this directory yet: `reconciler run` does"
-    )
+    unknown = f"no run of this directory is known in {desk.data} (--data)"
+    assert last_look.nobody(desk.state, NOW) == unknown
     with StateDirectory(desk.data).lock(desk.specs, SystemClock()):
         assert shown(desk, capsys)[0]["reconciledBy"].startswith(f"process {os.getpid()}, since ")
         last_look.note(desk.state, NOW)
@@ -461,7 +460,7 @@ def test_a_watch_redraws_in_place(desk: Desk, watching: TerminalRun) -> None:
     desk.stands("c-runs", State.READY, ReasonCode.UP_TO_DATE, "version 4 is as wanted")
     text = watching.wait_for("2 Ready")
     assert text.splitlines()[0].startswith("NAME")
-    assert text.splitlines()[-1].startswith("nobody has reconciled this directory yet")
+    assert text.splitlines()[-1].startswith("no run of this directory is known in")
     assert len(text.splitlines()) == 10
     assert "\x1b[32mReady\x1b[0m" in watching.read()
     assert not watching.screen().wrapped
@@ -489,3 +488,25 @@ def test_without_a_terminal_a_watch_is_lines(desk: Desk, environment: dict[str, 
         else:
             assert re.match(r"\d\d:\d\d:\d\dZ  e-asks  Waiting: it is Approval", first[0])
             assert re.match(r"\d\d:\d\d:\d\dZ  c-runs  Ready: as wanted\n", line)
+
+
+def test_a_watch_tells_who_reconciles_from_now_on(desk: Desk, environment: dict[str, str]) -> None:
+    """A line when somebody begins; in JSON each object again, which names who that is."""
+    desk.stands("web", State.READY, ReasonCode.UP_TO_DATE)
+    for more in ((), ("-o", "json")):
+        command = [sys.executable, "-m", "reconciler", *desk.command("--watch", *more)]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as it:
+            assert it.stdout is not None
+            lines = [it.stdout.readline()]
+            with StateDirectory(desk.data).lock(desk.specs, SystemClock()):
+                lines.append(it.stdout.readline())
+            lines.append(it.stdout.readline())
+            it.send_signal(signal.SIGINT)
+            assert it.wait(30) == 0
+        if more:
+            names = [json.loads(line)["reconciledBy"] for line in lines]
+            assert (names[0], names[2]) == (None, None)
+            assert names[1].startswith(f"process {os.getpid()}, since ")
+        else:
+            assert f"Z  reconciled by process {os.getpid()}, since " in lines[1]
+            assert "Z  nobody reconciles this directory now; last looked at " in lines[2]
