@@ -391,7 +391,7 @@ class SpecsSource:
             said = desk.for_one(order, _known(self._case(name, now, items)))
         self._items.forget()
         self._daemon.mark({name} if name else ())
-        return said
+        return in_sentence(said, self._where)
 
 
 def _person(viewer: Viewer) -> str:

@@ -176,9 +176,9 @@ def test_who_runs_what_waits_for_approval_is_told_so(tmp_path: Path) -> None:
     def said(name: str, operation: str = "") -> str:
         return source.act(ADA, Order(act=Act.TRIGGER, name=name, operation=operation))
 
-    waits = "; it waits for its approval: press Approve, or `reconciler approve web`"
-    assert said("web") == f"a run of web is asked for{waits}"
-    assert said("web", "update") == f"update of web is asked for{waits}"
+    waits = "; it waits for its approval: press Approve, or `reconciler approve web --directory "
+    assert said("web").startswith(f"a run of web is asked for{waits}")
+    assert said("web", "update").startswith(f"update of web is asked for{waits}")
     assert said("web", "refresh") == "refresh of web is asked for"
     assert said("web", "destroy") == "destroy of web is asked for; a person has to approve it first"
     assert said("db") == "a run of db is asked for"
