@@ -577,6 +577,24 @@ def test_row_12_others_are_waited_for_and_never_cancelled() -> None:
     assert states(it) == {"web": State.READY}
 
 
+def test_row_12_two_of_others_that_change_nothing_hold_nothing_up() -> None:
+    """Both previews end while nobody looks: neither is told of for ever, and the change runs."""
+    it = world(spec("web"))
+    daemon = it.daemon()
+    assert daemon.run_once(LONG)
+    it.api.duration = 3 * MINUTE
+    others(it, Operation.PREVIEW)
+    it.digests["web"] = CHANGED
+    go(it, daemon, MINUTE)
+    assert (states(it), code(it)) == ({"web": State.WAITING}, ReasonCode.FOREIGN_RUNNING)
+    it.api.duration = timedelta(0)
+    others(it, Operation.PREVIEW)
+    it.clock.time += 10 * MINUTE  # the daemon is not asked in between
+    go(it, daemon, 5 * MINUTE)
+    assert states(it) == {"web": State.READY}
+    assert operations(it) == ["update", "preview", "preview", "update"]
+
+
 @pytest.mark.parametrize("theirs", [Operation.UPDATE, Operation.REFRESH, Operation.DESTROY])
 @pytest.mark.parametrize("on_foreign", list(Response))
 def test_row_12_what_others_changed_is_told_or_brought_back(

@@ -115,9 +115,10 @@ def noticed(status: Status, notice: Notice, now: datetime) -> Status:
     known = status.foreign
     status = replace(status, last_version=max(status.last_version, notice.latest))
     if foreign.ended and not foreign.changes and not foreign.owner:
-        # What another one had changed before it stays as it is.
-        same = known is None or known.version == foreign.version
-        return replace(status, foreign=None if same else known)
+        # What another one had changed before it stays as it is. One that had not ended has by now,
+        # and has changed nothing, or this one would not be what there is to tell.
+        stays = known is not None and known.ended and known.version != foreign.version
+        return replace(status, foreign=known if stays else None)
     if foreign.ended and (status.foreign is None or not status.foreign.ended):
         what = foreign.operation or "a deployment"
         status = noted(
