@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -18,15 +18,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reconciler.console.text import visible
+from reconciler.planning.moments import relative, span
 
-__all__ = ["BASE", "STATIC", "address", "relative", "render", "span", "static_version", "told"]
+__all__ = ["BASE", "STATIC", "address", "render", "static_version", "told"]
 
 BASE: Final = "/console"
 STATIC: Final = Path(__file__).with_name("static")
 _TEMPLATES: Final = Path(__file__).with_name("templates")
-
-# A unit is used from two of it on: of moments in a list the older never looks like the newer.
-_UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -38,21 +36,6 @@ def address(kind: str, name: str, version: int = 0) -> str:
     """Return where a page of an item is, or with a version one of its deployments."""
     number = f"{version}/" if version else ""
     return f"{BASE}/{kind}/{number}{quote(name, safe='/')}"
-
-
-def relative(moment: datetime, now: datetime) -> str:
-    """Say how far a moment is from now: `in 3 hours`, `5 minutes ago`."""
-    if moment >= now:
-        return f"in {span(moment - now)}"
-    return f"{span(now - moment)} ago"
-
-
-def span(length: timedelta) -> str:
-    """Say how long it is, in the largest unit of which it has two: `119 seconds`, `2 minutes`."""
-    seconds = max(int(length.total_seconds()), 0)
-    unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), _UNITS[-1])
-    number = seconds // size
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _exact(moment: datetime) -> str:

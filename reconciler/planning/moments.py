@@ -5,30 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["span", "when"]
+__all__ = ["relative", "span", "when"]
 
-# From how many of a unit on the next larger one is used: 90 seconds, 90 minutes, 2 days.
-_UNITS: Final = (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 172_800))
-_DAY_S: Final = 86_400
+# A unit is used from two of it on: of two moments the older never looks like the newer.
+_UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def span(length: timedelta) -> str:
-    """Say how long something takes, in the unit that fits: `45 seconds`, `3 hours`."""
+    """Say how long it is, in the largest unit of which it has two: `119 seconds`, `2 minutes`."""
     seconds = max(int(length.total_seconds()), 0)
-    for unit, size, limit in _UNITS:
-        if seconds < limit:
-            return _count(seconds // size, unit)
-    return _count(seconds // _DAY_S, "day")
+    unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), _UNITS[-1])
+    number = seconds // size
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """Say how far a moment is from now: `in 3 hours`, `5 minutes ago`."""
+    return f"in {span(moment - now)}" if moment >= now else f"{span(now - moment)} ago"
 
 
 def when(moment: datetime, now: datetime) -> str:
     """Say when something is: in UTC, and how far from now."""
-    shown = moment.astimezone(UTC)
-    text = f"{shown:%Y-%m-%d %H:%M} UTC"
-    if moment >= now:
-        return f"{text}, in {span(moment - now)}"
-    return f"{text}, {span(now - moment)} ago"
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {relative(moment, now)}"

@@ -1,4 +1,4 @@
-"""How pages tell of moments."""
+"""Moments in words, on pages and on the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.console.pages import relative, span
+from reconciler.planning.moments import relative, span
 from tests.factories import NOW
 
 
