@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["failure", "summary", "told"]
+__all__ = ["failing_line", "failure", "summary", "told"]
 
 _RESOURCES = "Resources:"
 _COUNT = re.compile(
@@ -51,17 +51,25 @@ def told(changes: Mapping[str, int]) -> str:
 
 
 def failure(lines: Iterable[str]) -> str:
-    """Return the line that says most of why a step failed; empty where there is none.
+    """Return the line that says most of why a step failed; empty where there is none."""
+    written = list(lines)
+    at = failing_line(written)
+    return written[at].strip() if at >= 0 else ""
+
+
+def failing_line(lines: Sequence[str]) -> int:
+    """Return which line says most of why a step failed, from 0; -1 where none says anything.
 
     `lines` is the end of its log, without colors. It is the last error that is more than the
     outcome; where that announces an exception, the exception; else what the program wrote last.
     """
-    written = [line.strip() for line in lines]
-    said = [line for line in written if line and not _EXIT.fullmatch(line)]
-    errors = [at for at, line in enumerate(said) if _ERROR.search(line)]
-    telling = [at for at in errors if not said[at].endswith(_OUTCOME)]
-    if telling and not said[telling[-1]].endswith(":"):
-        return said[telling[-1]]
-    after = said[telling[-1] :] if telling else said
-    raised = [line for line in after if _EXCEPTION.match(line)]
-    return (raised or [said[at] for at in telling or errors] or said or written or [""])[-1]
+    written = [(at, line.strip()) for at, line in enumerate(lines) if line.strip()]
+    said = [(at, line) for at, line in written if not _EXIT.fullmatch(line)]
+    errors = [(at, line) for at, line in said if _ERROR.search(line)]
+    telling = [(at, line) for at, line in errors if not line.endswith(_OUTCOME)]
+    if telling and not telling[-1][1].endswith(":"):
+        return telling[-1][0]
+    begin = telling[-1][0] if telling else 0
+    raised = [(at, line) for at, line in said if at >= begin and _EXCEPTION.match(line)]
+    found = raised or telling or errors or said or written
+    return found[-1][0] if found else -1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from reconciler.api.types import UNSET_TIME, Deployment, JobStatus, LogLine, Ste
 from reconciler.console.text import Piece, pieces, visible
 from reconciler.console.values import Past, Tone
 from reconciler.planning.usual import so_far, usual
+from reconciler.pulumi_output import failing_line
 
 __all__ = [
     "Failure",
@@ -37,10 +37,6 @@ _TONES: Final = {
 }
 _SECONDS: Final = 1_000_000_000
 
-# A line that says what went wrong, as Pulumi and most programs write it; and one that says only
-# that something did.
-_ERROR: Final = re.compile(r"\berror: ", re.IGNORECASE)
-_ONLY_THAT: Final = re.compile(r"\bfailed$")
 # A line in a sentence: enough to know what to look for in the log.
 LONGEST_TELLING: Final = 300
 
@@ -117,21 +113,11 @@ def failure_of(deployment: Deployment, log: Sequence[LogLine]) -> Failure:
 
 
 def telling(lines: Sequence[str]) -> tuple[int, str]:
-    """Return which line of a failed step's log says most, from 0, and its text; -1: none does.
-
-    Its last error, but for one such as `error: update failed`; where there is no error, its end.
-    """
-    errors = [(n, text) for n, text in enumerate(map(_said, lines)) if _ERROR.search(text)]
-    found = [(n, text) for n, text in errors if not _ONLY_THAT.search(text)] or errors
-    if not found:
-        ends = ((n, _said(lines[n])) for n in range(len(lines) - 1, -1, -1))
-        found = [next(((n, text) for n, text in ends if text), (-1, ""))]
-    at, text = found[-1]
+    """Return which line of a failed step's log says most, from 0, and its text; -1: none does."""
+    read = [bare(line).strip() for line in lines]
+    at = failing_line(read)
+    text = read[at] if at >= 0 else ""
     return at, text if len(text) <= LONGEST_TELLING else f"{text[:LONGEST_TELLING]}…"
-
-
-def _said(line: str) -> str:
-    return bare(line).strip()
 
 
 def bare(line: str) -> str:
