@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 from contextlib import closing
@@ -156,7 +157,8 @@ def test_stopped_in_the_operation(tmp_path: Path, gate: Gate, repository: Path) 
     assert api.deployment(STACK, made)["status"] == "running"
     gate.open("op")
     gate.open("pre")
-    assert process.end() == ""
+    told = rf"deployment {made}: version 1 of {STACK} has failed in step 'Pulumi operation'\n"
+    assert re.fullmatch(told, process.end())
     assert process.process.returncode == 0
     process, api = engines.start()
     try:
