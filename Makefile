@@ -68,8 +68,9 @@ sops: $(STAMP)
 cluster: $(STAMP)
 	@$(NICE) $(BIN)/python -m tools.build_kubernetes --cluster
 
+# They wait for real parts a quarter of their time: three at once keep two cores busy.
 test: system setup kubernetes sops
-	PYTHONHASHSEED=0 $(BIN)/pytest -n 2 --dist worksteal
+	PYTHONHASHSEED=0 $(BIN)/pytest -n 3 --dist worksteal
 
 test-long: system setup cluster
 	SIMULATION_SEEDS=10000 SIMULATION_DAYS=7 PYTHONHASHSEED=0 $(BIN)/pytest -q -n 2 --dist worksteal --timeout 7200 tests/simulation
