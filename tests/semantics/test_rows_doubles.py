@@ -201,6 +201,10 @@ def test_row_12_a_queued_one_of_others_that_is_cancelled_hides_none_that_runs() 
     daemon = it.daemon()
     go(it, daemon, 2 * MINUTE)
     assert (states(it), len(records(it))) == ({"web": State.WAITING}, 3)
+    assert code(it) is ReasonCode.FOREIGN_RUNNING
+    foreign = it.disk["web"].foreign
+    assert foreign is not None
+    assert foreign.version == 2
     go(it, daemon, 15 * MINUTE)
     assert (overlaps, len(records(it)), states(it)) == ([], 4, {"web": State.READY})
 
