@@ -92,10 +92,11 @@ class Model:
         return {stack: markers for stack, markers in found.items() if markers}
 
     def have(self, count: int) -> None:
-        """Let so many stacks have been deployed once, by somebody, just now."""
+        """Let so many stacks have been deployed once, by somebody; each has ended by now."""
+        begun = datetime.now(UTC) - self.duration
         for number in range(count):
             stack = StackRef("acme", "web", f"prod-{number}")
-            record = Record(f"before-{number}", stack, 1, datetime.now(UTC), Operation.UPDATE, "")
+            record = Record(f"before-{number}", stack, 1, begun, Operation.UPDATE, "")
             self.stacks[stack] = [record]
             self.records.append(record)
 
