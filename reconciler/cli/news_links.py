@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from urllib.parse import quote
 
 from reconciler.addresses import parse
+from reconciler.cli.console_options import DEFAULT
+from reconciler.console.addresses import BASE, address
 from reconciler.model import News, NewsKind
 
 __all__ = ["links"]
@@ -26,14 +27,11 @@ def links(options: argparse.Namespace, console_url: str, *, remote: bool) -> Cal
 
     def link(news: News) -> str:
         if base and news.name:
-            page = (
-                f"run/{news.version}"
-                if news.version and news.kind is not NewsKind.APPROVAL
-                else "item"
-            )
-            return f"{base}/console/{page}/{quote(news.name)}"
+            of_run = news.version and news.kind is not NewsKind.APPROVAL
+            kind, version = ("run", news.version) if of_run else ("item", 0)
+            return f"{base}{address(kind, news.name, version)}"
         if base:
-            return f"{base}/console/plan"
+            return f"{base}{BASE}/plan"
         return news.url if remote else ""
 
     return link
@@ -43,7 +41,7 @@ def _address(options: argparse.Namespace) -> str:
     console = getattr(options, "console", None)
     if not console:
         return ""
-    host, port = parse(console, "--console", "127.0.0.1:8090")
+    host, port = parse(console, "--console", DEFAULT)
     if not port or host in _ALL:
         return ""
     scheme = "https" if options.console_certificate is not None else "http"

@@ -12,17 +12,16 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from reconciler.console.addresses import BASE, address
 from reconciler.console.text import visible
 from reconciler.planning.moments import relative, span
 
 __all__ = ["BASE", "STATIC", "address", "render", "static_version", "told"]
 
-BASE: Final = "/console"
 STATIC: Final = Path(__file__).with_name("static")
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 
@@ -30,12 +29,6 @@ _TEMPLATES: Final = Path(__file__).with_name("templates")
 def render(template: str, values: Mapping[str, object]) -> str:
     """Return a page."""
     return _environment().get_template(template).render(values)
-
-
-def address(kind: str, name: str, version: int = 0) -> str:
-    """Return where a page of an item is, or with a version one of its deployments."""
-    number = f"{version}/" if version else ""
-    return f"{BASE}/{kind}/{number}{quote(name, safe='/')}"
 
 
 def _exact(moment: datetime) -> str:
